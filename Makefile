@@ -1,0 +1,55 @@
+# The targets are one or two lines each; anything longer is a program or a script with a name.
+.PHONY: all build examples test race lint golden fuzz bench e2e demo deps cover clean help
+
+export CGO_ENABLED ?= 0
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+BUILD   = go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)"
+# Packages whose tests boot hosts share the machine with few others: two at a time keep their deadlines honest.
+TEST    = go test -timeout 15m -p 2
+
+all: build test
+
+build: examples ## bin/berth (static, stamped with its version) and the programs of the examples
+	$(BUILD) -o bin/berth ./cmd/berth
+
+examples:
+	$(BUILD) -o examples/hello/bin/hello ./examples/hello
+	$(BUILD) -o examples/shop/bin/ ./examples/shop/web ./examples/shop/store
+
+test: deps ## all tests, those on lab hosts included
+	$(TEST) ./...
+
+race: deps ## the same under the race detector; needs a C compiler
+	CGO_ENABLED=1 $(TEST) -race -timeout 30m ./...
+
+e2e: deps ## only the stories on real hosts, told line by line
+	$(TEST) -v -count=1 ./e2e
+
+lint: ## gofmt, vet, staticcheck
+	test -z "$$(gofmt -l . | tee /dev/stderr)" && go vet ./... && go tool staticcheck ./...
+
+golden: ## rewrite the expected outputs; look at the diff before you commit it
+	go test $$(grep -rl '"update"' --include='*_test.go' . | xargs -n1 dirname | sort -u) -update
+	UPDATE_SCRIPTS=1 go test ./cmd/berth -run Scripts
+
+fuzz: ## a minute for each fuzz target
+	scripts/fuzz.sh 1m
+
+bench: deps ## the figures of docs/benchmarks.md
+	go test -run '^$$' -bench . -benchmem ./planner/... ./hcl/... ./statefile/...
+	go test -run '^$$' -bench . -benchtime 1x -timeout 15m ./e2e
+
+demo: deps build ## a three-host lab, the shop on it, a change, a rolling update
+	scripts/demo.sh
+
+deps: ## the Debian packages that lab hosts need
+	scripts/deps.sh
+
+cover: deps ## which lines the tests reach
+	$(TEST) -coverpkg ./... -coverprofile cover.out ./... && go tool cover -func cover.out | tail -1
+
+clean:
+	rm -rf bin examples/*/bin cover.out
+
+help: ## this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10

@@ -1,0 +1,249 @@
+package api
+
+import (
+	"encoding/binary"
+	"fmt"
+	"hash/fnv"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+)
+
+// Allocations hands out cluster IPs and node ports: those a service already has stay its own, explicit ones are
+// taken as they are, the rest follow from the service's name by a hash and a linear probe, so that plans
+// can show them (semantics.md 4.3). Not safe for concurrent use.
+type Allocations struct {
+	serviceNet netip.Prefix
+	low, high  int32                      // node ports, inclusive
+	held       holders                    // by services of the prior state: left alone while others can be had
+	claimed    holders                    // in this evaluation: taken
+	prior      map[string]*corev1.Service // "namespace/name"
+}
+
+// holders says which service, "namespace/name", has an address or a port.
+type holders struct {
+	ips   map[netip.Addr]string
+	ports map[portKey]string
+}
+
+func newHolders() holders { return holders{map[netip.Addr]string{}, map[portKey]string{}} }
+
+// AllocationError says which field of a service asks for an address or a port that cannot be given.
+type AllocationError struct {
+	Path string // "spec.clusterIP", or `spec.ports[http].nodePort`: by name, or by index where ports have no names
+	Err  error
+}
+
+func (e *AllocationError) Error() string { return e.Err.Error() }
+
+// Unwrap returns the error without the field.
+func (e *AllocationError) Unwrap() error { return e.Err }
+
+type portKey struct {
+	port     int32
+	protocol corev1.Protocol
+}
+
+// NewAllocations starts from the cluster's ranges and the services of the prior state (nil for none).
+func NewAllocations(c Cluster, prior *State) (*Allocations, error) {
+	net, err := netip.ParsePrefix(c.ServiceCIDR)
+	if err != nil {
+		return nil, fmt.Errorf("service_cidr: %w", err)
+	}
+	low, high, err := ParsePortRange(c.NodePorts)
+	if err != nil {
+		return nil, fmt.Errorf("node_ports: %w", err)
+	}
+	a := &Allocations{net.Masked(), low, high, newHolders(), newHolders(), map[string]*corev1.Service{}}
+	if prior == nil {
+		return a, nil
+	}
+	for _, o := range prior.Objects {
+		svc, ok := o.Value.(*corev1.Service)
+		if !ok {
+			continue
+		}
+		id := svc.Namespace + "/" + svc.Name
+		a.prior[id] = svc
+		if ip, err := netip.ParseAddr(svc.Spec.ClusterIP); err == nil && a.serviceNet.Contains(ip) {
+			a.held.ips[ip] = id
+		}
+		for _, p := range svc.Spec.Ports {
+			if p.NodePort != 0 {
+				a.held.ports[portKey{p.NodePort, protocolOf(p)}] = id
+			}
+		}
+	}
+	return a, nil
+}
+
+// ParsePortRange reads "30000-32767".
+func ParsePortRange(s string) (low, high int32, err error) {
+	l, h, ok := strings.Cut(s, "-")
+	a, err1 := strconv.ParseUint(strings.TrimSpace(l), 10, 16)
+	b, err2 := strconv.ParseUint(strings.TrimSpace(h), 10, 16)
+	if !ok || err1 != nil || err2 != nil || a == 0 || b < a {
+		return 0, 0, fmt.Errorf("%q is not a port range such as 30000-32767", s)
+	}
+	return int32(a), int32(b), nil
+}
+
+func protocolOf(p corev1.ServicePort) corev1.Protocol {
+	if p.Protocol == "" {
+		return corev1.ProtocolTCP
+	}
+	return p.Protocol
+}
+
+// Complete fills in the cluster IP and the node ports that svc needs and does not set. It returns an error
+// in Kubernetes' words, an *[AllocationError], when an explicit one is taken or out of range, or none is left.
+func (a *Allocations) Complete(svc *corev1.Service) error {
+	id := svc.Namespace + "/" + svc.Name
+	if svc.Spec.Type == corev1.ServiceTypeExternalName {
+		return nil
+	}
+	if err := a.clusterIP(id, svc); err != nil {
+		return &AllocationError{"spec.clusterIP", err}
+	}
+	if svc.Spec.Type != corev1.ServiceTypeNodePort && svc.Spec.Type != corev1.ServiceTypeLoadBalancer {
+		return nil
+	}
+	for i := range svc.Spec.Ports {
+		if err := a.nodePort(id, &svc.Spec.Ports[i]); err != nil {
+			key := svc.Spec.Ports[i].Name
+			if key == "" {
+				key = strconv.Itoa(i)
+			}
+			return &AllocationError{"spec.ports[" + key + "].nodePort", err}
+		}
+	}
+	return nil
+}
+
+func (a *Allocations) clusterIP(id string, svc *corev1.Service) error {
+	if svc.Spec.ClusterIP == corev1.ClusterIPNone {
+		return nil
+	}
+	if svc.Spec.ClusterIP != "" {
+		ip, err := netip.ParseAddr(svc.Spec.ClusterIP)
+		if err != nil || !a.serviceNet.Contains(ip) {
+			return fmt.Errorf("clusterIP %s: provided IP is not in the valid range. The range of valid IPs is %s", svc.Spec.ClusterIP, a.serviceNet)
+		}
+		if owner, taken := a.claimed.ips[ip]; taken && owner != id {
+			return fmt.Errorf("clusterIP %s: provided IP is already allocated (service %s has it)", ip, owner)
+		}
+		a.claimed.ips[ip] = id
+		return nil
+	}
+	if old := a.prior[id]; old != nil {
+		if ip, err := netip.ParseAddr(old.Spec.ClusterIP); err == nil && a.serviceNet.Contains(ip) && a.claimed.ips[ip] == "" {
+			a.claimed.ips[ip] = id
+			svc.Spec.ClusterIP = ip.String()
+			return nil
+		}
+	}
+	ip, err := a.probeIP(id)
+	if err != nil {
+		return err
+	}
+	a.claimed.ips[ip] = id
+	svc.Spec.ClusterIP = ip.String()
+	return nil
+}
+
+// probeIP searches the upper band from a start that the name decides, then the static band.
+func (a *Allocations) probeIP(id string) (netip.Addr, error) {
+	if !a.serviceNet.Addr().Is4() {
+		return netip.Addr{}, fmt.Errorf("service_cidr %s is not an IPv4 range", a.serviceNet)
+	}
+	base := binary.BigEndian.Uint32(a.serviceNet.Addr().AsSlice())
+	size := uint32(1) << (32 - a.serviceNet.Bits())
+	if size < 4 {
+		return netip.Addr{}, fmt.Errorf("service_cidr %s is too small", a.serviceNet)
+	}
+	first, last := uint32(2), size-2 // .1 is reserved, network and broadcast are unused
+	band := min(max(16, size/16), 256)
+	if band > last {
+		band = first
+	}
+	at := func(off uint32) netip.Addr {
+		var b [4]byte
+		binary.BigEndian.PutUint32(b[:], base+off)
+		return netip.AddrFrom4(b)
+	}
+	n := last - band + 1
+	start := hash32(id) % n
+	for i := range n {
+		if ip := at(band + (start+i)%n); a.freeIP(ip, id) {
+			return ip, nil
+		}
+	}
+	for off := first; off < band; off++ {
+		if ip := at(off); a.freeIP(ip, id) {
+			return ip, nil
+		}
+	}
+	return netip.Addr{}, fmt.Errorf("no cluster IP is left in %s", a.serviceNet)
+}
+
+func (a *Allocations) freeIP(ip netip.Addr, id string) bool {
+	h := a.held.ips[ip]
+	return a.claimed.ips[ip] == "" && (h == "" || h == id)
+}
+
+func (a *Allocations) freePort(k portKey, id string) bool {
+	h := a.held.ports[k]
+	return a.claimed.ports[k] == "" && (h == "" || h == id)
+}
+
+func (a *Allocations) nodePort(id string, p *corev1.ServicePort) error {
+	proto := protocolOf(*p)
+	if p.NodePort != 0 {
+		if p.NodePort < a.low || p.NodePort > a.high {
+			return fmt.Errorf("nodePort: Invalid value: %d: provided port is not in the valid range. The range of valid ports is %d-%d", p.NodePort, a.low, a.high)
+		}
+		k := portKey{p.NodePort, proto}
+		if owner, taken := a.claimed.ports[k]; taken {
+			return fmt.Errorf("nodePort: Invalid value: %d: provided port is already allocated (service %s has it)", p.NodePort, owner)
+		}
+		a.claimed.ports[k] = id
+		return nil
+	}
+	if old := a.prior[id]; old != nil {
+		i := slices.IndexFunc(old.Spec.Ports, func(o corev1.ServicePort) bool {
+			return o.Name == p.Name && o.Port == p.Port && protocolOf(o) == proto
+		})
+		if i >= 0 && old.Spec.Ports[i].NodePort != 0 {
+			if k := (portKey{old.Spec.Ports[i].NodePort, proto}); a.claimed.ports[k] == "" {
+				a.claimed.ports[k] = id
+				p.NodePort = k.port
+				return nil
+			}
+		}
+	}
+	size := uint32(a.high - a.low + 1)
+	band := min(max(16, size/32), 128)
+	if band >= size {
+		band = 0
+	}
+	n := size - band
+	start := hash32(id+"/"+p.Name+string(proto)) % n
+	for i := range n {
+		k := portKey{a.low + int32(band+(start+i)%n), proto}
+		if a.freePort(k, id) {
+			a.claimed.ports[k] = id
+			p.NodePort = k.port
+			return nil
+		}
+	}
+	return fmt.Errorf("no node port is left in %d-%d", a.low, a.high)
+}
+
+func hash32(s string) uint32 {
+	h := fnv.New32a()
+	h.Write([]byte(s))
+	return h.Sum32()
+}

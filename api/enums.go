@@ -1,0 +1,58 @@
+package api
+
+import "reflect"
+
+// Enum lists the values of a string field that are not free, in Kubernetes' spelling.
+type Enum struct {
+	Values  []string          // allowed
+	Refused map[string]string // real values that we do not honour, and why
+	Open    bool              // others are allowed too, Refused apart
+}
+
+// EnumOf returns the values of a field: by the field itself, or by its type. It returns false for free text.
+func EnumOf(f JSONField) (Enum, bool) {
+	if e, ok := enumRows[f.Key()]; ok {
+		return e, true
+	}
+	t := f.Type
+	for t.Kind() == reflect.Pointer || t.Kind() == reflect.Slice {
+		t = t.Elem()
+	}
+	if t.Kind() != reflect.String || t.PkgPath() == "" {
+		return Enum{}, false
+	}
+	e, ok := enumRows[t.Name()]
+	return e, ok && !(e.Open && len(e.Refused) == 0)
+}
+
+// enumRows is the table, keyed by the name of the string type or by the field's key where the type says nothing. A test
+// fails on a string type of an honoured field without a row; free text of a type of its own is an open row.
+var enumRows = map[string]Enum{
+	"Capability":             {Open: true},
+	"SecretType":             {Open: true},
+	"DeploymentStrategyType": {Values: []string{"Recreate", "RollingUpdate"}},
+	"DNSPolicy":              {Values: []string{"ClusterFirst", "ClusterFirstWithHostNet", "Default", "None"}},
+	"HostPathType": {Values: []string{"", "DirectoryOrCreate", "Directory", "FileOrCreate", "File", "Socket",
+		"CharDevice", "BlockDevice"}},
+	"LabelSelectorOperator":  {Values: []string{"In", "NotIn", "Exists", "DoesNotExist"}},
+	"PodFSGroupChangePolicy": {Values: []string{"OnRootMismatch", "Always"}},
+	"Protocol": {Values: []string{"TCP", "UDP"}, Refused: map[string]string{
+		"SCTP": "this version carries TCP and UDP"}},
+	"PullPolicy":    {Values: []string{"Always", "IfNotPresent", "Never"}},
+	"RestartPolicy": {Values: []string{"Always", "OnFailure", "Never"}},
+	"ServiceType": {Values: []string{"ClusterIP", "NodePort"}, Refused: map[string]string{
+		"LoadBalancer": "this version has no load balancers; use NodePort",
+		"ExternalName": needsDNS,
+	}},
+	"ServiceSpec.clusterIP": {Open: true, Refused: map[string]string{
+		"None": "a headless service is known by the cluster's DNS alone, which this version does not have",
+	}},
+	"StorageMedium": {Values: []string{"", "Memory"}, Refused: map[string]string{
+		"HugePages": "huge pages are not supported"}},
+	"TaintEffect":              {Values: []string{"NoSchedule", "PreferNoSchedule", "NoExecute"}},
+	"TerminationMessagePolicy": {Values: []string{"File", "FallbackToLogsOnError"}},
+	"TolerationOperator": {Values: []string{"Exists", "Equal"}, Refused: map[string]string{
+		"Lt": "tolerations compare for equality", "Gt": "tolerations compare for equality"}},
+	"URIScheme":                    {Values: []string{"HTTP", "HTTPS"}},
+	"api.VolumeSpec.reclaimPolicy": {Values: []string{"Retain", "Delete"}},
+}

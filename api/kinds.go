@@ -1,0 +1,69 @@
+package api
+
+import (
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+)
+
+// KindNode is the kind of inventory nodes in addresses. Nodes are not objects: they have no row below.
+const KindNode = "node"
+
+// Names of the kinds of objects, as they stand in addresses.
+const (
+	KindDeployment = "deployment"
+	KindPod        = "pod"
+	KindService    = "service"
+	KindVolume     = "volume"
+	KindConfigMap  = "config_map"
+	KindSecret     = "secret"
+	KindNamespace  = "namespace"
+	KindImage      = "image"
+)
+
+// Kind is one row of the table of kinds: what the rooms need to know of a kind without knowing it.
+type Kind struct {
+	Name       string   // in addresses: "deployment"
+	Block      string   // the block type in HCL: "workload" for those with two labels, else the name
+	Plural     string   // for `get`: "deployments"
+	Short      []string // short names for `get`: "deploy"
+	APIVersion string   // as Kubernetes prints it: "apps/v1"; "berth.dev/v1" for our own
+	APIKind    string   // "Deployment"
+	Namespaced bool
+	OwnsPods   bool // the planner's rollout has a file for it
+	Workload   bool // declared as workload "<kind>" "<name>"
+	New        func() Value
+}
+
+// Kinds is the table, sorted by name. A new kind of object is one row here, its field rows in fields.go, a
+// provider if no present one can do it, and a file in planner/rollout if it owns pods.
+var Kinds = []Kind{
+	{Name: KindConfigMap, Block: "config_map", Plural: "configmaps", Short: []string{"cm", "configmap"}, APIVersion: "v1", APIKind: "ConfigMap", Namespaced: true, New: func() Value { return &corev1.ConfigMap{} }},
+	{Name: KindDeployment, Block: "workload", Plural: "deployments", Short: []string{"deploy"}, APIVersion: "apps/v1", APIKind: "Deployment", Namespaced: true, OwnsPods: true, Workload: true, New: func() Value { return &appsv1.Deployment{} }},
+	{Name: KindImage, Block: "image", Plural: "images", APIVersion: "berth.dev/v1", APIKind: "Image", New: func() Value { return &Image{} }},
+	{Name: KindNamespace, Block: "namespace", Plural: "namespaces", Short: []string{"ns"}, APIVersion: "v1", APIKind: "Namespace", New: func() Value { return &corev1.Namespace{} }},
+	{Name: KindPod, Block: "workload", Plural: "pods", Short: []string{"po"}, APIVersion: "v1", APIKind: "Pod", Namespaced: true, OwnsPods: true, Workload: true, New: func() Value { return &corev1.Pod{} }},
+	{Name: KindSecret, Block: "secret", Plural: "secrets", APIVersion: "v1", APIKind: "Secret", Namespaced: true, New: func() Value { return &corev1.Secret{} }},
+	{Name: KindService, Block: "service", Plural: "services", Short: []string{"svc"}, APIVersion: "v1", APIKind: "Service", Namespaced: true, New: func() Value { return &corev1.Service{} }},
+	{Name: KindVolume, Block: "volume", Plural: "volumes", Short: []string{"vol"}, APIVersion: "berth.dev/v1", APIKind: "Volume", Namespaced: true, New: func() Value { return &Volume{} }},
+}
+
+// KindByName returns the row of a kind by its name in addresses.
+func KindByName(name string) (Kind, bool) {
+	for _, k := range Kinds {
+		if k.Name == name {
+			return k, true
+		}
+	}
+	return Kind{}, false
+}
+
+// PodSpecOf returns the pod specification inside a value that owns pods, or nil.
+func PodSpecOf(v Value) *corev1.PodSpec {
+	switch v := v.(type) {
+	case *appsv1.Deployment:
+		return &v.Spec.Template.Spec
+	case *corev1.Pod:
+		return &v.Spec
+	}
+	return nil
+}

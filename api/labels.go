@@ -1,0 +1,31 @@
+package api
+
+// Labels and annotations that Berth puts on sandboxes and containers, beside the kubelet's
+// io.kubernetes.{pod.name,pod.namespace,pod.uid,container.name}. They make every pod self-describing.
+const (
+	LabelLineage      = "berth.dev/lineage" // the cluster that owns it
+	LabelTemplateHash = "pod-template-hash" // as upstream; of the template the pod was made from
+	AnnAddress        = "berth.dev/address" // the owner's address
+	AnnPod            = "berth.dev/pod"     // the pod object as JSON, without secrets: what `get` shows when the state is lost
+	AnnContainerHash  = "io.kubernetes.container.hash"
+
+	LabelPodName       = "io.kubernetes.pod.name"
+	LabelPodNamespace  = "io.kubernetes.pod.namespace"
+	LabelPodUID        = "io.kubernetes.pod.uid"
+	LabelContainerName = "io.kubernetes.container.name"
+)
+
+// Paths on a host that are ours.
+const (
+	HostDir     = "/var/lib/berth"          // everything below
+	PodsDir     = HostDir + "/pods"         // <uid>/…: files and volumes of one pod
+	VolumesDir  = HostDir + "/volumes"      // <namespace>/<name>: managed volumes
+	NetworkDir  = HostDir + "/network"      // the saved rules and the script that restores them at boot
+	MarkFile    = HostDir + "/cluster.json" // lineage, cluster name, fencing number
+	PodLogsDir  = "/var/log/pods"
+	BootUnit    = "berth-network.service"
+	CNIConflist = "/etc/cni/net.d/10-berth.conflist"
+)
+
+// PauseRef is the reference of the sandbox image, ours, which travels like any built image.
+const PauseRef = "berth.local/pause:1"

@@ -1,0 +1,74 @@
+package api
+
+import (
+	corev1 "k8s.io/api/core/v1"
+)
+
+// Node is one row of the inventory: a host and how to reach it, as the configuration declares it.
+type Node struct {
+	Name          string            `json:"name"`
+	Address       string            `json:"address"` // host name or IP, or "local" for this machine without SSH
+	Labels        map[string]string `json:"labels,omitempty"`
+	Annotations   map[string]string `json:"annotations,omitempty"`
+	Taints        []corev1.Taint    `json:"taints,omitempty"`
+	Unschedulable bool              `json:"unschedulable,omitempty"`
+	// Reserved is kept back from pods: cpu, memory (quantities as in Kubernetes' system-reserved).
+	Reserved corev1.ResourceList `json:"reserved,omitempty"`
+	SSH      SSH                 `json:"ssh"`
+
+	Range Range `json:"-"`
+}
+
+// SSH says how to log in to a node. An empty field takes its value from the user's ssh configuration,
+// then from ssh's own defaults.
+type SSH struct {
+	User           string `json:"user,omitempty"`
+	Port           int    `json:"port,omitempty"`
+	IdentityFile   string `json:"identity_file,omitempty"`
+	KnownHostsFile string `json:"known_hosts_file,omitempty"`
+	HostKey        string `json:"host_key,omitempty"` // authorized_keys form: "ssh-ed25519 AAAA…"; replaces known_hosts
+	ProxyJump      string `json:"proxy_jump,omitempty"`
+	Become         string `json:"become,omitempty"`      // "" or "sudo"
+	ConfigFile     string `json:"config_file,omitempty"` // instead of ~/.ssh/config; "none" reads no file
+}
+
+// LocalAddress as a node's address means this machine, without SSH.
+const LocalAddress = "local"
+
+// Cluster is the cluster block: what all nodes share.
+type Cluster struct {
+	Name        string `json:"name"`
+	PodCIDR     string `json:"pod_cidr"`     // one /24 of it per node
+	ServiceCIDR string `json:"service_cidr"` // cluster IPs
+	NodePorts   string `json:"node_ports"`   // "30000-32767"
+	Network     string `json:"network"`      // "vxlan", "host-gw", "none"
+	Domain      string `json:"domain"`       // "cluster.local"
+}
+
+// DefaultCluster holds the values of attributes that a cluster block leaves out (design.md section 4).
+var DefaultCluster = Cluster{
+	Name: "default", PodCIDR: "10.244.0.0/16", ServiceCIDR: "10.96.0.0/12",
+	NodePorts: "30000-32767", Network: "vxlan", Domain: "cluster.local",
+}
+
+// NodeFacts is what a host says of itself: gathered by observing, kept in the state for planning while the
+// host is away.
+type NodeFacts struct {
+	Hostname         string `json:"hostname"`
+	OS               string `json:"os"`       // PRETTY_NAME of os-release
+	Kernel           string `json:"kernel"`   // uname -r
+	Arch             string `json:"arch"`     // "amd64", "arm64"
+	CPUs             int    `json:"cpus"`     // online processors
+	MemoryBytes      int64  `json:"memory"`   // MemTotal
+	MaxPods          int    `json:"max_pods"` // 110, as upstream
+	InternalIP       string `json:"internal_ip"`
+	Interface        string `json:"interface"` // the device that holds InternalIP
+	MTU              int    `json:"mtu"`       // of Interface
+	Containerd       string `json:"containerd"`
+	IPTables         string `json:"iptables"` // "1.8.9 (nf_tables)"
+	CNIBinDir        string `json:"cni_bin_dir"`
+	CgroupDriver     string `json:"cgroup_driver"` // "cgroupfs" or "systemd"
+	CgroupVersion    int    `json:"cgroup_version"`
+	Systemd          bool   `json:"systemd"`
+	RestrictOOMScore bool   `json:"restrict_oom_score,omitempty"`
+}

@@ -1,0 +1,110 @@
+package api
+
+import "time"
+
+// Observation is what was seen on the hosts just now, one entry per node asked, sorted by name. It is never
+// mixed with the state: what was last done and what is seen are two things.
+type Observation struct {
+	Nodes []*NodeObservation `json:"nodes"`
+}
+
+// Node returns what was seen on a node, or nil when it was not asked.
+func (o *Observation) Node(name string) *NodeObservation {
+	if o == nil {
+		return nil
+	}
+	for _, n := range o.Nodes {
+		if n.Name == name {
+			return n
+		}
+	}
+	return nil
+}
+
+// NodeObservation is what one host showed. Each provider fills in its part.
+type NodeObservation struct {
+	Name string `json:"name"`
+	// Unreachable says why the host could not be seen; then nothing but Problems is set, and nothing may be
+	// concluded about what runs there. Problems then name what somebody has to correct first, as a changed host
+	// key; they are empty when the host may come back by itself.
+	Unreachable string `json:"unreachable,omitempty"`
+	// Problems name what keeps the host from taking pods: "containerd is not running", "iptables not
+	// found". Each is a diagnostic whose detail says what to do.
+	Problems Diagnostics `json:"problems,omitempty"`
+
+	Facts   NodeFacts `json:"facts"`
+	BootID  string    `json:"boot_id"`
+	Lineage string    `json:"lineage,omitempty"` // the cluster's mark on the host; "" when it has none
+	Fence   uint64    `json:"fence,omitempty"`   // the highest fencing number the host has seen
+
+	Pods     []ObservedPod     `json:"pods,omitempty"`   // those with our mark, sorted by UID
+	Images   []string          `json:"images,omitempty"` // references and digests present, sorted
+	Volumes  []ObservedVolume  `json:"volumes,omitempty"`
+	Network  string            `json:"network,omitempty"`  // hash of the pod network that is in force; "" when none or damaged
+	Services map[string]string `json:"services,omitempty"` // "namespace/name" → hash of the service rules in force
+}
+
+// ObservedVolume is a directory of a managed volume on a host.
+type ObservedVolume struct {
+	Namespace string `json:"namespace"`
+	Name      string `json:"name"`
+	Path      string `json:"path"`
+}
+
+// ObservedPod is one pod as its host shows it, read from its sandbox's labels and its containers.
+type ObservedPod struct {
+	Address   Address `json:"address"` // from our label; with Pod
+	Namespace string  `json:"namespace"`
+	Name      string  `json:"name"`
+	UID       string  `json:"uid"`
+	Hash      string  `json:"hash"` // template hash, from our label
+	Lineage   string  `json:"lineage"`
+	SandboxID string  `json:"sandbox_id"`
+	IP        string  `json:"ip"`
+	// SandboxReady is false after a reboot or when the sandbox process died: the pod has to be made anew.
+	SandboxReady bool                `json:"sandbox_ready"`
+	CreatedAt    time.Time           `json:"created_at"`
+	Containers   []ObservedContainer `json:"containers"` // the newest attempt of each, sorted by name
+	// Labels as Kubernetes knows them, without io.kubernetes.* and ours.
+	Labels map[string]string `json:"labels,omitempty"`
+}
+
+// Running reports whether the sandbox is ready and every container runs.
+func (p *ObservedPod) Running() bool {
+	if !p.SandboxReady || len(p.Containers) == 0 {
+		return false
+	}
+	for _, c := range p.Containers {
+		if c.State != ContainerRunning {
+			return false
+		}
+	}
+	return true
+}
+
+// ContainerState is the state of a container as CRI tells it.
+type ContainerState string
+
+// The states.
+const (
+	ContainerCreated ContainerState = "created"
+	ContainerRunning ContainerState = "running"
+	ContainerExited  ContainerState = "exited"
+	ContainerUnknown ContainerState = "unknown"
+)
+
+// ObservedContainer is the newest attempt of one container.
+type ObservedContainer struct {
+	Name       string         `json:"name"`
+	ID         string         `json:"id"`
+	Image      string         `json:"image"`
+	ImageID    string         `json:"image_id"`
+	State      ContainerState `json:"state"`
+	Attempt    uint32         `json:"attempt"` // restarts
+	ExitCode   int32          `json:"exit_code"`
+	Reason     string         `json:"reason,omitempty"` // "Error", "OOMKilled", "Completed"
+	Message    string         `json:"message,omitempty"`
+	CreatedAt  time.Time      `json:"created_at"`
+	StartedAt  time.Time      `json:"started_at"`
+	FinishedAt time.Time      `json:"finished_at"`
+}

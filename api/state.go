@@ -1,0 +1,192 @@
+package api
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+)
+
+// State is what was last applied: the truth that plans start from. statefile gives it a format and a home.
+// All slices are sorted by their key (address, name), so equal states have equal bytes.
+type State struct {
+	Lineage string      `json:"lineage"` // a random UUID made at the first write; "" before
+	Serial  uint64      `json:"serial"`  // grows by one with every write that changes content; 0 before the first
+	Cluster Cluster     `json:"cluster"`
+	Nodes   []NodeState `json:"nodes,omitempty"`
+	Objects []*Object   `json:"objects,omitempty"`
+	Pods    []PodState  `json:"pods,omitempty"`
+	Pins    []ImagePin  `json:"pins,omitempty"`
+	Outputs []*Output   `json:"outputs,omitempty"`
+	// Volumes says where managed volumes keep their data.
+	Volumes []VolumeState `json:"volumes,omitempty"`
+	History []ApplyRecord `json:"history,omitempty"`
+}
+
+// NodeState is what the cluster has given to a node and knows of it.
+type NodeState struct {
+	Name    string    `json:"name"`
+	Node    *Node     `json:"node"`     // as last applied
+	PodCIDR string    `json:"pod_cidr"` // sticky for the node's life
+	VTEPMAC string    `json:"vtep_mac,omitempty"`
+	IP      string    `json:"ip"`                // what other nodes route to
+	BootID  string    `json:"boot_id,omitempty"` // when it was last acted on; another one means a reboot
+	Facts   NodeFacts `json:"facts"`
+	// JoinedAt is when the node was first set up. The executor sets it.
+	JoinedAt *time.Time `json:"joined_at,omitempty"`
+}
+
+// PodState is one pod that was created and not yet removed.
+type PodState struct {
+	Address   Address `json:"address"` // with Pod
+	Namespace string  `json:"namespace"`
+	UID       string  `json:"uid"`
+	Node      string  `json:"node"`
+	Hash      string  `json:"hash"` // of the template it was made from; see LabelTemplateHash
+	SandboxID string  `json:"sandbox_id,omitempty"`
+	IP        string  `json:"ip,omitempty"`
+	Ready     bool    `json:"ready,omitempty"`
+	// Spec is the pod as created: what the scheduler counts and what ports services resolve against.
+	Spec *corev1.PodSpec `json:"spec,omitempty"`
+	// Labels of the pod: what services select.
+	Labels map[string]string `json:"labels,omitempty"`
+}
+
+// ImagePin remembers the digest that a reference of the configuration meant when it was last resolved.
+type ImagePin struct {
+	Ref    string `json:"ref"`    // as written: "nginx:1.25"
+	Pinned string `json:"pinned"` // "docker.io/library/nginx@sha256:…"
+}
+
+// VolumeState says on which node a managed volume's data lies.
+type VolumeState struct {
+	Address Address `json:"address"`
+	Node    string  `json:"node"`
+	Path    string  `json:"path"` // the directory on the node
+}
+
+// ApplyRecord is one line of history: who applied what, when.
+type ApplyRecord struct {
+	Serial  uint64    `json:"serial"`
+	Who     string    `json:"who"` // user@host
+	At      time.Time `json:"at"`
+	Summary string    `json:"summary"` // "4 added, 1 changed, 0 destroyed"
+}
+
+// Delta is what one finished step changes in the state. It is what the journal holds; applying the same
+// delta twice changes nothing more.
+type Delta struct {
+	Cluster    *Cluster     `json:"cluster,omitempty"`
+	PutNode    *NodeState   `json:"put_node,omitempty"`
+	DropNode   string       `json:"drop_node,omitempty"`
+	PutObject  *Object      `json:"put_object,omitempty"`
+	DropObject *Address     `json:"drop_object,omitempty"`
+	PutPod     *PodState    `json:"put_pod,omitempty"`
+	DropPod    *Address     `json:"drop_pod,omitempty"`
+	PutVolume  *VolumeState `json:"put_volume,omitempty"`
+	DropVolume *Address     `json:"drop_volume,omitempty"`
+	PutPin     []ImagePin   `json:"put_pin,omitempty"`
+	Outputs    *[]*Output   `json:"outputs,omitempty"`
+	Record     *ApplyRecord `json:"record,omitempty"`
+}
+
+// HistoryLimit is how many apply records a state keeps.
+const HistoryLimit = 50
+
+// Apply changes the state by d. Cost is logarithmic in the state's size plus the move of a slice.
+func (s *State) Apply(d Delta) {
+	if d.Cluster != nil {
+		s.Cluster = *d.Cluster
+	}
+	if d.PutNode != nil {
+		s.Nodes = put(s.Nodes, *d.PutNode, byNodeName)
+	}
+	if d.DropNode != "" {
+		s.Nodes = drop(s.Nodes, NodeState{Name: d.DropNode}, byNodeName)
+	}
+	if d.PutObject != nil {
+		s.Objects = put(s.Objects, d.PutObject, byObjectAddress)
+	}
+	if d.DropObject != nil {
+		s.Objects = drop(s.Objects, &Object{Address: *d.DropObject}, byObjectAddress)
+	}
+	if d.PutPod != nil {
+		s.Pods = put(s.Pods, *d.PutPod, byPodAddress)
+	}
+	if d.DropPod != nil {
+		s.Pods = drop(s.Pods, PodState{Address: *d.DropPod}, byPodAddress)
+	}
+	if d.PutVolume != nil {
+		s.Volumes = put(s.Volumes, *d.PutVolume, byVolumeAddress)
+	}
+	if d.DropVolume != nil {
+		s.Volumes = drop(s.Volumes, VolumeState{Address: *d.DropVolume}, byVolumeAddress)
+	}
+	for _, p := range d.PutPin {
+		s.Pins = put(s.Pins, p, byPinRef)
+	}
+	if d.Outputs != nil {
+		s.Outputs = *d.Outputs
+	}
+	if d.Record != nil {
+		s.History = append(s.History, *d.Record)
+		if n := len(s.History) - HistoryLimit; n > 0 {
+			s.History = slices.Clone(s.History[n:])
+		}
+	}
+}
+
+func byNodeName(a, b NodeState) int        { return strings.Compare(a.Name, b.Name) }
+func byObjectAddress(a, b *Object) int     { return a.Address.Compare(b.Address) }
+func byPodAddress(a, b PodState) int       { return a.Address.Compare(b.Address) }
+func byVolumeAddress(a, b VolumeState) int { return a.Address.Compare(b.Address) }
+func byPinRef(a, b ImagePin) int           { return strings.Compare(a.Ref, b.Ref) }
+
+func put[T any](s []T, v T, cmp func(a, b T) int) []T {
+	i, found := slices.BinarySearchFunc(s, v, cmp)
+	if found {
+		s[i] = v
+		return s
+	}
+	return slices.Insert(s, i, v)
+}
+
+func drop[T any](s []T, v T, cmp func(a, b T) int) []T {
+	if i, found := slices.BinarySearchFunc(s, v, cmp); found {
+		return slices.Delete(s, i, i+1)
+	}
+	return s
+}
+
+// Object returns the applied object at an address, or nil.
+func (s *State) Object(a Address) *Object {
+	if i, ok := slices.BinarySearchFunc(s.Objects, &Object{Address: a}, byObjectAddress); ok {
+		return s.Objects[i]
+	}
+	return nil
+}
+
+// Node returns the state of a node by name, or nil.
+func (s *State) Node(name string) *NodeState {
+	if i, ok := slices.BinarySearchFunc(s.Nodes, NodeState{Name: name}, byNodeName); ok {
+		return &s.Nodes[i]
+	}
+	return nil
+}
+
+// Pod returns the state of a pod by address, or nil.
+func (s *State) Pod(a Address) *PodState {
+	if i, ok := slices.BinarySearchFunc(s.Pods, PodState{Address: a}, byPodAddress); ok {
+		return &s.Pods[i]
+	}
+	return nil
+}
+
+// Volume returns where a managed volume lies, or nil.
+func (s *State) Volume(a Address) *VolumeState {
+	if i, ok := slices.BinarySearchFunc(s.Volumes, VolumeState{Address: a}, byVolumeAddress); ok {
+		return &s.Volumes[i]
+	}
+	return nil
+}

@@ -1,0 +1,98 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	corev1 "k8s.io/api/core/v1"
+
+	"berth.dev/berth/api"
+	"berth.dev/berth/providers/image"
+)
+
+// resolveTimeout bounds what asking registries may cost a plan; what is not answered by then stays unpinned.
+const resolveTimeout = 10 * time.Second
+
+// use is one reference to an image, with a place to blame.
+type use struct {
+	ref     string
+	address api.Address
+	at      api.Range
+}
+
+// resolve asks registries what digest each tag means now, so that a plan says exactly what would run. A registry
+// that cannot be reached from here leaves the reference as it was last pinned, or as it is written.
+func (r *round) resolve(ctx context.Context, cfg *api.Config, prior *api.State) (map[string]string, api.Diagnostics) {
+	if r.opts.destroy {
+		return nil, nil // nothing will run, whatever registries say
+	}
+	uses := imageUses(cfg)
+	ctx, cancel := context.WithTimeout(ctx, resolveTimeout)
+	defer cancel()
+	pinned, errs := make([]string, len(uses)), make([]error, len(uses))
+	var group errgroup.Group
+	group.SetLimit(16)
+	for i, u := range uses {
+		group.Go(func() error {
+			pinned[i], errs[i] = r.images.Resolve(ctx, u.ref)
+			return nil
+		})
+	}
+	_ = group.Wait() // the functions return nil: each use has its own error
+	pins := map[string]string{}
+	var ds api.Diagnostics
+	for i, u := range uses {
+		switch err := errs[i]; {
+		case err == nil:
+			pins[u.ref] = pinned[i]
+		case errors.Is(err, image.ErrRegistryUnreachable):
+			if !wasPinned(prior, u.ref) {
+				ds.Warnf(u.at, "Image is not pinned", "The registry of %q cannot be reached from here, so the plan cannot say which digest would run; each node pulls what the tag means then. Write the image with its digest, or plan where the registry can be reached.", u.ref)
+			}
+		case errors.Is(err, image.ErrNotFound):
+			ds.Errorf(u.at, "Image not found", "%s uses the image %q, and its registry has no such image. Check the name and the tag.", u.address, u.ref)
+		case errors.Is(err, image.ErrDenied):
+			ds.Errorf(u.at, "Denied by the registry", "%s uses the image %q: %v.", u.address, u.ref, err)
+		default:
+			ds.Errorf(u.at, "Image cannot be resolved", "%s uses the image %q: %v.", u.address, u.ref, err)
+		}
+	}
+	return pins, ds
+}
+
+func wasPinned(prior *api.State, ref string) bool {
+	return slices.ContainsFunc(prior.Pins, func(p api.ImagePin) bool { return p.Ref == ref })
+}
+
+// imageUses lists every reference that a registry has to explain, once each, in a fixed order.
+func imageUses(cfg *api.Config) []use {
+	var uses []use
+	seen := map[string]bool{}
+	for _, o := range cfg.Objects {
+		spec := api.PodSpecOf(o.Value)
+		if spec == nil {
+			continue
+		}
+		for _, c := range slices.Concat(spec.InitContainers, spec.Containers) {
+			if c.Image == "" || seen[c.Image] || c.ImagePullPolicy == corev1.PullNever || strings.HasPrefix(c.Image, image.Domain+"/") {
+				continue
+			}
+			seen[c.Image] = true
+			uses = append(uses, use{c.Image, o.Address, o.RangeOf(containerPath(o, c.Name) + ".image")})
+		}
+	}
+	return uses
+}
+
+func containerPath(o *api.Object, name string) string {
+	prefix := "spec."
+	if o.Address.Kind != api.KindPod {
+		prefix = "spec.template.spec."
+	}
+	return fmt.Sprintf("%scontainers[%s]", prefix, name)
+}

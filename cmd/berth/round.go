@@ -1,0 +1,156 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"berth.dev/berth/api"
+	"berth.dev/berth/executor"
+	"berth.dev/berth/executor/ssh"
+	"berth.dev/berth/hcl"
+	"berth.dev/berth/planner"
+	"berth.dev/berth/providers"
+	"berth.dev/berth/providers/all"
+	"berth.dev/berth/providers/image"
+	"berth.dev/berth/statefile"
+	backends "berth.dev/berth/statefile/backend/all"
+)
+
+// round composes the system for one command: configuration, state, hosts, plan. Its methods are called in the
+// order in which they stand; each hands on a value, and nothing is visited twice.
+type round struct {
+	g        *globals
+	opts     planOptions
+	module   *hcl.Module
+	store    statefile.Store
+	images   *image.Builder
+	pool     *ssh.Pool
+	registry providers.Registry
+	emit     func(api.Event)
+	warnings api.Diagnostics
+}
+
+// newRound reads the configuration's files (not yet their values) and finds the state's home.
+func newRound(g *globals, opts planOptions) (*round, error) {
+	module, diags := hcl.Parse(g.dir)
+	if diags.HasErrors() {
+		return nil, diags.Err()
+	}
+	r := &round{g: g, opts: opts, module: module, warnings: diags, emit: func(api.Event) {}}
+	var err error
+	if r.store, err = openStore(g, module); err != nil {
+		return nil, err
+	}
+	r.connect()
+	return r, nil
+}
+
+func openStore(g *globals, m *hcl.Module) (statefile.Store, error) {
+	b := m.Backend()
+	store, err := backends.Open(b.Type, b.Config, g.dir)
+	if err != nil {
+		d := api.Diagnostic{Severity: api.SeverityError, Summary: "Invalid backend", Detail: err.Error()}
+		if !b.Range.IsZero() {
+			d.Range = &b.Range
+		}
+		return nil, (api.Diagnostics{d}).Err()
+	}
+	return store, nil
+}
+
+// connect makes what reaches hosts; nothing is dialled before it is needed.
+func (r *round) connect() {
+	home, _ := os.UserCacheDir()
+	cache := ""
+	if home != "" {
+		cache = filepath.Join(home, "berth", "layers")
+	}
+	r.images = image.NewBuilder(image.BuilderOptions{Dir: r.g.dir, CacheDir: cache})
+	way := ssh.FromEnvironment()
+	way.Dir, way.Log = r.g.dir, r.log()
+	r.pool = ssh.NewPool(way)
+	r.registry = all.Registry(all.Options{Images: r.images})
+}
+
+// close ends all connections.
+func (r *round) close() {
+	if err := r.pool.Close(); err != nil {
+		r.log().Warn("close connections", "err", err)
+	}
+}
+
+// log writes what engineers want to know, where BERTH_LOG asks for it.
+func (r *round) log() *slog.Logger {
+	var level slog.Level
+	if text := r.g.proc.Getenv("BERTH_LOG"); text == "" || level.UnmarshalText([]byte(text)) != nil {
+		return slog.New(slog.DiscardHandler)
+	}
+	return slog.New(slog.NewTextHandler(r.g.proc.Stderr, &slog.HandlerOptions{Level: level}))
+}
+
+func (r *round) executor() executor.Options {
+	return executor.Options{Hosts: r.hosts(), Registry: r.registry, Parallelism: r.opts.parallelism, Emit: r.emit, Log: r.log()}
+}
+
+// lock opens the state for writing; the returned context dies with the lock.
+func (r *round) lock(ctx context.Context, operation string) (*statefile.File, error) {
+	return statefile.Open(ctx, r.store, lockInfo(r.g.proc, operation), statefile.OpenOptions{
+		LockTimeout: r.opts.lockTimeout,
+		OnWait: func(i statefile.LockInfo) {
+			r.g.err.Println(fmt.Sprintf("The state is locked by %s (%s since %s): waiting up to %s...", i.Who, i.Operation, i.Created.Local().Format("15:04:05"), r.opts.lockTimeout))
+		},
+	})
+}
+
+// plan makes the plan from the prior state: evaluate, observe, resolve, decide.
+func (r *round) plan(ctx context.Context, prior *api.State) (*api.Plan, *api.Observation, error) {
+	build := r.images.Build
+	if r.opts.destroy {
+		build = nil // what goes away needs no images, and their sources may be gone already
+	}
+	cfg, diags := r.module.Evaluate(ctx, hcl.Options{
+		Vars: r.g.values(r.opts.vars), Env: r.g.proc.Env, Prior: prior, Version: r.g.proc.Version, BuildImage: build,
+	})
+	if diags.HasErrors() {
+		return nil, nil, diags.Err()
+	}
+	r.warnings = append(r.warnings, diags...)
+	seen := executor.Observe(ctx, r.executor(), nodesToSee(cfg.Nodes, prior))
+	if err := ctx.Err(); err != nil {
+		return nil, nil, err
+	}
+	pins, diags := r.resolve(ctx, cfg, prior)
+	if diags.HasErrors() {
+		return nil, nil, diags.Err()
+	}
+	r.warnings = append(r.warnings, diags...)
+	plan, diags := planner.Plan(planner.Input{
+		Config: cfg, Prior: prior, Observed: seen, Pins: pins,
+		Options: planner.Options{Destroy: r.opts.destroy, Targets: r.opts.targets, Replace: r.opts.replace},
+	})
+	return plan, seen, diags.Err() // its warnings are in the plan
+}
+
+// nodesToSee are the declared nodes and those that only the state still knows.
+func nodesToSee(declared []*api.Node, prior *api.State) []*api.Node {
+	nodes := slices.Clone(declared)
+	for _, n := range prior.Nodes {
+		if n.Node != nil && !slices.ContainsFunc(declared, func(d *api.Node) bool { return d.Name == n.Name }) {
+			nodes = append(nodes, n.Node)
+		}
+	}
+	slices.SortFunc(nodes, func(a, b *api.Node) int { return strings.Compare(a.Name, b.Name) })
+	return nodes
+}
+
+// apply walks the plan's steps; every finished one is journaled in f.
+func (r *round) apply(ctx context.Context, f *statefile.File, plan *api.Plan, seen *api.Observation) (executor.Outcome, error) {
+	return executor.Apply(ctx, r.executor(), executor.ApplyInput{
+		Plan: plan, State: f.State(), Journal: f, Observed: seen, Fence: f.Fence(), Stop: r.g.stopper.Graceful(),
+	})
+}

@@ -1,0 +1,133 @@
+// Command app is what runs in the pods of the end-to-end tests: a server, and the few tools that a test wants to run
+// next to it, in one static binary.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+var commands = map[string]func(ctx context.Context, args []string) error{
+	"serve": serve, // HTTP on $ADDR
+	"load":  load,  // URL [keep]: requests until stdin ends, then a report in JSON
+	"get":   get,   // URL: the page
+	"cat":   cat,   // FILE
+	"put":   put,   // FILE: standard input goes into it, durably
+	"echo":  echo,  // standard input comes out again
+	"stat":  stat,  // FILE: mode, owner, kind of file system
+	"env":   env,   // all of it
+	"crash": crash, // CODE MESSAGE: says it and ends so
+	"say":   say,   // MESSAGE N: says it N times, then sleeps
+	"sleep": sleep, // DURATION, deaf to SIGTERM
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	args := os.Args[1:]
+	if len(args) == 0 {
+		args = []string{"serve"}
+	}
+	do, ok := commands[args[0]]
+	if !ok {
+		fmt.Fprintf(os.Stderr, "app: no command %q\n", args[0])
+		os.Exit(2)
+	}
+	err := do(ctx, args[1:])
+	var code exitCode
+	switch {
+	case errors.As(err, &code):
+		os.Exit(int(code))
+	case err != nil:
+		fmt.Fprintln(os.Stderr, "app:", err)
+		os.Exit(1)
+	}
+}
+
+type exitCode int
+
+func (c exitCode) Error() string { return "exit " + strconv.Itoa(int(c)) }
+
+func cat(_ context.Context, args []string) error {
+	f, err := os.Open(args[0])
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(os.Stdout, f)
+	return errors.Join(err, f.Close())
+}
+
+func put(_ context.Context, args []string) error {
+	f, err := os.Create(args[0])
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(f, os.Stdin)
+	return errors.Join(err, f.Sync(), f.Close())
+}
+
+func echo(context.Context, []string) error {
+	_, err := io.Copy(os.Stdout, os.Stdin)
+	return err
+}
+
+func stat(_ context.Context, args []string) error {
+	info, err := os.Stat(args[0])
+	if err != nil {
+		return err
+	}
+	var fs syscall.Statfs_t
+	if err := syscall.Statfs(args[0], &fs); err != nil {
+		return err
+	}
+	owner := info.Sys().(*syscall.Stat_t)
+	kind := "disk"
+	if fs.Type == 0x01021994 {
+		kind = "tmpfs"
+	}
+	fmt.Printf("%04o %d:%d %s\n", info.Mode().Perm(), owner.Uid, owner.Gid, kind)
+	return nil
+}
+
+func env(context.Context, []string) error {
+	fmt.Println(strings.Join(os.Environ(), "\n"))
+	return nil
+}
+
+func crash(_ context.Context, args []string) error {
+	code, err := strconv.Atoi(args[0])
+	if err != nil {
+		return err
+	}
+	fmt.Println(strings.Join(args[1:], " "))
+	return exitCode(code)
+}
+
+func say(ctx context.Context, args []string) error {
+	n, err := strconv.Atoi(args[1])
+	if err != nil {
+		return err
+	}
+	for i := range n {
+		fmt.Printf("%s %d\n", args[0], i)
+	}
+	<-ctx.Done()
+	return nil
+}
+
+func sleep(_ context.Context, args []string) error {
+	d, err := time.ParseDuration(args[0])
+	if err != nil {
+		return err
+	}
+	time.Sleep(d)
+	return nil
+}

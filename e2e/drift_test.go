@@ -1,0 +1,97 @@
+package e2e
+
+import (
+	"strings"
+	"testing"
+
+	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"berth.dev/berth/internal/lab"
+)
+
+// What somebody did to the hosts behind Berth's back is seen by the next plan and repaired by the next apply: a killed
+// container, a removed pod, a pod that nobody asked for, flushed rules, a lost device.
+func TestDrift(t *testing.T) {
+	script := func(text string) func(*testing.T, *lab.Lab) {
+		return func(t *testing.T, l *lab.Lab) { sh(t, t.Context(), l.Node("n1"), text) }
+	}
+	tests := []struct {
+		name   string
+		damage func(*testing.T, *lab.Lab)
+	}{
+		{"a process is killed", script(`kill -9 $(pgrep -x app | head -1)`)},
+		{"a pod is removed", removePod},
+		{"a container is removed", removeContainer},
+		{"the rules are flushed", script(`iptables -t nat -F; iptables -F`)},
+		{"the tunnel is gone", script(`ip link del berth.1`)},
+		{"the network's configuration is gone", script(`rm /etc/cni/net.d/10-berth.conflist`)},
+		{"the boot unit is gone", script(`systemctl disable berth-network.service; rm -f /etc/systemd/system/berth-network.service`)},
+	}
+	s := begin(t, web)
+	s.apply()
+	n1 := s.lab.Node("n1")
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			s := &story{t: t, lab: s.lab, dir: s.dir}
+			tt.damage(t, s.lab)
+			if o := s.run("plan", "--detailed-exitcode"); o.code != 2 {
+				t.Fatalf("the plan sees nothing: %s", o)
+			}
+			s.apply()
+			s.exactly(names(s.pods("app=web")))
+			s.answers(webPort, "1")
+			s.settled()
+			if out, err := tool(t, n1)("get", "http://"+podOn(s, "n3")+":8080/"); err != nil || !strings.HasPrefix(out, "1 web-") {
+				t.Errorf("from n1 to the pod on n3: %q, %v", out, err)
+			}
+		})
+	}
+}
+
+// removePod does what `crictl rmp -f` does.
+func removePod(t *testing.T, l *lab.Lab) {
+	t.Helper()
+	c := containersOn(t, l, "n1")[0]
+	client := runtimeOf(t, l, "n1")
+	if _, err := client.StopPodSandbox(t.Context(), &cri.StopPodSandboxRequest{PodSandboxId: c.Sandbox}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := client.RemovePodSandbox(t.Context(), &cri.RemovePodSandboxRequest{PodSandboxId: c.Sandbox}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// removeContainer does what `crictl rm -f` does.
+func removeContainer(t *testing.T, l *lab.Lab) {
+	t.Helper()
+	c := containersOn(t, l, "n1")[0]
+	client := runtimeOf(t, l, "n1")
+	if _, err := client.RemoveContainer(t.Context(), &cri.RemoveContainerRequest{ContainerId: c.ID}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// podOn is the IP of the pod on a node.
+func podOn(s *story, node string) string {
+	s.t.Helper()
+	for _, p := range s.pods("app=web") {
+		if p.Spec.NodeName == node {
+			return p.Status.PodIP
+		}
+	}
+	s.t.Fatalf("no pod on %s", node)
+	return ""
+}
+
+// With plain routes instead of a tunnel everything is as with one.
+func TestHostGateway(t *testing.T) {
+	s := begin(t, web)
+	s.write("cluster.hcl", "berth {\n  cluster {\n    network = \"host-gw\"\n  }\n}\n")
+	s.apply()
+	everybodyReachesEverybody(t, s)
+	s.settled()
+	s.exactly(names(s.pods("app=web")))
+	if links := sh(t, t.Context(), s.lab.Node("n1"), "ip -o link"); strings.Contains(links, "berth.1") {
+		t.Errorf("a tunnel is there:\n%s", links)
+	}
+}

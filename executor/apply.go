@@ -1,0 +1,243 @@
+package executor
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"berth.dev/berth/api"
+	"berth.dev/berth/providers"
+)
+
+// Journal records what happens to each step; statefile.File is one. Its methods are called from several goroutines.
+type Journal interface {
+	// Begin is called before a step acts. After an error the step does not act.
+	Begin(*api.Step) error
+	// Done records a finished step and applies its delta to the state. When it returns, the record is safe: only then do
+	// steps start that wait for this one.
+	Done(*api.Step, api.Delta) error
+	// Failed notes that a step has failed or was stopped half way.
+	Failed(*api.Step, error) error
+}
+
+// ApplyInput is what to carry out.
+type ApplyInput struct {
+	Plan     *api.Plan
+	State    *api.State       // as the plan found it; read before the first step, changed by the journal only
+	Observed *api.Observation // for the hosts' processors; nil when nothing was observed
+	Journal  Journal
+	Fence    uint64 // the lock's fencing number; 0 when there is none
+
+	// Stop, when it is closed or receives, is the first interrupt: nothing new starts, what changes a host is finished, waits
+	// are given up. The second interrupt is the end of the context: everything stops at once. Both leave everything that was
+	// done in the journal.
+	Stop <-chan struct{}
+}
+
+// Outcome is how an apply went.
+type Outcome struct {
+	Total       int
+	Done        int
+	Skipped     int         // because of a failed step or a lost host
+	Failed      []StepError // by the step's ID
+	Interrupted bool        // some steps were not started, or were stopped
+}
+
+// StepError is a step that failed.
+type StepError struct {
+	Step *api.Step
+	Err  error
+}
+
+// Error names the step, its host and the cause.
+func (e StepError) Error() string { return describe(e.Step) + ": " + e.Err.Error() }
+
+// Unwrap returns the cause.
+func (e StepError) Unwrap() error { return e.Err }
+
+// describe returns "pod.ensure deployment.web/web-5d-x2 on a1".
+func describe(s *api.Step) string {
+	text := string(s.Op)
+	if !s.Address.IsZero() {
+		text += " " + s.Address.String()
+	}
+	if s.Node != "" {
+		text += " on " + s.Node
+	}
+	return text
+}
+
+// Apply carries out a plan's steps. Steps that fail are in the outcome, not in the error: everything that does not depend on
+// them is finished. An error means that the plan cannot be carried out as it is (then nothing was done), or that going on
+// was not safe: the journal cannot be written, or the lock was lost. The outcome is right in every case.
+func Apply(ctx context.Context, o Options, in ApplyInput) (Outcome, error) {
+	o = o.complete()
+	w, err := newWalk(o, in)
+	if err != nil {
+		return Outcome{Total: len(in.Plan.Steps)}, err
+	}
+	return w.run(ctx)
+}
+
+// action is how one step is carried out: everything about it that does not change while the walk goes on.
+type action struct {
+	step     *api.Step
+	node     *api.Node          // nil for a step that changes the state alone
+	provider providers.Provider // likewise
+}
+
+// actionOf finds a step's node and provider, or says why it cannot be carried out.
+func actionOf(s *api.Step, i int, nodes map[string]*api.Node, r providers.Registry) (action, error) {
+	a := action{step: s}
+	if s.ID != i {
+		return a, fmt.Errorf("the plan's step %d has the number %d", i, s.ID)
+	}
+	for _, before := range s.After {
+		if before < 0 || before >= i {
+			return a, fmt.Errorf("step %d (%s) waits for step %d, which does not come before it", i, describe(s), before)
+		}
+	}
+	if s.Op == api.OpRecord || s.Op == api.OpForget {
+		return a, nil
+	}
+	if a.node = nodes[s.Node]; a.node == nil {
+		return a, fmt.Errorf("step %d (%s) is for node %q, which the plan does not know", i, describe(s), s.Node)
+	}
+	if a.provider = r.For(s.Op); a.provider == nil {
+		return a, fmt.Errorf("step %d (%s): no provider carries out %s", i, describe(s), s.Op)
+	}
+	return a, nil
+}
+
+// waits reports whether the step only waits: it takes no room on its host and changes nothing there.
+func (a *action) waits() bool { return a.step.Op == api.OpPodReady }
+
+// carryOut does one step between its journal entries.
+func (w *walk) carryOut(ctx context.Context, a *action) error {
+	if err := w.in.Journal.Begin(a.step); err != nil {
+		return &journalError{err}
+	}
+	res, err := w.act(ctx, a)
+	if err != nil {
+		if noted := w.in.Journal.Failed(a.step, err); noted != nil {
+			return errors.Join(err, &journalError{noted})
+		}
+		return err
+	}
+	delta := w.facts.complete(a.step.Delta, res)
+	if err := w.in.Journal.Done(a.step, delta); err != nil {
+		return &journalError{err}
+	}
+	w.facts.take(delta)
+	return nil
+}
+
+// act has the provider carry out the step, again after an error that may pass.
+func (w *walk) act(ctx context.Context, a *action) (providers.Result, error) {
+	if a.provider == nil {
+		return providers.Result{}, nil
+	}
+	work, err := w.work(a)
+	if err != nil {
+		return providers.Result{}, err
+	}
+	var p patience
+	for {
+		res, err := w.try(ctx, a, work)
+		if err == nil {
+			return res, nil
+		}
+		if ctx.Err() != nil {
+			return res, cmp.Or(context.Cause(ctx), err)
+		}
+		after, ok := p.again(err)
+		if !ok {
+			return res, err
+		}
+		w.opts.Log.Debug("try a step again", "step", describe(a.step), "after", after, "error", err)
+		work.Report("trying again: " + reason(err))
+		if err := pause(ctx, after); err != nil {
+			return res, context.Cause(ctx)
+		}
+	}
+}
+
+func (w *walk) try(ctx context.Context, a *action, work *providers.Work) (providers.Result, error) {
+	h, err := w.opts.Hosts.Host(ctx, a.node)
+	if err != nil {
+		return providers.Result{}, err
+	}
+	return a.provider.Apply(ctx, h, work)
+}
+
+// work resolves the step's links.
+func (w *walk) work(a *action) (*providers.Work, error) {
+	s := a.step
+	work := &providers.Work{
+		Step: s, Lineage: w.lineage, Cluster: w.in.Plan.Cluster, Fence: w.in.Fence, NodeIP: w.facts.nodeIP(s.Node),
+		Report: w.reporter(s.ID),
+	}
+	if s.Pod != nil && len(s.Pod.Objects) > 0 {
+		work.Objects = make(map[api.Address]*api.Object, len(s.Pod.Objects))
+		for _, addr := range s.Pod.Objects {
+			o := w.objects[addr]
+			if o == nil {
+				return nil, fmt.Errorf("the plan does not hold %s, which the pod refers to", addr)
+			}
+			work.Objects[addr] = o
+		}
+	}
+	if s.Service != nil {
+		for _, link := range s.Service.Endpoints {
+			ip := w.facts.podIP(link.Pod)
+			if ip == "" {
+				return nil, fmt.Errorf("the address of pod %s, an endpoint of the service, is not known: no step has made it run", link.Pod)
+			}
+			work.Endpoints = append(work.Endpoints, providers.Endpoint{Pod: link.Pod, Node: link.Node, IP: ip, Ports: link.Ports})
+		}
+	}
+	return work, nil
+}
+
+// journalError is an entry that could not be written: nothing more may begin.
+type journalError struct{ err error }
+
+func (e *journalError) Error() string { return e.err.Error() }
+func (e *journalError) Unwrap() error { return e.err }
+
+// fatal returns the part of an error after which going on is not safe, or nil.
+func fatal(err error) error {
+	var j *journalError
+	if errors.As(err, &j) || errors.Is(err, providers.ErrFenced) {
+		return err
+	}
+	return nil
+}
+
+// perHost is how many steps run on a host at once: starting pods is bound by its processors.
+func (o Options) perHost(node string, in ApplyInput) int {
+	if o.PerHost > 0 {
+		return o.PerHost
+	}
+	cpus := 0
+	if seen := in.Observed.Node(node); seen != nil {
+		cpus = seen.Facts.CPUs
+	}
+	if known := in.State.Node(node); cpus == 0 && known != nil {
+		cpus = known.Facts.CPUs
+	}
+	if cpus == 0 {
+		return 4
+	}
+	return 2 * cpus
+}
+
+func sortFailed(f []StepError) {
+	slices.SortFunc(f, func(a, b StepError) int { return cmp.Compare(a.Step.ID, b.Step.ID) })
+}
+
+// progressEvery is how often a step that goes on says so.
+const progressEvery = 10 * time.Second

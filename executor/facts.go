@@ -1,0 +1,125 @@
+package executor
+
+import (
+	"sync"
+	"time"
+
+	"berth.dev/berth/api"
+	"berth.dev/berth/providers"
+)
+
+// facts is what links resolve to: the pods and nodes of the state with every step that has finished since. The state itself
+// belongs to the journal while steps run.
+type facts struct {
+	mu    sync.Mutex
+	pods  map[api.Address]api.PodState
+	nodes map[string]api.NodeState
+	born  map[api.Address]*time.Time // when objects were first applied
+}
+
+func newFacts(s *api.State) *facts {
+	f := &facts{pods: make(map[api.Address]api.PodState, len(s.Pods)), nodes: make(map[string]api.NodeState, len(s.Nodes)), born: make(map[api.Address]*time.Time, len(s.Objects))}
+	for _, p := range s.Pods {
+		f.pods[p.Address] = p
+	}
+	for _, n := range s.Nodes {
+		f.nodes[n.Name] = n
+	}
+	for _, o := range s.Objects {
+		f.born[o.Address] = o.CreatedAt
+	}
+	return f
+}
+
+func (f *facts) podIP(a api.Address) string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.pods[a].IP
+}
+
+func (f *facts) nodeIP(name string) string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.nodes[name].IP
+}
+
+// complete fills in a delta with what the host has decided, and keeps what neither knows.
+func (f *facts) complete(d api.Delta, r providers.Result) api.Delta {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if d.PutPod != nil {
+		p := completePod(*d.PutPod, r.Pod, f.pods[d.PutPod.Address])
+		d.PutPod = &p
+	}
+	if d.PutNode != nil {
+		n := completeNode(*d.PutNode, r.Node, f.nodes[d.PutNode.Name])
+		d.PutNode = &n
+	}
+	if d.PutObject != nil {
+		d.PutObject = f.dated(d.PutObject)
+	}
+	return d
+}
+
+// dated returns the object with the time of its first apply, which is now for one that the state does not have.
+func (f *facts) dated(o *api.Object) *api.Object {
+	c := *o
+	if c.CreatedAt = f.born[o.Address]; c.CreatedAt == nil {
+		now := time.Now().UTC().Truncate(time.Second)
+		c.CreatedAt = &now
+	}
+	return &c
+}
+
+func completePod(p api.PodState, now *api.PodState, before api.PodState) api.PodState {
+	if now != nil {
+		p.SandboxID, p.IP, p.Ready = or(now.SandboxID, p.SandboxID), or(now.IP, p.IP), now.Ready
+	}
+	if before.UID == p.UID {
+		p.SandboxID, p.IP = or(p.SandboxID, before.SandboxID), or(p.IP, before.IP)
+	}
+	return p
+}
+
+func completeNode(n api.NodeState, now *api.NodeState, before api.NodeState) api.NodeState {
+	if now != nil {
+		n.IP, n.Facts = or(now.IP, n.IP), or(now.Facts, n.Facts)
+	}
+	n.IP, n.Facts = or(n.IP, before.IP), or(n.Facts, before.Facts)
+	if n.JoinedAt = before.JoinedAt; n.JoinedAt == nil {
+		now := time.Now().UTC().Truncate(time.Second)
+		n.JoinedAt = &now
+	}
+	n.PodCIDR, n.VTEPMAC, n.BootID = or(n.PodCIDR, before.PodCIDR), or(n.VTEPMAC, before.VTEPMAC), or(n.BootID, before.BootID)
+	return n
+}
+
+// or returns the first value that is not zero.
+func or[T comparable](a, b T) T {
+	var zero T
+	if a != zero {
+		return a
+	}
+	return b
+}
+
+// take follows a delta that the journal has taken.
+func (f *facts) take(d api.Delta) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if d.PutPod != nil {
+		f.pods[d.PutPod.Address] = *d.PutPod
+	}
+	if d.DropPod != nil {
+		delete(f.pods, *d.DropPod)
+	}
+	if d.DropObject != nil {
+		delete(f.born, *d.DropObject)
+	}
+	if d.PutNode != nil {
+		f.nodes[d.PutNode.Name] = *d.PutNode
+	}
+	if d.DropNode != "" {
+		delete(f.nodes, d.DropNode)
+	}
+}

@@ -1,0 +1,300 @@
+package schema
+
+import (
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/apimachinery/pkg/util/validation"
+	k8sfield "k8s.io/apimachinery/pkg/util/validation/field"
+)
+
+// container checks one container, its ports apart. volumes are the names of the pod's.
+func (c *checker) container(p string, ct *corev1.Container, volumes map[string]bool) {
+	if c.needs(p+".name", ct.Name, "write it as the block's label") {
+		c.invalid(p+".name", ct.Name, validation.IsDNS1123Label(ct.Name)...)
+	}
+	if c.needs(p+".image", ct.Image, "a container runs an image") && strings.TrimSpace(ct.Image) != ct.Image {
+		c.invalid(p+".image", ct.Image, "must not have leading or trailing whitespace")
+	}
+	c.environment(p, ct)
+	c.resources(p+".resources", &ct.Resources)
+	c.mounts(p+".volumeMounts", ct.VolumeMounts, volumes)
+	if ct.ReadinessProbe != nil {
+		c.probe(p+".readinessProbe", ct.ReadinessProbe, ct.Ports)
+	}
+	c.security(p+".securityContext", ct.SecurityContext)
+}
+
+// ports checks the ports of a container. hostPorts collects those of the pod.
+func (c *checker) ports(path string, ports []corev1.ContainerPort, hostNetwork bool, hostPorts once) {
+	names := once{}
+	for i, p := range elements(path, ports, func(p *corev1.ContainerPort) string { return p.Name }) {
+		port := &ports[i]
+		if port.Name != "" {
+			c.invalid(p+".name", port.Name, validation.IsValidPortName(port.Name)...)
+			names.add(c, p+".name", port.Name)
+		}
+		if port.ContainerPort == 0 {
+			c.required(p+".containerPort", "")
+		} else {
+			c.invalid(p+".containerPort", port.ContainerPort, validation.IsValidPortNum(int(port.ContainerPort))...)
+		}
+		if port.HostIP != "" {
+			c.ip(p+".hostIP", port.HostIP)
+		}
+		if port.HostPort == 0 {
+			continue
+		}
+		c.invalid(p+".hostPort", port.HostPort, validation.IsValidPortNum(int(port.HostPort))...)
+		if hostNetwork && port.HostPort != port.ContainerPort {
+			c.invalid(p+".hostPort", port.HostPort, "must match `containerPort` when `hostNetwork` is true")
+		}
+		hostPorts.add(c, p+".hostPort", fmt.Sprintf("%s/%s/%d", protocol(port.Protocol), port.HostIP, port.HostPort))
+	}
+}
+
+func protocol(p corev1.Protocol) corev1.Protocol {
+	if p == "" {
+		return corev1.ProtocolTCP
+	}
+	return p
+}
+
+func (c *checker) environment(p string, ct *corev1.Container) {
+	names := once{}
+	for i, ep := range elements(p+".env", ct.Env, func(e *corev1.EnvVar) string { return e.Name }) {
+		e := &ct.Env[i]
+		if c.needs(ep+".name", e.Name, "write it as the block's label") {
+			c.invalid(ep+".name", e.Name, validation.IsRelaxedEnvVarName(e.Name)...)
+			names.add(c, ep+".name", e.Name)
+		}
+		if e.ValueFrom == nil {
+			continue
+		}
+		if e.Value != "" {
+			c.invalid(ep+".valueFrom", "", "may not be specified when `value` is not empty")
+		}
+		c.valueFrom(ep+".valueFrom", e.ValueFrom)
+	}
+	for i, ep := range indexed(p+".envFrom", ct.EnvFrom) {
+		e := &ct.EnvFrom[i]
+		if e.Prefix != "" {
+			c.invalid(ep+".prefix", e.Prefix, validation.IsRelaxedEnvVarName(e.Prefix)...)
+		}
+		c.exactlyOne(ep, []string{"configMapRef", "secretRef"}, e.ConfigMapRef != nil, e.SecretRef != nil)
+		if r := e.ConfigMapRef; r != nil {
+			c.reference(ep+".configMapRef.name", r.Name)
+		}
+		if r := e.SecretRef; r != nil {
+			c.reference(ep+".secretRef.name", r.Name)
+		}
+	}
+}
+
+// exactlyOne checks a choice of which one has to be made.
+func (c *checker) exactlyOne(p string, choices []string, set ...bool) {
+	n := 0
+	for _, s := range set {
+		if s {
+			n++
+		}
+	}
+	switch {
+	case n == 0:
+		c.required(p, "must specify one of: `"+strings.Join(choices, "`, `")+"`")
+	case n > 1:
+		c.invalid(p, "", "may not have more than one field specified at a time")
+	}
+}
+
+// reference checks the name of another object.
+func (c *checker) reference(p, name string) {
+	if c.needs(p, name, "") {
+		c.invalid(p, name, validation.IsDNS1123Subdomain(name)...)
+	}
+}
+
+func (c *checker) valueFrom(p string, v *corev1.EnvVarSource) {
+	c.exactlyOne(p, []string{"fieldRef", "configMapKeyRef", "secretKeyRef"}, v.FieldRef != nil, v.ConfigMapKeyRef != nil, v.SecretKeyRef != nil)
+	if r := v.FieldRef; r != nil {
+		c.fieldPath(p+".fieldRef.fieldPath", r.FieldPath)
+	}
+	if r := v.ConfigMapKeyRef; r != nil {
+		c.reference(p+".configMapKeyRef.name", r.Name)
+		c.key(p+".configMapKeyRef.key", r.Key)
+	}
+	if r := v.SecretKeyRef; r != nil {
+		c.reference(p+".secretKeyRef.name", r.Name)
+		c.key(p+".secretKeyRef.key", r.Key)
+	}
+}
+
+func (c *checker) key(p, key string) {
+	if c.needs(p, key, "") {
+		c.invalid(p, key, validation.IsConfigMapKey(key)...)
+	}
+}
+
+// fieldPaths are the fields of a pod that a variable can have.
+var fieldPaths = []string{"metadata.name", "metadata.namespace", "metadata.uid", "metadata.labels['KEY']", "metadata.annotations['KEY']",
+	"spec.nodeName", "status.hostIP", "status.hostIPs", "status.podIP", "status.podIPs"}
+
+func (c *checker) fieldPath(p, value string) {
+	if !c.needs(p, value, "") || slices.Contains(fieldPaths, value) {
+		return
+	}
+	for _, f := range []string{"metadata.labels['", "metadata.annotations['"} {
+		if key, ok := strings.CutPrefix(value, f); ok && strings.HasSuffix(key, "']") {
+			key = strings.TrimSuffix(key, "']")
+			c.invalid(p, value, validation.IsQualifiedName(strings.ToLower(key))...)
+			return
+		}
+	}
+	c.unsupported(p, value, fieldPaths...)
+}
+
+func (c *checker) resources(p string, r *corev1.ResourceRequirements) {
+	for _, list := range []struct {
+		path      string
+		resources corev1.ResourceList
+	}{{p + ".limits", r.Limits}, {p + ".requests", r.Requests}} {
+		for _, name := range sortedKeys(list.resources) {
+			c.amount(element(list.path, string(name)), name, list.resources[name])
+		}
+	}
+	for _, name := range sortedKeys(r.Requests) {
+		request := r.Requests[name]
+		if limit, ok := r.Limits[name]; ok && request.Cmp(limit) > 0 {
+			c.invalid(element(p+".requests", string(name)), request.String(), fmt.Sprintf("must be less than or equal to %s limit of %s", name, limit.String()))
+		}
+	}
+}
+
+func (c *checker) amount(p string, name corev1.ResourceName, q resource.Quantity) {
+	if name != corev1.ResourceCPU && name != corev1.ResourceMemory {
+		c.unsupported(p, string(name), string(corev1.ResourceCPU), string(corev1.ResourceMemory))
+		return
+	}
+	if q.Sign() < 0 {
+		c.invalid(p, q.String(), "must be greater than or equal to 0")
+	}
+	if name == corev1.ResourceMemory && q.MilliValue()%1000 != 0 {
+		c.diags.Warnf(c.o.RangeOf(p), "Fractions of a byte", "%s: %q is less than whole bytes. Write memory as \"64Mi\" or \"500M\".", p, q.String())
+	}
+}
+
+func (c *checker) mounts(list string, mounts []corev1.VolumeMount, volumes map[string]bool) {
+	paths := map[string]bool{}
+	for i, p := range elements(list, mounts, func(m *corev1.VolumeMount) string { return m.Name }) {
+		m := &mounts[i]
+		if c.needs(p+".name", m.Name, "write it as the block's label") && !volumes[m.Name] {
+			e := k8sfield.NotFound(nil, m.Name)
+			e.Detail = "the pod has no volume of this name"
+			if len(volumes) > 0 {
+				e.Detail += "; it has " + strings.Join(sortedOf(volumes), ", ")
+			}
+			c.report(p+".name", e)
+		}
+		if c.needs(p+".mountPath", m.MountPath, "") {
+			clean := path.Join("/", m.MountPath)
+			if paths[clean] {
+				c.invalid(p+".mountPath", m.MountPath, "must be unique")
+			}
+			paths[clean] = true
+			if strings.Contains(m.MountPath, ":") {
+				c.invalid(p+".mountPath", m.MountPath, "must not contain ':'")
+			}
+		}
+		c.relative(p+".subPath", m.SubPath)
+	}
+}
+
+// relative checks a path that must stay in its volume.
+func (c *checker) relative(p, value string) {
+	if path.IsAbs(value) {
+		c.invalid(p, value, "must be a relative path")
+	}
+	c.noDotDot(p, value)
+}
+
+func (c *checker) noDotDot(p, value string) {
+	if slices.Contains(strings.Split(value, "/"), "..") {
+		c.invalid(p, value, "must not contain '..'")
+	}
+}
+
+func (c *checker) probe(p string, probe *corev1.Probe, ports []corev1.ContainerPort) {
+	h := &probe.ProbeHandler
+	handlers := 0
+	if h.Exec != nil {
+		handlers++
+		if len(h.Exec.Command) == 0 {
+			c.required(p+".exec.command", "")
+		}
+	}
+	if h.HTTPGet != nil {
+		handlers++
+		c.probePort(p+".httpGet.port", h.HTTPGet.Port, ports)
+		for i, hp := range elements(p+".httpGet.httpHeaders", h.HTTPGet.HTTPHeaders, func(h *corev1.HTTPHeader) string { return h.Name }) {
+			name := h.HTTPGet.HTTPHeaders[i].Name
+			c.invalid(hp+".name", name, validation.IsHTTPHeaderName(name)...)
+		}
+	}
+	if h.TCPSocket != nil {
+		handlers++
+		c.probePort(p+".tcpSocket.port", h.TCPSocket.Port, ports)
+	}
+	switch {
+	case handlers == 0:
+		c.required(p, "must specify a handler type: one of http_get, tcp_socket, exec")
+	case handlers > 1:
+		c.forbidden(p, "may not specify more than 1 handler type")
+	}
+	atLeast(c, p+".initialDelaySeconds", &probe.InitialDelaySeconds, 0)
+	atLeast(c, p+".timeoutSeconds", &probe.TimeoutSeconds, 0)
+	atLeast(c, p+".periodSeconds", &probe.PeriodSeconds, 0)
+	atLeast(c, p+".successThreshold", &probe.SuccessThreshold, 0)
+	atLeast(c, p+".failureThreshold", &probe.FailureThreshold, 0)
+}
+
+func (c *checker) probePort(p string, port intstr.IntOrString, ports []corev1.ContainerPort) {
+	if port.Type == intstr.Int {
+		if port.IntVal == 0 {
+			c.required(p, "a number or the name of one of the container's ports")
+			return
+		}
+		c.invalid(p, port.IntVal, validation.IsValidPortNum(int(port.IntVal))...)
+		return
+	}
+	if messages := validation.IsValidPortName(port.StrVal); len(messages) > 0 {
+		c.invalid(p, port.StrVal, messages...)
+		return
+	}
+	if !slices.ContainsFunc(ports, func(cp corev1.ContainerPort) bool { return cp.Name == port.StrVal }) {
+		e := k8sfield.NotFound(nil, port.StrVal)
+		e.Detail = "the container has no port of this name"
+		c.report(p, e)
+	}
+}
+
+func (c *checker) security(p string, s *corev1.SecurityContext) {
+	if s == nil {
+		return
+	}
+	c.user(p+".runAsUser", s.RunAsUser)
+	c.group(p+".runAsGroup", s.RunAsGroup)
+	if s.AllowPrivilegeEscalation == nil || *s.AllowPrivilegeEscalation {
+		return
+	}
+	if s.Privileged != nil && *s.Privileged {
+		c.invalid(p, "", "cannot set `allowPrivilegeEscalation` to false and `privileged` to true")
+	}
+	if s.Capabilities != nil && slices.ContainsFunc(s.Capabilities.Add, func(n corev1.Capability) bool { return n == "SYS_ADMIN" || n == "CAP_SYS_ADMIN" }) {
+		c.invalid(p, "", "cannot set `allowPrivilegeEscalation` to false and `capabilities.Add` CAP_SYS_ADMIN")
+	}
+}

@@ -1,0 +1,144 @@
+package schema
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/validation"
+	k8sfield "k8s.io/apimachinery/pkg/util/validation/field"
+)
+
+// podSpec checks a pod. restart lists the restart policies that its owner allows; nil for all.
+func (c *checker) podSpec(path string, s *corev1.PodSpec, restart []corev1.RestartPolicy) {
+	if len(s.Containers) == 0 {
+		c.required(path+".containers", "a pod needs at least one container block")
+	}
+	if restart != nil && s.RestartPolicy != "" && !slices.Contains(restart, s.RestartPolicy) {
+		var allowed []string
+		for _, r := range restart {
+			allowed = append(allowed, string(r))
+		}
+		c.unsupported(path+".restartPolicy", string(s.RestartPolicy), allowed...)
+	}
+	volumes := c.podVolumes(path+".volumes", s.Volumes)
+	names, hostPorts := once{}, once{}
+	for _, list := range []struct {
+		path       string
+		containers []corev1.Container
+		init       bool
+	}{{path + ".containers", s.Containers, false}, {path + ".initContainers", s.InitContainers, true}} {
+		for i, p := range elements(list.path, list.containers, func(c *corev1.Container) string { return c.Name }) {
+			ct := &list.containers[i]
+			c.container(p, ct, volumes)
+			names.add(c, p+".name", ct.Name)
+			c.ports(p+".ports", ct.Ports, s.HostNetwork, hostPorts)
+			if list.init && ct.ReadinessProbe != nil {
+				c.forbidden(p+".readinessProbe", "may not be set for init containers without restartPolicy=Always")
+			}
+		}
+	}
+	atLeast(c, path+".terminationGracePeriodSeconds", s.TerminationGracePeriodSeconds, 0)
+	c.placement(path, s)
+	c.podNetwork(path, s)
+	c.podSecurity(path+".securityContext", s.SecurityContext)
+}
+
+func (c *checker) placement(path string, s *corev1.PodSpec) {
+	if s.NodeName != "" {
+		c.invalid(path+".nodeName", s.NodeName, validation.IsDNS1123Subdomain(s.NodeName)...)
+	}
+	c.labels(path+".nodeSelector", s.NodeSelector)
+	for i, p := range indexed(path+".tolerations", s.Tolerations) {
+		t := &s.Tolerations[i]
+		if t.Key != "" {
+			c.invalid(p+".key", t.Key, validation.IsQualifiedName(t.Key)...)
+		} else if t.Operator != corev1.TolerationOpExists {
+			c.invalid(p+".operator", string(t.Operator), "operator must be Exists when `key` is empty, which means \"match all values and all keys\"")
+		}
+		if t.Operator == corev1.TolerationOpExists && t.Value != "" {
+			c.invalid(p+".operator", t.Value, "value must be empty when `operator` is 'Exists'")
+		} else {
+			c.invalid(p+".value", t.Value, validation.IsValidLabelValue(t.Value)...)
+		}
+	}
+}
+
+func (c *checker) podNetwork(path string, s *corev1.PodSpec) {
+	if s.Hostname != "" {
+		c.invalid(path+".hostname", s.Hostname, validation.IsDNS1123Label(s.Hostname)...)
+	}
+	for i, p := range indexed(path+".hostAliases", s.HostAliases) {
+		a := &s.HostAliases[i]
+		c.ip(p+".ip", a.IP)
+		for _, h := range a.Hostnames {
+			c.invalid(p+".hostnames", h, validation.IsDNS1123Subdomain(h)...)
+		}
+	}
+	c.dns(path, s)
+}
+
+// Limits of resolv.conf.
+const (
+	maxNameservers = 3
+	maxSearches    = 32
+)
+
+func (c *checker) dns(path string, s *corev1.PodSpec) {
+	d := s.DNSConfig
+	if s.DNSPolicy == corev1.DNSNone && (d == nil || len(d.Nameservers) == 0) {
+		c.required(path+".dnsConfig.nameservers", "must provide at least one DNS nameserver when `dnsPolicy` is None")
+	}
+	if d == nil {
+		return
+	}
+	path += ".dnsConfig"
+	if len(d.Nameservers) > maxNameservers {
+		c.invalid(path+".nameservers", d.Nameservers, fmt.Sprintf("must not have more than %d nameservers", maxNameservers))
+	}
+	for _, ns := range d.Nameservers {
+		c.ip(path+".nameservers", ns)
+	}
+	if len(d.Searches) > maxSearches {
+		c.invalid(path+".searches", d.Searches, fmt.Sprintf("must not have more than %d search paths", maxSearches))
+	}
+	for _, search := range d.Searches {
+		if name := strings.TrimSuffix(search, "."); name != "" {
+			c.invalid(path+".searches", search, validation.IsDNS1123SubdomainWithUnderscore(name)...)
+		}
+	}
+	for i, p := range elements(path+".options", d.Options, func(o *corev1.PodDNSConfigOption) string { return o.Name }) {
+		c.needs(p+".name", d.Options[i].Name, "must not be empty")
+	}
+}
+
+func (c *checker) ip(path, value string) {
+	for _, e := range validation.IsValidIP(nil, value) {
+		c.report(path, k8sfield.Invalid(nil, value, e.Detail))
+	}
+}
+
+func (c *checker) podSecurity(path string, s *corev1.PodSecurityContext) {
+	if s == nil {
+		return
+	}
+	c.user(path+".runAsUser", s.RunAsUser)
+	c.group(path+".runAsGroup", s.RunAsGroup)
+	c.group(path+".fsGroup", s.FSGroup)
+	for i, g := range s.SupplementalGroups {
+		c.group(fmt.Sprintf("%s.supplementalGroups[%d]", path, i), &g)
+	}
+}
+
+func (c *checker) user(path string, id *int64) {
+	if id != nil {
+		c.invalid(path, *id, validation.IsValidUserID(*id)...)
+	}
+}
+
+func (c *checker) group(path string, id *int64) {
+	if id != nil {
+		c.invalid(path, *id, validation.IsValidGroupID(*id)...)
+	}
+}

@@ -1,0 +1,58 @@
+#!/bin/sh
+# unit VERB NAME: what is known of one-shot systemd units. Verbs: find, start, stop, active.
+# Understood: ExecStart=, ExecStop= and their "-" prefix, ConditionPathExists=, RemainAfterExit=, TimeoutStartSec= in seconds.
+verb=$1 name=$2
+state=/run/berth-lab/units/$name
+
+for dir in /etc/systemd/system /run/systemd/system /usr/local/lib/systemd/system /usr/lib/systemd/system /lib/systemd/system; do
+	[ -e "$dir/$name" ] && file=$dir/$name && break
+done
+if [ -z "${file:-}" ]; then
+	echo "Unit $name could not be found." >&2
+	exit 4
+fi
+
+# value KEY: the values of a key, one per line, with continued lines joined
+value() { sed -e ':a' -e '/\\$/N; s/\\\n/ /; ta' "$file" | sed -n "s/^$1=//p"; }
+
+each() { # each KEY: run its commands in order
+	value "$1" | while read -r line; do
+		may_fail=no
+		while :; do
+			case $line in
+			-*) may_fail=yes line=${line#-} ;;
+			[@:+!]*) line=${line#?} ;;
+			*) break ;;
+			esac
+		done
+		timeout "$limit" /bin/sh -c "exec $line" </dev/null 3<&- || [ $may_fail = yes ] || exit 1
+	done
+}
+
+limit=$(value TimeoutStartSec | tail -n 1 | tr -cd 0-9)
+limit=${limit:-90}
+case $verb in
+find) echo "$file" ;;
+active) [ -e "$state" ] ;;
+start)
+	if [ "$(value Type | tail -n 1)" != oneshot ]; then
+		echo "$name: the lab's init runs units with Type=oneshot only" >&2
+		exit 1
+	fi
+	value ConditionPathExists | while read -r path; do
+		case $path in
+		!*) [ ! -e "${path#!}" ] ;;
+		*) [ -e "$path" ] ;;
+		esac || exit 1
+	done || exit 0
+	[ -e "$state" ] && exit 0
+	each ExecStart || exit 1
+	case $(value RemainAfterExit | tail -n 1) in
+	yes | true | on | 1) : >"$state" ;;
+	esac
+	;;
+stop)
+	each ExecStop
+	rm -f "$state"
+	;;
+esac

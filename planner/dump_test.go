@@ -1,0 +1,167 @@
+package planner
+
+import (
+	"fmt"
+	"strings"
+
+	"berth.dev/berth/api"
+)
+
+// dump writes a plan for people who compare goldens.
+func dump(p *api.Plan) string {
+	var b strings.Builder
+	add, change, destroy := p.Summary()
+	fmt.Fprintf(&b, "plan: %d to add, %d to change, %d to destroy; %d pods kept\n", add, change, destroy, p.Kept)
+	section(&b, "changes", len(p.Changes))
+	for _, c := range p.Changes {
+		line(&b, "  ", symbol(c.Action), c.Address.String(), paren(c.Reason), word("disruption", string(c.Disruption)), word("rollout", c.Rollout))
+		if c.Action == api.Update || c.Action == api.Replace {
+			for _, d := range c.Diffs {
+				line(&b, "      ", d.Path+":", side(d.Before), "→", side(d.After), word("effect", string(d.Effect)), note("sensitive", d.Sensitive))
+			}
+		}
+	}
+	section(&b, "outputs", len(p.Outputs))
+	for _, o := range p.Outputs {
+		line(&b, "  ", symbol(o.Action), o.Name)
+	}
+	section(&b, "pods", len(p.Pods))
+	for _, c := range p.Pods {
+		line(&b, "  ", symbol(c.Action), c.Address.String(), "on", c.Node, paren(c.Reason), word("placed", c.Placement), wave(c.Wave))
+	}
+	section(&b, "steps", len(p.Steps))
+	for _, s := range p.Steps {
+		line(&b, "  ", fmt.Sprintf("%d.", s.ID), string(s.Op), s.Address.String(), on(s.Node), detail(&s), paren(s.Reason), after(s.After))
+	}
+	section(&b, "unreachable", len(p.Unreachable))
+	for _, u := range p.Unreachable {
+		line(&b, "  ", u.Node+":", u.Reason)
+	}
+	b.WriteString(diagnostics(p.Warnings))
+	return b.String()
+}
+
+func diagnostics(ds api.Diagnostics) string {
+	var b strings.Builder
+	section(&b, "diagnostics", len(ds))
+	for _, d := range ds {
+		line(&b, "  ", string(d.Severity)+":", d.Summary, paren(strings.TrimSpace(d.Address+" "+d.Node)))
+		line(&b, "      ", strings.ReplaceAll(d.Detail, "\n", "\n      "))
+	}
+	return b.String()
+}
+
+func section(b *strings.Builder, name string, n int) {
+	if n > 0 {
+		b.WriteString(name + ":\n")
+	}
+}
+
+func line(b *strings.Builder, indent string, words ...string) {
+	b.WriteString(indent)
+	sep := ""
+	for _, w := range words {
+		if w != "" {
+			b.WriteString(sep + w)
+			sep = " "
+		}
+	}
+	b.WriteByte('\n')
+}
+
+func symbol(a api.Action) string {
+	if a == api.NoOp {
+		return "."
+	}
+	return string(a)
+}
+
+func paren(s string) string {
+	if s == "" {
+		return ""
+	}
+	return "(" + s + ")"
+}
+
+func word(name, v string) string {
+	if v == "" {
+		return ""
+	}
+	return name + "=[" + v + "]"
+}
+
+func note(name string, on bool) string {
+	if on {
+		return name
+	}
+	return ""
+}
+
+func side(v api.RawJSON) string {
+	if v == nil {
+		return "none"
+	}
+	return string(v)
+}
+
+func wave(n int) string {
+	if n == 0 {
+		return ""
+	}
+	return fmt.Sprintf("wave %d", n)
+}
+
+func on(node string) string {
+	if node == "" {
+		return ""
+	}
+	return "on " + node
+}
+
+func after(ids []int) string {
+	if len(ids) == 0 {
+		return ""
+	}
+	return fmt.Sprint("after ", ids)
+}
+
+// detail is what a step carries, in a word.
+func detail(s *api.Step) string {
+	switch {
+	case s.Image != nil:
+		return s.Image.Ref
+	case s.Network != nil:
+		return s.Network.PodCIDR + fmt.Sprintf(" %d peers", len(s.Network.Peers))
+	case s.Volume != nil:
+		return s.Volume.Path
+	case s.Service != nil && s.Op == api.OpServiceSet:
+		var pods []string
+		for _, e := range s.Service.Endpoints {
+			pods = append(pods, e.Pod.Pod)
+		}
+		return "[" + strings.Join(pods, " ") + "]"
+	case s.Op == api.OpRecord || s.Op == api.OpForget:
+		return deltas(&s.Delta)
+	}
+	return ""
+}
+
+func deltas(d *api.Delta) string {
+	var out []string
+	note := func(is bool, name string) {
+		if is {
+			out = append(out, name)
+		}
+	}
+	note(d.Cluster != nil, "cluster")
+	note(d.PutNode != nil, "+node")
+	note(d.DropNode != "", "-node")
+	note(d.PutObject != nil, "+object")
+	note(d.DropObject != nil, "-object")
+	note(d.DropPod != nil, "-pod")
+	note(d.PutVolume != nil, "+volume")
+	note(d.DropVolume != nil, "-volume")
+	note(len(d.PutPin) > 0, "+pin")
+	note(d.Outputs != nil, "outputs")
+	return "{" + strings.Join(out, " ") + "}"
+}

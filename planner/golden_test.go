@@ -1,0 +1,205 @@
+package planner
+
+import (
+	"bytes"
+	"flag"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/rogpeppe/go-internal/txtar"
+	"sigs.k8s.io/yaml"
+
+	"berth.dev/berth/api"
+)
+
+var update = flag.Bool("update", false, "rewrite plan.golden in testdata")
+
+// TestGoldens plans each story of testdata. A story is a txtar file:
+//
+//	before.yaml   a configuration that was applied (left out: nothing was)
+//	events        what happened to the hosts since, one line each: see (*world).event
+//	after.yaml    the configuration to plan (left out: before.yaml again)
+//	options       options of the plan: destroy, target ADDRESS, replace ADDRESS, pin REF DIGEST
+//	plan.golden   the plan, or its errors
+//
+// Unless the options say "once", the plan is then applied and planned again, and that must be empty.
+func TestGoldens(t *testing.T) {
+	t.Parallel()
+	files, err := filepath.Glob("testdata/*.txtar")
+	if err != nil || len(files) == 0 {
+		t.Fatal("no stories", err)
+	}
+	for _, file := range files {
+		t.Run(strings.TrimSuffix(filepath.Base(file), ".txtar"), func(t *testing.T) {
+			t.Parallel()
+			text, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			archive := txtar.Parse(text)
+			got := tell(t, archive)
+			if *update {
+				setFile(archive, "plan.golden", got)
+				if err := os.WriteFile(file, txtar.Format(archive), 0o644); err != nil {
+					t.Fatal(err)
+				}
+				return
+			}
+			if diff := cmp.Diff(string(part(archive, "plan.golden")), got); diff != "" {
+				t.Errorf("plan differs (-want +got); `go test ./planner -update` rewrites:\n%s", diff)
+			}
+		})
+	}
+}
+
+// tell runs one story and returns what to compare.
+func tell(t *testing.T, a *txtar.Archive) string {
+	t.Helper()
+	w := newWorld(t, nodes("a1", "a2", "a3"))
+	after := part(a, "after.yaml")
+	if before := part(a, "before.yaml"); before != nil {
+		c := storyConfig(t, before)
+		p, ds := Plan(w.input(c, Options{}))
+		if ds.HasErrors() {
+			t.Fatalf("before.yaml: %v", ds.Err())
+		}
+		w.apply(p, first, everything)
+		if after == nil {
+			after = before
+		}
+	}
+	for line := range strings.Lines(string(part(a, "events"))) {
+		w.event(strings.Fields(line))
+	}
+	in := w.input(storyConfig(t, after), Options{})
+	once := options(t, &in, string(part(a, "options")))
+	p, ds := Plan(in)
+	if ds.HasErrors() {
+		return diagnostics(ds)
+	}
+	if !once {
+		w.apply(p, first, everything)
+		again := in
+		again.Prior, again.Observed, again.Replace = clone(t, w.state), w.observed(), nil
+		if p, ds := Plan(again); ds.HasErrors() || !p.Empty() {
+			t.Errorf("not empty after apply: %v\n%s", ds.Err(), dump(p))
+		}
+	}
+	return dump(p)
+}
+
+func options(t *testing.T, in *Input, text string) (once bool) {
+	t.Helper()
+	for line := range strings.Lines(text) {
+		switch f := strings.Fields(line); f[0] {
+		case "destroy":
+			in.Destroy = true
+		case "target":
+			in.Targets = append(in.Targets, f[1])
+		case "replace":
+			in.Replace = append(in.Replace, f[1])
+		case "pin":
+			in.Pins = map[string]string{f[1]: f[2]}
+		case "once":
+			once = true
+		default:
+			t.Fatalf("unknown option %q", line)
+		}
+	}
+	return once
+}
+
+// story is a configuration as stories spell it.
+type story struct {
+	Cluster api.Cluster   `json:"cluster"`
+	Nodes   []*api.Node   `json:"nodes"`
+	Objects []*api.Object `json:"objects"`
+	Outputs []*api.Output `json:"outputs"`
+}
+
+func storyConfig(t *testing.T, text []byte) *api.Config {
+	t.Helper()
+	s := story{Cluster: api.DefaultCluster}
+	if err := yaml.UnmarshalStrict(text, &s); err != nil {
+		t.Fatal(err)
+	}
+	slices.SortFunc(s.Objects, func(a, b *api.Object) int { return a.Address.Compare(b.Address) })
+	return &api.Config{Cluster: s.Cluster, Nodes: s.Nodes, Objects: s.Objects, Outputs: s.Outputs}
+}
+
+// event does to a host what a line of a story says: cut, refuse, ill, reboot, foreign, crash CONTAINER, lose (its first pod),
+// flush (its services), unrecord (the objects of its pods), unset (its network), nodir (its volumes), stray (a pod and rules nobody knows).
+func (w *world) event(f []string) {
+	w.t.Helper()
+	h := w.hosts[f[1]]
+	switch f[0] {
+	case "cut":
+		h.Unreachable = "dial tcp: connection refused"
+	case "refuse":
+		h.Unreachable = "connect to " + h.Name + ": the host key is another one"
+		h.Problems = api.Diagnostics{{Severity: api.SeverityError, Summary: "Changed host key", Detail: "It shows another one."}}
+	case "ill":
+		h.Problems = api.Diagnostics{{Severity: api.SeverityError, Summary: "containerd is not running", Detail: "Start it with systemctl start containerd."}}
+	case "reboot":
+		h.BootID += "-2"
+		for i := range h.Pods {
+			stop(&h.Pods[i])
+			h.Pods[i].SandboxReady = false
+		}
+	case "foreign":
+		h.Lineage = "99999999-0000-0000-0000-000000000000"
+	case "crash":
+		stop(&h.Pods[0])
+	case "lose":
+		h.Pods = slices.Delete(h.Pods, 0, 1)
+	case "flush":
+		clear(h.Services)
+	case "unset":
+		h.Network = ""
+	case "nodir":
+		h.Volumes = nil
+	case "unready":
+		for i := range w.state.Pods {
+			if w.state.Pods[i].Node == h.Name {
+				w.state.Pods[i].Ready = false
+			}
+		}
+	case "forget":
+		w.state.Pods = slices.DeleteFunc(w.state.Pods, func(p api.PodState) bool { return p.Node == h.Name })
+	case "unrecord":
+		w.state.Objects = slices.DeleteFunc(w.state.Objects, func(o *api.Object) bool {
+			return slices.ContainsFunc(w.state.Pods, func(p api.PodState) bool { return p.Node == h.Name && p.Address.Owner() == o.Address })
+		})
+	case "stray":
+		h.Pods = append(h.Pods, api.ObservedPod{
+			Address: api.Address{Kind: api.KindDeployment, Name: "old", Pod: "old-x"}, Namespace: "dev", Name: "old-x", UID: "stray",
+			Lineage: w.state.Lineage, SandboxReady: true, SandboxID: "sb-stray", Containers: []api.ObservedContainer{{Name: "c", State: api.ContainerRunning}},
+		})
+		h.Services["dev/old"] = "something"
+	default:
+		w.t.Fatalf("unknown event %q", f)
+	}
+}
+
+func part(a *txtar.Archive, name string) []byte {
+	for _, f := range a.Files {
+		if f.Name == name {
+			return f.Data
+		}
+	}
+	return nil
+}
+
+func setFile(a *txtar.Archive, name, text string) {
+	for i := range a.Files {
+		if a.Files[i].Name == name {
+			a.Files[i].Data = []byte(text)
+			return
+		}
+	}
+	a.Files = append(a.Files, txtar.File{Name: name, Data: bytes.Clone([]byte(text))})
+}

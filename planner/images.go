@@ -1,0 +1,62 @@
+package planner
+
+import (
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"berth.dev/berth/api"
+	"berth.dev/berth/planner/graph"
+)
+
+// imagesFor makes the images of a pod be on its host and returns what to wait for.
+func (t *changeOver) imagesFor(w *workload, p *pod) []graph.Step {
+	var out []graph.Step
+	for _, list := range [][]corev1.Container{p.object.Spec.InitContainers, p.object.Spec.Containers} {
+		for _, c := range list {
+			work := api.ImageWork{Ref: c.Image, PullPolicy: c.ImagePullPolicy}
+			owner := w.address
+			if o := t.built(c.Image); o != nil {
+				work.Build, _ = o.Value.(*api.Image)
+				owner = o.Address
+			}
+			out = append(out, t.pull(p.host, work, owner)...)
+		}
+	}
+	return out
+}
+
+// built returns the image block whose image a reference names, or nil.
+func (d *draft) built(ref string) *api.Object {
+	if d.images == nil {
+		d.images = map[string]*api.Object{}
+		for _, o := range d.desired {
+			if v, ok := o.Value.(*api.Image); ok && v.Ref != "" && d.images[v.Ref] == nil {
+				d.images[v.Ref] = o
+			}
+		}
+	}
+	return d.images[ref]
+}
+
+// pull makes an image be on a host, once, unless it is there. Images whose tag may have moved are always asked for.
+func (d *draft) pull(h *host, work api.ImageWork, owner api.Address) []graph.Step {
+	if s, ok := h.pulled[work.Ref]; ok {
+		return []graph.Step{s}
+	}
+	moving := work.PullPolicy == corev1.PullAlways && !strings.Contains(work.Ref, "@")
+	if _, there := slices.BinarySearch(h.seen.Images, work.Ref); there && !moving {
+		return nil
+	}
+	s := d.onHost(h, api.Step{Op: api.OpImageEnsure, Address: owner, Image: &work}, h.set...)
+	h.pulled[work.Ref] = s
+	return []graph.Step{s}
+}
+
+// pauseImage names the sandbox image, which the image provider makes by itself.
+func pauseImage() *api.Image {
+	i := &api.Image{}
+	i.Name = "pause"
+	return i
+}

@@ -1,0 +1,204 @@
+package planner
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+
+	"berth.dev/berth/api"
+	"berth.dev/berth/planner/rollout"
+	"berth.dev/berth/planner/schedule"
+)
+
+// place says in what waves each workload changes over and gives every new pod a node. Pods stay where they are as
+// long as they fit.
+//
+// Workloads come in the order of their steps. The room of pods that go earlier in that order is free for those that
+// come later; these then wait for the ones whose room they take. What fits only into the room of pods that go later
+// comes last, with everything that depends on it.
+func (d *draft) place() {
+	for _, w := range d.workloads {
+		w.services = d.servicesFor(w)
+	}
+	lines := d.inOrder()
+	d.room = d.newRoom()
+	var last []*api.Object
+	postponed := map[api.Address]bool{}
+	for _, o := range lines.order() {
+		late := slices.ContainsFunc(lines.needs(o), func(a api.Address) bool { return postponed[a] })
+		if w := d.work[o.Address]; w != nil && !w.frozen {
+			d.evictions(w)
+			d.changeOver(w)
+			late = late || d.placeWorkload(w) != nil
+		}
+		if late {
+			postponed[o.Address] = true
+			last = append(last, o)
+			continue
+		}
+		d.line = append(d.line, o)
+	}
+	for _, w := range d.workloads {
+		if w.object == nil && !w.frozen {
+			d.removeAll(w)
+		}
+	}
+	d.placeLast(last)
+}
+
+// placeLast places what did not fit, or depends on what did not, now that all others have gone who will.
+func (d *draft) placeLast(last []*api.Object) {
+	d.last = last
+	for _, o := range last {
+		w := d.work[o.Address]
+		if w == nil || w.frozen {
+			continue
+		}
+		if fit := d.placeWorkload(w); fit != nil {
+			d.errorAt(o, templatePath(o.Address.Kind), "No node fits", "%s: %s\n%s\nAdd nodes, free room on them, or change what the pods ask for.",
+				w.address, fit.Error(), indent(fit.Lines()))
+		}
+	}
+}
+
+// removeAll plans the end of a workload that is no longer wanted.
+func (d *draft) removeAll(w *workload) {
+	var all []int
+	for i, p := range w.pods {
+		if !p.fixed {
+			all = append(all, i)
+		}
+	}
+	if len(all) > 0 {
+		w.waves = []rollout.Wave{{Remove: all}}
+		w.fresh = make([][]*pod, 1)
+		d.room.release(w, w.waves[0])
+	}
+}
+
+// evictions marks pods that must leave their nodes.
+func (d *draft) evictions(w *workload) {
+	for _, p := range w.pods {
+		if p.hash == w.want.Hash && !p.host.leaves {
+			d.bind(w, p.host) // a volume that the state does not know is where a pod that claims it runs
+		}
+	}
+	moved := ""
+	for _, v := range d.volumesOf(w) {
+		if v.moves {
+			moved = v.object.Address.String() + " moves to node " + v.host.name
+		}
+	}
+	pins := d.pins(w)
+	for _, p := range w.pods {
+		switch {
+		case p.fixed:
+		case p.host.leaves:
+			p.evict = "node " + p.host.name + " leaves the cluster"
+		case d.remade[w.address]:
+			p.evict = "asked for by -replace"
+		case d.replaced(w.object):
+			p.evict = "forces replacement"
+		case moved != "":
+			p.evict = moved
+		default:
+			s := p.scheduled()
+			s.Pins = pins
+			if err := d.room.after.Fits(s, p.host.name); err != nil && p.hash == w.want.Hash {
+				p.evict = err.Error()
+			}
+		}
+	}
+}
+
+// changeOver asks the workload's controller for the waves.
+func (d *draft) changeOver(w *workload) {
+	strategy := w.want.Strategy
+	if d.replaced(w.object) && !d.remade[w.address] || d.movesVolume(w) {
+		strategy = rollout.Strategy{Recreate: true}
+	}
+	pods := make([]rollout.Pod, len(w.pods))
+	for i, p := range w.pods {
+		cost, _ := strconv.Atoi(p.labels["controller.kubernetes.io/pod-deletion-cost"])
+		pods[i] = rollout.Pod{
+			Current: p.hash == w.want.Hash && p.evict == "", Available: p.available(), Fixed: p.fixed, Leaving: p.host.leaves,
+			UID: p.uid, Node: p.host.name, DeletionCost: cost, Created: p.created,
+		}
+	}
+	if strategy.Blocked(pods) {
+		d.warnAt(w.object, "", "Workload waits for a host", "%s replaces all its pods at once, and some are on a host that takes no work now. Nothing of it changes until that host is back or leaves the inventory.", w.address)
+	}
+	w.want.Strategy = strategy
+	w.waves = strategy.Waves(w.want.Replicas, pods)
+	for _, wave := range w.waves {
+		for _, i := range wave.Mend {
+			p := w.pods[i]
+			p.mend, p.reason, p.wave = true, p.trouble, 1
+			w.complete(p)
+		}
+	}
+}
+
+func (d *draft) movesVolume(w *workload) bool {
+	for _, v := range d.volumesOf(w) {
+		if v.moves {
+			return true
+		}
+	}
+	return false
+}
+
+// placeWorkload gives a workload's new pods their nodes, wave by wave. On an error everything is as before.
+func (d *draft) placeWorkload(w *workload) *schedule.FitError {
+	taken, n := w.taken(d), 0
+	w.fresh = make([][]*pod, len(w.waves))
+	pins := d.pins(w)
+	undo := d.room.mark()
+	var bound []*volume
+	for k, wave := range w.waves {
+		for i := range wave.Create {
+			if i == wave.Free {
+				d.room.release(w, wave)
+			}
+			var p *pod
+			p, n = d.newPod(w, n, taken)
+			fit := d.room.place(w, p, pins)
+			if fit != nil {
+				undo()
+				for _, v := range bound {
+					v.host = nil
+				}
+				return fit
+			}
+			p.wave = k + 1
+			w.fresh[k] = append(w.fresh[k], p)
+			if bound == nil {
+				bound = d.bind(w, p.host)
+				pins = d.pins(w)
+			}
+		}
+		if wave.Create <= wave.Free {
+			d.room.release(w, wave)
+		}
+	}
+	for _, list := range w.fresh {
+		for _, p := range list {
+			w.complete(p)
+		}
+	}
+	return nil
+}
+
+func indent(lines []string) string {
+	const most = 10
+	if more := len(lines) - most; more > 1 {
+		lines = append(lines[:most:most], "and "+strconv.Itoa(more)+" more")
+	}
+	return "  " + strings.Join(lines, "\n  ")
+}
+
+// replaced reports whether a change of the object forces a replacement.
+func (d *draft) replaced(o *api.Object) bool {
+	c := d.changes[o.Address]
+	return c != nil && c.Action == api.Replace
+}

@@ -1,0 +1,46 @@
+// Package planner turns what is wanted, what was last applied and what was seen on the hosts into a plan. It is pure:
+// no I/O, no clock, no chance; the same input gives the same bytes.
+//
+// Start with [Plan]: six moves, one file each. The sub-packages know one thing each: rollout which pods and in what
+// waves, schedule where, diff what differs, graph what waits for what, planfile how a plan is kept.
+package planner
+
+import (
+	"berth.dev/berth/api"
+)
+
+// Input is everything that a plan follows from. Nothing in it is changed.
+type Input struct {
+	Config   *api.Config
+	Prior    *api.State       // nil before the first apply
+	Observed *api.Observation // a node without an entry counts as unreachable
+	// Pins maps image references as written to references by digest, resolved just now. Others keep the digest
+	// that the state remembers, and are taken as written when it remembers none.
+	Pins map[string]string
+	Options
+}
+
+// Options narrow or turn round what is planned.
+type Options struct {
+	Destroy bool
+	Targets []string // addresses; only these and what they need are planned
+	Replace []string // addresses of objects to make anew though nothing about them changed
+}
+
+// Plan returns what would have to be done. With errors among the diagnostics there is no plan; warnings are also in
+// the plan itself.
+func Plan(in Input) (*api.Plan, api.Diagnostics) {
+	d := begin(in)
+	for _, move := range []func(){
+		d.want,      // which objects and pods should exist, and which do
+		d.place,     // a node for each new pod
+		d.diff,      // what differs, attribute by attribute, and why pods change
+		d.propagate, // who else is affected: services behind which pods change
+		d.waves,     // steps, with what each waits for
+	} {
+		if move(); d.diags.HasErrors() {
+			return nil, d.sorted()
+		}
+	}
+	return d.order() // the steps in a line, and the plan around them
+}

@@ -1,0 +1,300 @@
+package planner
+
+import (
+	"encoding/json"
+	"slices"
+	"testing"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+	"pgregory.net/rapid"
+
+	"berth.dev/berth/api"
+)
+
+// TestConverges changes configuration and hosts by chance, kills applies in the middle, and expects that one more
+// apply makes everything as wanted, with no pod too many and nothing left to plan.
+func TestConverges(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(rt *rapid.T) {
+		w := newWorld(t, nodes("a1", "a2", "a3"))
+		w.t = rapidTB{TB: t, rt: rt}
+		for range rapid.IntRange(1, 5).Draw(rt, "rounds") {
+			c := anyConfig(rt)
+			p, ds := Plan(w.input(c, Options{}))
+			if ds.HasErrors() {
+				continue
+			}
+			checkPlan(rt, p)
+			limit := everything
+			if rapid.Bool().Draw(rt, "killed") {
+				limit = rapid.IntRange(0, len(p.Steps)).Draw(rt, "after")
+			}
+			w.apply(p, func(n int) int { return rapid.IntRange(0, n-1).Draw(rt, "next") }, limit)
+			disturb(rt, w)
+		}
+		for _, h := range w.hosts {
+			h.Unreachable = ""
+		}
+		c := anyConfig(rt)
+		p, ds := Plan(w.input(c, Options{}))
+		if ds.HasErrors() {
+			rt.Skip("no node fits")
+		}
+		w.apply(p, first, everything)
+		again := w.plan(c, Options{})
+		if !again.Empty() {
+			rt.Fatalf("not empty after apply:\n%s\nthe apply was:\n%s", dump(again), dump(p))
+		}
+		checkWorld(rt, w, c)
+		w.apply(w.plan(c, Options{Destroy: true}), first, everything)
+		for _, n := range c.Nodes {
+			name, h := n.Name, w.hosts[n.Name]
+			if len(h.Pods)+len(h.Services)+len(h.Images) > 0 || h.Network != "" || h.Lineage != "" {
+				rt.Fatalf("destroy left something on %s: %+v", name, h)
+			}
+		}
+		if n := len(w.state.Objects) + len(w.state.Pods) + len(w.state.Nodes) + len(w.state.Volumes); n > 0 {
+			rt.Fatalf("destroy left %d entries in the state: %+v", n, w.state)
+		}
+	})
+}
+
+// rapidTB fails through rapid, so that cases shrink.
+type rapidTB struct {
+	testing.TB
+	rt *rapid.T
+}
+
+func (r rapidTB) Helper()                   {}
+func (r rapidTB) Fatal(args ...any)         { r.rt.Fatal(args...) }
+func (r rapidTB) Fatalf(f string, a ...any) { r.rt.Fatalf(f, a...) }
+
+// checkPlan holds for every plan: its steps are in order and its bytes follow from the input.
+func checkPlan(rt *rapid.T, p *api.Plan) {
+	for i, s := range p.Steps {
+		if s.ID != i || !slices.IsSorted(s.After) || len(s.After) > 0 && s.After[len(s.After)-1] >= i {
+			rt.Fatalf("step %d is out of order: id %d after %v", i, s.ID, s.After)
+		}
+	}
+}
+
+// checkWorld compares what runs with what is wanted.
+func checkWorld(rt *rapid.T, w *world, c *api.Config) {
+	running := map[string]int{}
+	for _, n := range c.Nodes { // hosts that left while they could not be reached keep what they had
+		h := w.hosts[n.Name]
+		for _, p := range h.Pods {
+			running[p.Address.Owner().String()]++
+			if s := w.state.Pod(p.Address); s == nil || s.UID != p.UID || s.Node != h.Name || s.IP != p.IP {
+				rt.Fatalf("pod %s on %s is not in the state as it runs: %+v", p.Address, h.Name, s)
+			}
+		}
+	}
+	total := 0
+	for _, o := range c.Objects {
+		if o.Kind().OwnsPods {
+			if got, want := running[o.Address.String()], replicasOf(o); got != want {
+				rt.Fatalf("%s: %d pods run, want %d", o.Address, got, want)
+			}
+			total += replicasOf(o)
+		}
+	}
+	if len(w.state.Pods) != total {
+		rt.Fatalf("the state has %d pods, want %d", len(w.state.Pods), total)
+	}
+}
+
+func anyConfig(rt *rapid.T) *api.Config {
+	var names []string
+	for _, n := range []string{"a1", "a2", "a3"} {
+		if rapid.IntRange(0, 5).Draw(rt, "listed") > 0 {
+			names = append(names, n)
+		}
+	}
+	c := config(nodes(names...))
+	if rapid.IntRange(0, 2).Draw(rt, "volume") == 0 {
+		v := &api.Volume{ObjectMeta: metav1.ObjectMeta{Name: "data", Namespace: "dev"}}
+		v.Spec.ReclaimPolicy = rapid.SampledFrom([]string{"", "Delete"}).Draw(rt, "policy")
+		v.Spec.Node = rapid.SampledFrom([]string{"", "", "a1", "a2"}).Draw(rt, "volume node")
+		c.Objects = append(c.Objects, &api.Object{Address: api.Address{Kind: api.KindVolume, Name: "data"}, Value: v})
+	}
+	if rapid.Bool().Draw(rt, "config map") {
+		c.Objects = append(c.Objects, anyConfigMap(rt))
+	}
+	for _, name := range []string{"api", "web"} {
+		if rapid.IntRange(0, 3).Draw(rt, name) > 0 {
+			c.Objects = append(c.Objects, anyDeployment(rt, name, c.Objects))
+		}
+	}
+	if rapid.Bool().Draw(rt, "pod") {
+		c.Objects = append(c.Objects, anyPod(rt))
+	}
+	for _, name := range []string{"front", "web"} {
+		if rapid.Bool().Draw(rt, "service") {
+			c.Objects = append(c.Objects, anyService(rt, name, c.Objects))
+		}
+	}
+	slices.SortFunc(c.Objects, func(a, b *api.Object) int { return a.Address.Compare(b.Address) })
+	return c
+}
+
+func anyConfigMap(rt *rapid.T) *api.Object {
+	v := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "page", Namespace: "dev"}, Data: map[string]string{"a": rapid.SampledFrom([]string{"1", "2"}).Draw(rt, "data")}}
+	return &api.Object{Address: api.Address{Kind: api.KindConfigMap, Name: "page"}, Value: v}
+}
+
+func anyDeployment(rt *rapid.T, name string, others []*api.Object) *api.Object {
+	image := rapid.SampledFrom([]string{"nginx:1", "nginx:2"}).Draw(rt, "image")
+	o := webDeployment(int32(rapid.IntRange(0, 5).Draw(rt, "replicas")), image, func(d *appsv1.Deployment) {
+		d.Name = name
+		if rapid.IntRange(0, 3).Draw(rt, "recreate") == 0 {
+			d.Spec.Strategy.Type = appsv1.RecreateDeploymentStrategyType
+		}
+		d.Spec.Template.Labels = map[string]string{"app": name, "tier": "front"}
+		if len(others) > 0 && others[0].Address.Kind == api.KindVolume {
+			d.Spec.Template.Spec.Volumes = []corev1.Volume{{Name: "data", VolumeSource: corev1.VolumeSource{
+				PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: "data"}}}}
+		}
+		if len(others) > 0 && others[0].Address.Kind == api.KindConfigMap {
+			d.Spec.Template.Spec.Volumes = []corev1.Volume{{Name: "page", VolumeSource: corev1.VolumeSource{
+				ConfigMap: &corev1.ConfigMapVolumeSource{LocalObjectReference: corev1.LocalObjectReference{Name: "page"}}}}}
+		}
+	})
+	o.Address.Name = name
+	for _, other := range others {
+		if rapid.IntRange(0, 2).Draw(rt, "depends") == 0 {
+			o.DependsOn = append(o.DependsOn, other.Address)
+		}
+	}
+	slices.SortFunc(o.DependsOn, api.Address.Compare)
+	return o
+}
+
+func anyPod(rt *rapid.T) *api.Object {
+	v := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "solo", Namespace: "dev", Labels: map[string]string{"app": "api"}}}
+	v.Spec.Containers = []corev1.Container{{Name: "c", Image: rapid.SampledFrom([]string{"busybox:1", "busybox:2"}).Draw(rt, "image"), Ports: []corev1.ContainerPort{{Name: "http", ContainerPort: 1}}}}
+	o := &api.Object{Address: api.Address{Kind: api.KindPod, Name: "solo"}, Value: v}
+	if rapid.Bool().Draw(rt, "needs front") {
+		o.DependsOn = []api.Address{{Kind: api.KindService, Name: "front"}}
+	}
+	return o
+}
+
+func anyService(rt *rapid.T, name string, others []*api.Object) *api.Object {
+	o := webService(func(s *corev1.Service) {
+		s.Name = name
+		s.Spec.ClusterIP = map[string]string{"front": "10.96.0.21", "web": "10.96.0.22"}[name]
+		s.Spec.Selector = rapid.SampledFrom([]map[string]string{{"app": "web"}, {"app": "api"}, {"tier": "front"}}).Draw(rt, "selector")
+	})
+	o.Address.Name = name
+	return o
+}
+
+// disturb does to hosts what happens to hosts.
+func disturb(rt *rapid.T, w *world) {
+	for _, name := range sortedKeys(w.hosts) {
+		h := w.hosts[name]
+		h.Unreachable = ""
+		switch rapid.SampledFrom([]string{"", "", "", "reboot", "crash", "lose pod", "cut", "flush"}).Draw(rt, "event on "+name) {
+		case "reboot":
+			h.BootID += "x"
+			for i := range h.Pods {
+				stop(&h.Pods[i])
+				h.Pods[i].SandboxReady = false
+			}
+		case "crash":
+			if len(h.Pods) > 0 {
+				stop(&h.Pods[0])
+			}
+		case "lose pod":
+			if len(h.Pods) > 0 {
+				h.Pods = slices.Delete(h.Pods, 0, 1)
+			}
+		case "cut":
+			h.Unreachable = "connection refused"
+		case "flush":
+			clear(h.Services)
+		}
+	}
+}
+
+func stop(p *api.ObservedPod) {
+	for i := range p.Containers {
+		p.Containers[i].State, p.Containers[i].ExitCode = api.ContainerExited, 1
+	}
+}
+
+// TestBounds rolls a deployment from any mix of old and new pods and counts after every step.
+func TestBounds(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(rt *rapid.T) {
+		surge := rapid.IntRange(0, 4).Draw(rt, "surge")
+		unavailable := rapid.IntRange(0, 4).Draw(rt, "unavailable")
+		if surge == 0 && unavailable == 0 {
+			unavailable = 1
+		}
+		bounds := func(d *appsv1.Deployment) {
+			up, down := intstr.FromInt32(int32(surge)), intstr.FromInt32(int32(unavailable))
+			d.Spec.Strategy.RollingUpdate = &appsv1.RollingUpdateDeployment{MaxSurge: &up, MaxUnavailable: &down}
+		}
+		before := int32(rapid.IntRange(1, 8).Draw(rt, "before"))
+		now := int32(rapid.IntRange(1, 8).Draw(rt, "now"))
+		w := newWorld(t, nodes("a1", "a2"))
+		w.t = rapidTB{TB: t, rt: rt}
+		w.apply(w.plan(config(nodes("a1", "a2"), webDeployment(before, "nginx:1", bounds), webService()), Options{}), first, everything)
+		c := config(nodes("a1", "a2"), webDeployment(now, "nginx:2", bounds), webService())
+		most := max(int(before), int(now)+surge)
+		least := min(int(before), max(0, int(now)-unavailable))
+		w.after = func(s *api.Step) {
+			total, ready := 0, 0
+			for _, h := range w.hosts {
+				total += len(h.Pods)
+				for _, p := range h.Pods {
+					if s := w.state.Pod(p.Address); s != nil && s.Ready {
+						ready++
+					}
+				}
+			}
+			if total > most || ready < least {
+				rt.Fatalf("after %s %s: %d pods (at most %d), %d ready (at least %d)", s.Op, s.Address, total, most, ready, least)
+			}
+		}
+		pick := func(n int) int { return rapid.IntRange(0, n-1).Draw(rt, "next") }
+		if rapid.Bool().Draw(rt, "interrupted") {
+			p := w.plan(c, Options{})
+			w.apply(p, pick, rapid.IntRange(0, len(p.Steps)).Draw(rt, "after"))
+		}
+		w.apply(w.plan(c, Options{}), pick, everything)
+		if p := w.plan(c, Options{}); !p.Empty() {
+			rt.Fatalf("not empty:\n%s", dump(p))
+		}
+	})
+}
+
+// TestBytes makes every plan of a random story twice.
+func TestBytes(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(rt *rapid.T) {
+		w := newWorld(t, nodes("a1", "a2", "a3"))
+		w.t = rapidTB{TB: t, rt: rt}
+		for range 2 {
+			c := anyConfig(rt)
+			in := w.input(c, Options{Destroy: rapid.IntRange(0, 4).Draw(rt, "destroy") == 0})
+			p, ds := Plan(in)
+			q, es := Plan(in)
+			one, err1 := json.Marshal([]any{p, ds})
+			two, err2 := json.Marshal([]any{q, es})
+			if err1 != nil || err2 != nil || string(one) != string(two) {
+				rt.Fatalf("two plans of one input differ: %v %v\n%s\n%s", err1, err2, one, two)
+			}
+			if ds.HasErrors() {
+				continue
+			}
+			w.apply(p, first, everything)
+			disturb(rt, w)
+		}
+	})
+}

@@ -1,0 +1,59 @@
+package rollout
+
+import (
+	"fmt"
+
+	appsv1 "k8s.io/api/apps/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+)
+
+// deployment wants replicas of one template that change over in waves or all at once (semantics.md 3.3).
+func deployment(d *appsv1.Deployment, in Inputs) (*Want, error) {
+	w := &Want{
+		Replicas:        1,
+		DeadlineSeconds: 600,
+		MinReadySeconds: d.Spec.MinReadySeconds,
+	}
+	if d.Spec.Replicas != nil {
+		w.Replicas = int(*d.Spec.Replicas)
+	}
+	if d.Spec.ProgressDeadlineSeconds != nil {
+		w.DeadlineSeconds = *d.Spec.ProgressDeadlineSeconds
+	}
+	var err error
+	if w.Strategy, err = strategyOf(d.Spec.Strategy, w.Replicas); err != nil {
+		return nil, err
+	}
+	w.complete(&d.Spec.Template, in)
+	return w, nil
+}
+
+// strategyOf resolves percentages against the number of replicas: surge rounds up, unavailable rounds down, and
+// when both come to nothing one pod may be unavailable, since nothing could ever change otherwise.
+func strategyOf(s appsv1.DeploymentStrategy, replicas int) (Strategy, error) {
+	if s.Type == appsv1.RecreateDeploymentStrategyType {
+		return Strategy{Recreate: true}, nil
+	}
+	quarter := intstr.FromString("25%")
+	surge, unavailable := &quarter, &quarter
+	if r := s.RollingUpdate; r != nil {
+		if r.MaxSurge != nil {
+			surge = r.MaxSurge
+		}
+		if r.MaxUnavailable != nil {
+			unavailable = r.MaxUnavailable
+		}
+	}
+	up, err := intstr.GetScaledValueFromIntOrPercent(surge, replicas, true)
+	if err != nil {
+		return Strategy{}, fmt.Errorf("max_surge: %w", err)
+	}
+	down, err := intstr.GetScaledValueFromIntOrPercent(unavailable, replicas, false)
+	if err != nil {
+		return Strategy{}, fmt.Errorf("max_unavailable: %w", err)
+	}
+	if up == 0 && down == 0 {
+		down = 1
+	}
+	return Strategy{Surge: up, Unavailable: min(down, replicas)}, nil
+}

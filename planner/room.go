@@ -1,0 +1,99 @@
+package planner
+
+import (
+	"strconv"
+
+	"berth.dev/berth/planner/rollout"
+	"berth.dev/berth/planner/schedule"
+)
+
+// room keeps account of what pods take on nodes, twice. Placements are chosen by what will be taken after everything
+// placed so far is done; but at the moment when a pod comes, those that go may still be there. So a second
+// account holds these until someone needs their room, and that one waits for them.
+type room struct {
+	after *schedule.Scheduler
+	now   *schedule.Scheduler
+	hosts map[string]*host
+	going map[string][]*pod // by node: to be removed, and still in the account of now
+	count map[string]int    // new pods of a workload: numbers their keys
+	log   []func()          // undoes what was done, last first
+}
+
+// newRoom begins with the pods that exist.
+func (d *draft) newRoom() *room {
+	var existing []schedule.Pod
+	for _, w := range d.workloads {
+		for _, p := range w.pods {
+			existing = append(existing, p.scheduled())
+		}
+	}
+	nodes, opts := d.schedulable(), schedule.Options{Salt: d.Config.Cluster.Name}
+	return &room{
+		after: schedule.New(nodes, existing, opts), now: schedule.New(nodes, existing, opts),
+		hosts: d.byHost, going: map[string][]*pod{}, count: map[string]int{},
+	}
+}
+
+// mark returns a function that takes back everything done since.
+func (r *room) mark() func() {
+	r.log = r.log[:0]
+	return func() {
+		for i := len(r.log) - 1; i >= 0; i-- {
+			r.log[i]()
+		}
+		r.log = r.log[:0]
+	}
+}
+
+// place finds a node for a new pod of a workload and, where pods that go still take its room, has it wait for these.
+func (r *room) place(w *workload, p *pod, pins []schedule.Pin) *schedule.FitError {
+	key := w.address.String()
+	// A number instead of the pod's random name, so that ties break alike in every plan.
+	s := schedule.Pod{
+		Key: key + "#" + strconv.Itoa(r.count[key]), Owner: groupOf(w.address, p.hash), Namespace: p.namespace,
+		Labels: p.labels, Spec: p.spec, Pins: pins,
+	}
+	at, fit := r.after.Place(s)
+	if fit != nil {
+		return fit
+	}
+	r.count[key]++
+	p.host, p.placement = r.hosts[at.Node], at.Why
+	going := r.going[at.Node]
+	for len(going) > 0 && r.now.Room(s, at.Node) != nil {
+		gone := going[0]
+		going = going[1:]
+		r.now.Remove(gone.scheduled())
+		p.waits = append(p.waits, gone)
+	}
+	was := r.going[at.Node]
+	r.going[at.Node] = going
+	r.now.Add(s, at.Node)
+	r.log = append(r.log, func() {
+		r.count[key]--
+		r.after.Remove(s)
+		r.now.Remove(s)
+		r.going[at.Node] = was
+		for _, gone := range p.waits {
+			r.now.Add(gone.scheduled(), gone.host.name)
+		}
+	})
+	return nil
+}
+
+// release frees the room of the pods that go in a wave for whoever comes later.
+func (r *room) release(w *workload, wave rollout.Wave) {
+	for _, i := range wave.Remove {
+		p := w.pods[i]
+		p.removed = true
+		s := p.scheduled()
+		r.after.Remove(s)
+		r.going[s.Node] = append(r.going[s.Node], p)
+		r.log = append(r.log, func() {
+			p.removed = false
+			r.after.Add(s, s.Node)
+			list := r.going[s.Node]
+			r.going[s.Node] = list[:len(list)-1]
+		})
+	}
+}

@@ -1,0 +1,277 @@
+package planner
+
+import (
+	"slices"
+	"strconv"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/util/intstr"
+
+	"berth.dev/berth/api"
+	"berth.dev/berth/planner/graph"
+	"berth.dev/berth/planner/rollout"
+)
+
+// service is a desired service with the pods behind it as the plan goes on.
+type service struct {
+	object   *api.Object
+	prior    *api.Object
+	value    *corev1.Service // defaults filled in
+	key      string          // "namespace/name"
+	rules    bool            // it has rules on hosts: a cluster IP
+	frozen   bool
+	selector labels.Selector
+	former   labels.Selector // as last applied
+	suspect  bool            // rules in force somewhere are not those that the state tells of: nobody knows where they lead
+	settled  []graph.Step    // after which they are
+	members  []*pod          // behind it now, in the order of their addresses
+	ports    map[*pod]map[string]int32
+	last     map[*host]graph.Step // its latest rules on each host
+	before   map[*host][]graph.Step
+	steps    []graph.Step
+}
+
+// wantServices collects the services and the pods that are behind them.
+func (d *draft) wantServices() {
+	for _, o := range d.desired {
+		v, ok := o.Value.(*corev1.Service)
+		if !ok {
+			continue
+		}
+		s := &service{
+			object: o, prior: d.prior.Object(o.Address), value: rollout.ServiceDefaults(v), key: serviceKey(v), rules: hasRules(v),
+			frozen: d.frozen[o.Address], selector: labels.Nothing(), former: labels.Nothing(),
+			ports: map[*pod]map[string]int32{}, last: map[*host]graph.Step{}, before: map[*host][]graph.Step{},
+		}
+		if len(v.Spec.Selector) > 0 {
+			s.selector = labels.SelectorFromSet(v.Spec.Selector)
+		}
+		if old := priorService(s.prior); old != nil && len(old.Spec.Selector) > 0 && hasRules(old) {
+			s.former = labels.SelectorFromSet(old.Spec.Selector)
+		}
+		d.services = append(d.services, s)
+	}
+}
+
+func serviceKey(v *corev1.Service) string { return v.Namespace + "/" + v.Name }
+
+// hasRules reports whether hosts have rules for a service: not when it has no cluster IP.
+func hasRules(v *corev1.Service) bool {
+	return v.Spec.Type != corev1.ServiceTypeExternalName && v.Spec.ClusterIP != corev1.ClusterIPNone
+}
+
+// propagate finds the services that are affected by pods that come and go, and those whose rules are not what
+// they should be.
+func (d *draft) propagate() {
+	for _, w := range d.workloads {
+		for _, s := range w.services {
+			for _, p := range w.pods {
+				// A pod that the old selector meant and that goes in this plan stays behind the service until then.
+				if p.serves() && (s.selects(p) || p.removed && s.selectsBy(s.former, p)) {
+					s.join(p)
+				}
+			}
+		}
+	}
+	for _, s := range d.services {
+		if !s.rules {
+			continue
+		}
+		if !s.frozen {
+			d.drift(s)
+		}
+		d.suspect(s)
+	}
+}
+
+// servicesFor are the services that mean pods of a workload, present or to come.
+func (d *draft) servicesFor(w *workload) []*service {
+	var sets []labels.Set // one of each template
+	if w.want != nil {
+		sets = append(sets, w.want.Template.Labels)
+	}
+	namespaces, templates := map[string]bool{}, map[string]bool{}
+	if w.object != nil {
+		namespaces[w.object.Namespace()] = true
+	}
+	for _, p := range slices.Concat(w.pods, w.gone, w.lost) {
+		namespaces[p.namespace] = true
+		if !templates[p.hash] {
+			templates[p.hash] = true
+			sets = append(sets, p.labels)
+		}
+	}
+	var out []*service
+	for _, s := range d.services {
+		if s.rules && namespaces[s.object.Namespace()] && slices.ContainsFunc(sets, func(l labels.Set) bool { return s.selector.Matches(l) || s.former.Matches(l) }) {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+// suspect notes a service of which some host has other rules than the state tells of, as after an apply that was killed.
+func (d *draft) suspect(s *service) {
+	hash := s.hash(s.work())
+	for _, h := range d.hosts {
+		if h.member() {
+			in := h.seen.Services[s.key]
+			s.suspect = s.suspect || in != "" && in != hash
+		}
+	}
+}
+
+// drift notes hosts on which a service's rules were changed by someone else or are missing.
+func (d *draft) drift(s *service) {
+	if s.prior == nil || d.changes[s.object.Address] != nil {
+		return
+	}
+	var hosts []*host
+	for _, h := range d.hosts {
+		if h.member() && h.state != nil && h.seen.Services[s.key] == "" {
+			hosts = append(hosts, h)
+		}
+	}
+	if len(hosts) > 0 {
+		because(d.change(s.object.Address), "rules are missing on "+nodeNames(hosts))
+	}
+}
+
+// selects reports whether the service means a pod, and keeps the pod's ports for it.
+func (s *service) selects(p *pod) bool { return s.selectsBy(s.selector, p) }
+
+func (s *service) selectsBy(selector labels.Selector, p *pod) bool {
+	if !s.rules || p.namespace != s.object.Namespace() || !selector.Matches(labels.Set(p.labels)) {
+		return false
+	}
+	ports, ok := s.ports[p]
+	if !ok {
+		ports = s.targetPorts(p.spec)
+		s.ports[p] = ports
+	}
+	return len(ports) > 0
+}
+
+// targetPorts resolves the service's ports against one pod (semantics.md 4.2): a pod without the named port is left out.
+func (s *service) targetPorts(spec *corev1.PodSpec) map[string]int32 {
+	out := map[string]int32{}
+	for _, p := range s.value.Spec.Ports {
+		if p.TargetPort.Type == intstr.Int {
+			out[p.Name] = p.TargetPort.IntVal
+			continue
+		}
+		if n := namedPort(spec, p.TargetPort.StrVal, p.Protocol); n != 0 {
+			out[p.Name] = n
+		}
+	}
+	return out
+}
+
+func namedPort(spec *corev1.PodSpec, name string, protocol corev1.Protocol) int32 {
+	if spec == nil {
+		return 0
+	}
+	for _, c := range spec.Containers {
+		for _, p := range c.Ports {
+			if p.Name == name && (p.Protocol == protocol || p.Protocol == "" && protocol == corev1.ProtocolTCP) {
+				return p.ContainerPort
+			}
+		}
+	}
+	return 0
+}
+
+func byPodAddress(a, b *pod) int { return a.address.Compare(b.address) }
+
+func (s *service) join(p *pod) bool {
+	i, found := slices.BinarySearchFunc(s.members, p, byPodAddress)
+	for j := i; j < len(s.members) && found && s.members[j].address == p.address; j++ {
+		if s.members[j] == p {
+			return false
+		}
+	}
+	s.members = slices.Insert(s.members, i, p)
+	return true
+}
+
+func (s *service) leave(p *pod) bool {
+	i := slices.Index(s.members, p)
+	if i < 0 {
+		return false
+	}
+	s.members = slices.Delete(s.members, i, i+1)
+	return true
+}
+
+// work is the service's rules with the pods that are behind it now.
+func (s *service) work() *api.ServiceWork {
+	w := &api.ServiceWork{Service: s.value}
+	for _, p := range s.members {
+		w.Endpoints = append(w.Endpoints, api.EndpointLink{Pod: p.address, Node: p.host.name, Ports: s.ports[p]})
+	}
+	return w
+}
+
+// hash is that of the rules when all addresses are known already, else "".
+func (s *service) hash(w *api.ServiceWork) string {
+	ips := make([]string, len(s.members))
+	for i, p := range s.members {
+		if p.fresh || p.ip == "" || p.mend && p.dead {
+			return ""
+		}
+		ips[i] = p.ip
+	}
+	return api.ServiceHash(w, ips)
+}
+
+// setRules sets a service's rules on every member, as they should be with the pods behind it now, except where just
+// these are in force. Rules on one host are set one after the other.
+func (d *draft) setRules(s *service, reason string, after []graph.Step) []graph.Step {
+	if !s.rules {
+		return nil
+	}
+	work := s.work()
+	hash := s.hash(work)
+	var out []graph.Step
+	for _, h := range d.hosts {
+		if !h.member() {
+			continue
+		}
+		last, again := s.last[h]
+		if !again && hash != "" && h.seen.Services[s.key] == hash {
+			continue
+		}
+		step := d.onHost(h, api.Step{Op: api.OpServiceSet, Address: s.object.Address, Service: work, Reason: reason}, after...)
+		d.graph.Wait(step, h.set...)
+		d.graph.Wait(step, s.before[h]...)
+		if again {
+			d.graph.Wait(step, last)
+		}
+		s.last[h] = step
+		s.steps = append(s.steps, step)
+		out = append(out, step)
+	}
+	if s.suspect && s.settled == nil {
+		s.settled = d.graph.Join(s.object.Address, "its rules are known", out)
+	}
+	return out
+}
+
+// removeRules takes away the rules that hosts have under a key, once per host.
+func (d *draft) removeRules(h *host, a api.Address, v *corev1.Service, reason string, after []graph.Step) []graph.Step {
+	key := serviceKey(v)
+	if h.reach != up || h.cleared[key] {
+		return nil
+	}
+	h.cleared[key] = true
+	work := &api.ServiceWork{Service: v}
+	return []graph.Step{d.onHost(h, api.Step{Op: api.OpServiceRemove, Address: a, Service: work, Reason: reason}, after...)}
+}
+
+func plural(n int, word string) string {
+	if n == 1 {
+		return "1 " + word
+	}
+	return strconv.Itoa(n) + " " + word + "s"
+}

@@ -1,0 +1,187 @@
+package planner
+
+import (
+	"slices"
+	"strconv"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"berth.dev/berth/api"
+	"berth.dev/berth/planner/rollout"
+)
+
+// workload is an object that owns pods, with those it has and those it is to have.
+type workload struct {
+	address api.Address
+	object  *api.Object // desired; nil when it is deleted or never was known
+	prior   *api.Object // as last applied; nil when it is new
+	want    *rollout.Want
+	refs    references
+	frozen  bool
+
+	services []*service // that mean its pods
+
+	pods  []*pod // existing ones that count, in the order of the indices in waves
+	gone  []*pod // missing ones of an old template: only to be forgotten
+	lost  []*pod // on hosts that left and cannot be reached
+	waves []rollout.Wave
+	fresh [][]*pod // created in each wave
+	cause string   // why its pods change over: "image changed"
+}
+
+// want says which objects, pods and services should exist and which pods do.
+func (d *draft) want() {
+	d.networks()
+	d.diffObjects()
+	d.collectPods()
+	d.wantVolumes()
+	for _, o := range d.desired {
+		if o.Kind().OwnsPods {
+			d.wantWorkload(o)
+		}
+	}
+	for _, o := range d.deleted {
+		if o.Kind().OwnsPods {
+			d.addWorkload(&workload{address: o.Address, prior: o})
+		}
+	}
+	d.orphans()
+	d.wantServices()
+}
+
+func (d *draft) addWorkload(w *workload) {
+	d.workloads = append(d.workloads, w)
+	d.work[w.address] = w
+	for _, p := range d.pods[w.address] {
+		switch {
+		case p.host.leaves && p.host.reach != up:
+			w.lost = append(w.lost, p)
+		case w.frozen || p.fixed:
+			w.pods = append(w.pods, p)
+		case p.missing && (w.want == nil || p.hash != w.want.Hash || p.host.leaves):
+			w.gone = append(w.gone, p)
+		default:
+			w.pods = append(w.pods, p)
+		}
+	}
+}
+
+func (d *draft) wantWorkload(o *api.Object) {
+	w := &workload{address: o.Address, object: o, prior: d.prior.Object(o.Address), frozen: d.frozen[o.Address]}
+	spec := api.PodSpecOf(o.Value)
+	if spec == nil {
+		d.errorAt(o, "", "Unsupported kind", "%s owns pods, but has no pod template. This is a bug in Berth: please report it.", o.Address)
+		return
+	}
+	w.refs = referencesOf(spec)
+	if !w.frozen {
+		d.checkReferences(o, w.refs)
+	}
+	want, err := rollout.For(o, rollout.Inputs{Pin: func(ref string) string { return d.pin(w.prior, ref) }, Content: d.contentOf(o.Namespace(), w.refs)})
+	if err != nil {
+		d.errorAt(o, "spec", "Invalid workload", "%s: %s.", o.Address, err)
+		return
+	}
+	w.want = want
+	d.addWorkload(w)
+	for _, p := range w.pods {
+		if p.hash == want.Hash && !p.known {
+			p.spec = &want.Template.Spec // adopted: made from just this template
+			p.labels = want.Template.Labels
+		}
+	}
+}
+
+// orphans makes a workload of pods whose owner neither the configuration nor the state knows.
+func (d *draft) orphans() {
+	for _, owner := range sortedAddresses(d.pods) {
+		if d.work[owner] == nil && d.byAddress[owner] == nil {
+			d.addWorkload(&workload{address: owner, cause: "not in configuration or state", frozen: !d.chosen(owner)})
+		}
+	}
+	sortWorkloads(d.workloads)
+}
+
+// pin returns what an image reference means in this plan: the digest resolved now or remembered. A workload that runs
+// with the reference as written, because no digest was known when it was applied, keeps it: that one is known
+// now is no reason to replace its pods.
+func (d *draft) pin(prior *api.Object, ref string) string {
+	old := d.oldPin(ref)
+	if old == "" && prior != nil && uses(api.PodSpecOf(prior.Value), ref) {
+		return ref
+	}
+	return firstOf(d.Pins[ref], old, ref)
+}
+
+func uses(spec *corev1.PodSpec, ref string) bool {
+	if spec == nil {
+		return false
+	}
+	is := func(c corev1.Container) bool { return c.Image == ref }
+	return slices.ContainsFunc(spec.InitContainers, is) || slices.ContainsFunc(spec.Containers, is)
+}
+
+// pinsOf returns the digests that a workload's references mean, where they are known.
+func (d *draft) pinsOf(w *workload) []api.ImagePin {
+	var out []api.ImagePin
+	spec := api.PodSpecOf(w.object.Value)
+	for _, list := range [][]corev1.Container{spec.InitContainers, spec.Containers} {
+		for _, c := range list {
+			if p := d.pin(w.prior, c.Image); p != c.Image {
+				out = append(out, api.ImagePin{Ref: c.Image, Pinned: p})
+			}
+		}
+	}
+	return out
+}
+
+// identity is what the names of a workload's new pods follow from.
+func (d *draft) identity(w *workload) rollout.Identity {
+	lineage := d.prior.Lineage
+	if d.prior.Serial == 0 { // nothing was written yet, and opening the state anew gives another lineage: the names are to be those of the plan
+		lineage = ""
+	}
+	return rollout.Identity{Lineage: lineage, Serial: d.prior.Serial, Owner: w.address, Name: w.object.Name(), Hash: w.want.Hash}
+}
+
+// newPod makes the n-th new pod of a workload, without a node, and returns the next n. Names that exist are passed over.
+func (d *draft) newPod(w *workload, n int, taken map[string]bool) (*pod, int) {
+	id := d.identity(w)
+	for {
+		name, uid := id.Pod(n)
+		n++
+		if taken[name] || taken[uid] {
+			continue
+		}
+		taken[name], taken[uid] = true, true
+		if w.want.FixedName != "" {
+			name = w.want.FixedName
+		}
+		return &pod{
+			address: w.address.WithPod(name), namespace: w.object.Namespace(), uid: uid, hash: w.want.Hash,
+			labels: w.want.Template.Labels, spec: &w.want.Template.Spec, fresh: true,
+		}, n
+	}
+}
+
+// taken returns the names and uids that a workload's pods have.
+func (w *workload) taken(d *draft) map[string]bool {
+	out := map[string]bool{}
+	for _, p := range d.pods[w.address] {
+		out[p.address.Pod], out[p.uid] = true, true
+	}
+	return out
+}
+
+// complete binds a fresh or mended pod to its node and makes its whole object.
+func (w *workload) complete(p *pod) {
+	spec := w.want.Template.Spec // shares what it points to: nobody changes it
+	spec.NodeName = p.host.name
+	o := &corev1.Pod{Spec: spec}
+	o.APIVersion, o.Kind = "v1", "Pod"
+	o.Name, o.Namespace, o.UID = p.address.Pod, p.namespace, uidOf(p)
+	o.Labels, o.Annotations = w.want.Template.Labels, w.want.Template.Annotations
+	p.object, p.spec, p.labels = o, &o.Spec, o.Labels
+}
+
+func scaled(from, to int) string { return "scale " + strconv.Itoa(from) + " → " + strconv.Itoa(to) }

@@ -1,0 +1,194 @@
+package image
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/google/go-containerregistry/pkg/authn"
+	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	corev1 "k8s.io/api/core/v1"
+	runtimev1 "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"berth.dev/berth/api"
+	"berth.dev/berth/providers"
+	"berth.dev/berth/providers/internal/cri"
+)
+
+// ensure makes one image be on the host, by the way that fits it.
+func (p *Provider) ensure(ctx context.Context, h providers.Host, w *providers.Work) error {
+	work := w.Step.Image
+	c, err := cri.Connect(h)
+	if err != nil {
+		return err
+	}
+	switch {
+	case work.Ref == api.PauseRef:
+		return p.ensurePause(ctx, h, c)
+	case work.Build != nil:
+		have, err := present(ctx, c, work.Ref)
+		if err != nil || have {
+			return err
+		}
+		img, err := p.builder.built(ctx, work.Ref, work.Build)
+		if err != nil {
+			return err
+		}
+		return deliver(ctx, c, img, work.Ref, w.Report)
+	}
+	return p.pull(ctx, h, c, work)
+}
+
+func present(ctx context.Context, c *cri.Client, ref string) (bool, error) {
+	st, err := c.Images.ImageStatus(ctx, &runtimev1.ImageStatusRequest{Image: &runtimev1.ImageSpec{Image: ref}})
+	if err != nil {
+		return false, fmt.Errorf("look for image %s: %w", ref, err)
+	}
+	return st.Image != nil, nil
+}
+
+// pull lets the node pull by itself, by the container's policy (semantics.md 1.10).
+func (p *Provider) pull(ctx context.Context, h providers.Host, c *cri.Client, work *api.ImageWork) error {
+	if work.PullPolicy != corev1.PullAlways {
+		have, err := present(ctx, c, work.Ref)
+		if err != nil || have {
+			return err
+		}
+		if work.PullPolicy == corev1.PullNever {
+			return (api.Diagnostics{{
+				Severity: api.SeverityError, Summary: "Image is not on the host", Node: h.Name(),
+				Detail: fmt.Sprintf("ErrImageNeverPull: container image %q is not present on %s with pull policy of Never. Bring it there, or choose another image_pull_policy.", work.Ref, h.Name()),
+			}}).Err()
+		}
+	}
+	auth, err := p.credentials(work.Ref)
+	if err != nil {
+		return err
+	}
+	_, err = c.Images.PullImage(ctx, &runtimev1.PullImageRequest{Image: &runtimev1.ImageSpec{Image: work.Ref}, Auth: auth})
+	if err != nil {
+		return pullError(work.Ref, h.Name(), err)
+	}
+	return nil
+}
+
+// credentials are the workstation's for the image's registry; they go with the one call and stay nowhere.
+func (p *Provider) credentials(ref string) (*runtimev1.AuthConfig, error) {
+	parsed, err := name.ParseReference(ref)
+	if err != nil {
+		return nil, fmt.Errorf("%q is not an image reference: %w", ref, err)
+	}
+	a, err := p.builder.opts.Keychain.Resolve(parsed.Context())
+	if err != nil {
+		return nil, fmt.Errorf("credentials for %s: %w", parsed.Context().RegistryStr(), err)
+	}
+	if a == authn.Anonymous {
+		return nil, nil
+	}
+	cfg, err := a.Authorization()
+	if err != nil {
+		return nil, fmt.Errorf("credentials for %s: %w", parsed.Context().RegistryStr(), err)
+	}
+	return &runtimev1.AuthConfig{Username: cfg.Username, Password: cfg.Password, Auth: cfg.Auth, IdentityToken: cfg.IdentityToken, RegistryToken: cfg.RegistryToken}, nil
+}
+
+// pullErrors are what containerd's long chains of causes mean, the first that fits; the last one fits all.
+var pullErrors = []struct {
+	code            codes.Code // codes.OK for none
+	texts           []string
+	summary, remedy string
+}{
+	{codes.NotFound, []string{"not found"}, "Image not found", "Check the image's name and tag."},
+	{codes.Unauthenticated, []string{"401 ", "403 ", "authorization failed", "insufficient_scope"}, "Denied by the registry",
+		"Log in with `docker login` on this machine, or check the image's name; a registry may answer so for images that do not exist."},
+	{codes.ResourceExhausted, []string{"no space left"}, "Disk full", "Make room on the host."},
+	{codes.OK, []string{""}, "Image cannot be pulled", "The host pulls images itself: it must reach the registry. An image block's image needs no registry."},
+}
+
+// pullError tells what containerd says of a pull, after the word that the kubelet has for it.
+func pullError(ref, node string, err error) error {
+	msg := strings.TrimSuffix(status.Convert(err).Message(), ".")
+	for _, e := range pullErrors {
+		if e.code != codes.OK && status.Code(err) == e.code || slices.ContainsFunc(e.texts, func(t string) bool { return strings.Contains(msg, t) }) {
+			var ds api.Diagnostics
+			ds = append(ds, api.Diagnostic{
+				Severity: api.SeverityError, Summary: e.summary, Node: node,
+				Detail: fmt.Sprintf("ErrImagePull: %s cannot pull %s: %s. %s", node, ref, msg, e.remedy),
+			})
+			return ds.Err()
+		}
+	}
+	return err
+}
+
+// ensurePause delivers our sandbox image under our name and, when containerd is configured with another name that is
+// not there, under that one too: RunPodSandbox would otherwise try to pull it.
+func (p *Provider) ensurePause(ctx context.Context, h providers.Host, c *cri.Client) error {
+	refs := []string{api.PauseRef}
+	configured, err := configuredSandboxImage(ctx, c)
+	if err != nil {
+		return err
+	}
+	if configured != "" && configured != api.PauseRef {
+		refs = append(refs, configured)
+	}
+	var img v1.Image
+	for _, ref := range refs {
+		have, err := present(ctx, c, ref)
+		if err != nil {
+			return err
+		}
+		if have {
+			continue
+		}
+		if img == nil {
+			if img, err = pauseFor(ctx, h); err != nil {
+				return err
+			}
+		}
+		if err := deliver(ctx, c, img, ref, func(string) {}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func pauseFor(ctx context.Context, h providers.Host) (v1.Image, error) {
+	out, err := h.Run(ctx, providers.Command{Script: "uname -m"})
+	if err != nil {
+		return nil, fmt.Errorf("find the architecture of %s: %w", h.Name(), err)
+	}
+	arch := strings.TrimSpace(string(out.Stdout))
+	if goarch, ok := map[string]string{"x86_64": "amd64", "aarch64": "arm64"}[arch]; ok {
+		arch = goarch
+	}
+	return pauseImage(arch)
+}
+
+// configuredSandboxImage asks containerd which sandbox image it starts; "" when it does not say.
+func configuredSandboxImage(ctx context.Context, c *cri.Client) (string, error) {
+	st, err := c.Runtime.Status(ctx, &runtimev1.StatusRequest{Verbose: true})
+	if err != nil {
+		return "", fmt.Errorf("read containerd's configuration: %w", err)
+	}
+	var cfg struct {
+		SandboxImage string `json:"sandboxImage"` // 1.6, 1.7
+		PinnedImages struct {
+			Sandbox string `json:"sandbox"`
+		} `json:"pinnedImages"` // 2.x says it here where it says it at all
+	}
+	if text := st.Info["config"]; text != "" {
+		if err := json.Unmarshal([]byte(text), &cfg); err != nil {
+			return "", fmt.Errorf("read containerd's configuration: %w", err)
+		}
+	}
+	if cfg.SandboxImage != "" {
+		return cfg.SandboxImage, nil
+	}
+	return cfg.PinnedImages.Sandbox, nil
+}

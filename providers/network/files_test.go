@@ -1,0 +1,90 @@
+package network
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"berth.dev/berth/api"
+)
+
+var update = flag.Bool("update", false, "write the golden files")
+
+func testNetwork() *api.NodeNetwork {
+	return &api.NodeNetwork{
+		Mode: "vxlan", ClusterCIDR: "10.244.0.0/16", ServiceCIDR: "10.96.0.0/12", PodCIDR: "10.244.1.0/24", NodeIP: "10.0.0.11", Interface: "eth0", MTU: 1450,
+		VTEPMAC: "0e:be:0a:00:00:0b", CNIBinDir: "/usr/lib/cni",
+		Peers: []api.Peer{
+			{Name: "a2", IP: "10.0.0.12", PodCIDR: "10.244.2.0/24", VTEPMAC: "0e:be:0a:00:00:0c"},
+			{Name: "a3", IP: "10.0.0.13", PodCIDR: "10.244.3.0/24", VTEPMAC: "0e:be:0a:00:00:0d"},
+		},
+	}
+}
+
+func TestFiles(t *testing.T) {
+	t.Parallel()
+	for _, mode := range []string{"vxlan", "host-gw", "none"} {
+		t.Run(mode, func(t *testing.T) {
+			t.Parallel()
+			n := testNetwork()
+			n.Mode = mode
+			if mode != "vxlan" {
+				n.MTU, n.VTEPMAC, n.Peers[0].VTEPMAC, n.Peers[1].VTEPMAC = 1500, "", "", ""
+			}
+			files, err := filesFor(n)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var b strings.Builder
+			for _, f := range files {
+				if f.name != "restore" { // a program, tested by what it does
+					fmt.Fprintf(&b, "-- %s --\n%s", f.name, f.data)
+				}
+			}
+			golden := filepath.Join("testdata", mode+".golden")
+			if *update {
+				if err := os.WriteFile(golden, []byte(b.String()), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			want, err := os.ReadFile(golden)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(string(want), b.String()); diff != "" {
+				t.Errorf("files (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestFilesRefuse(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name   string
+		change func(*api.NodeNetwork)
+		want   string
+	}{
+		{"mode", func(n *api.NodeNetwork) { n.Mode = "wireguard" }, `network "wireguard"`},
+		{"node address", func(n *api.NodeNetwork) { n.NodeIP = "10.0.0.11; reboot" }, "address of the node"},
+		{"IPv6", func(n *api.NodeNetwork) { n.PodCIDR = "fd00::/64" }, "not an IPv4 network"},
+		{"interface", func(n *api.NodeNetwork) { n.Interface = "eth0 x" }, "interface"},
+		{"mtu", func(n *api.NodeNetwork) { n.MTU = 100 }, "mtu 100"},
+		{"mac", func(n *api.NodeNetwork) { n.VTEPMAC = "" }, "MAC of the VXLAN device"},
+		{"peer", func(n *api.NodeNetwork) { n.Peers[1].PodCIDR = "x" }, "node a3: pod CIDR"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			n := testNetwork()
+			tt.change(n)
+			if _, err := filesFor(n); err == nil || !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("got %v, want one that says %q", err, tt.want)
+			}
+		})
+	}
+}

@@ -1,0 +1,81 @@
+package network
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"strings"
+
+	"berth.dev/berth/api"
+	"berth.dev/berth/providers"
+	"berth.dev/berth/providers/internal/iptables"
+)
+
+// Observe fills in obs.Network: the hash kept with the files if all that they say is in force.
+func (p *Provider) Observe(ctx context.Context, h providers.Host, obs *api.NodeObservation) error {
+	out, err := h.Run(ctx, providers.Command{Script: observeScript})
+	if err != nil {
+		return fmt.Errorf("observe pod network on %s: %w", h.Name(), err)
+	}
+	for line := range strings.Lines(string(bytes.TrimSpace(out.Stdout))) {
+		key, value, _ := strings.Cut(strings.TrimSpace(line), " ")
+		switch key {
+		case "hash":
+			obs.Network = value
+		case "first", "later":
+			severity := api.SeverityError
+			if key == "later" {
+				severity = api.SeverityWarning // the cluster may want no network of ours; node.set knows
+			}
+			obs.Problems = append(obs.Problems, api.Diagnostic{
+				Severity: severity, Summary: "Another CNI configuration comes first", Node: h.Name(),
+				Detail: fmt.Sprintf("containerd takes the first file in /etc/cni/net.d by name, which is %s, so pods would not get Berth's network. "+
+					"Move that file away if nothing else on the host needs it.", value),
+			})
+		}
+	}
+	return nil
+}
+
+// observeScript prints "hash H" if everything is in force, else "damaged WHAT" or nothing, and "first FILE" if a CNI
+// configuration of others hides ours, "later FILE" if it would.
+const observeScript = `PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
+berth_net=` + api.NetworkDir + `
+` + readNode + iptables.Prelude + `
+conflist=` + api.CNIConflist + `
+first=$(printf '%s\n' /etc/cni/net.d/*.conf /etc/cni/net.d/*.conflist /etc/cni/net.d/*.json $conflist | grep -v '\*' | LC_ALL=C sort | head -n 1)
+if [ -e "$berth_net/node" ]; then
+	berth_node
+	[ $mode = none ] || [ "$first" = $conflist ] || echo "first $first"
+else
+	[ "$first" = $conflist ] || echo "later $first"
+fi
+
+damaged() { echo "damaged $*"; exit 0; }
+[ -s "$berth_net/hash" ] || exit 0
+if [ -s "$berth_net/conflist" ]; then cmp -s "$berth_net/conflist" $conflist || damaged $conflist; fi
+cmp -s "$berth_net/sysctl.conf" /etc/sysctl.d/99-berth.conf || damaged sysctl.d
+cmp -s "$berth_net/modules.conf" /etc/modules-load.d/berth.conf || damaged modules-load.d
+unit=` + api.BootUnit + `
+cmp -s "$berth_net/$unit" /etc/systemd/system/$unit || damaged $unit
+if command -v systemctl >/dev/null; then
+	[ -e /etc/systemd/system/multi-user.target.wants/$unit ] || damaged "$unit is not enabled"
+fi
+sed -n 's/^\([a-z0-9._-]*\) = \([0-9]*\)$/\1 \2/p' "$berth_net/sysctl.conf" | while read -r key value; do
+	[ "$(cat "/proc/sys/$(echo "$key" | tr . /)" 2>/dev/null)" = "$value" ] || echo "$key"
+done | grep -q . && damaged sysctls
+
+if [ $mode != none ]; then
+	dev=$(ip -4 -o addr show to "$node_ip" | awk '{ print $2; exit }')
+	[ -n "$dev" ] || damaged "no device has $node_ip"
+fi
+if [ $mode = vxlan ]; then
+	berth_device_right && berth_device_set || damaged berth.1
+	[ "$(berth_wanted_neighbours)" = "$(berth_live_neighbours)" ] || damaged neighbours
+	[ "$(berth_wanted_fdb)" = "$(berth_live_fdb)" ] || damaged "forwarding entries"
+fi
+[ "$(berth_wanted_routes)" = "$(berth_live_routes)" ] || damaged routes
+berth_ipt 2>/dev/null || damaged iptables
+[ -n "$(berth_dump 2>/dev/null | berth_live "$berth_net/static.rules")" ] || damaged rules
+echo "hash $(cat "$berth_net/hash")"
+`

@@ -1,0 +1,70 @@
+package network
+
+import (
+	"berth.dev/berth/api"
+	"berth.dev/berth/providers/internal/iptables"
+	"berth.dev/berth/providers/internal/mark"
+)
+
+// removeScript leaves the host as it was before the first node.set. The mark goes last but for the folders, so that
+// another run can finish what this one began.
+const removeScript = `berth_mark_absent=done
+` + mark.Check + iptables.Prelude + `
+unit=` + api.BootUnit + `
+if [ -e /etc/systemd/system/$unit ]; then
+	if command -v systemctl >/dev/null; then systemctl disable $unit >/dev/null 2>&1 || :; fi
+	rm -f /etc/systemd/system/$unit /etc/systemd/system/*.wants/$unit
+	if command -v systemctl >/dev/null; then systemctl daemon-reload; fi
+fi
+rm -f ` + api.CNIConflist + ` /etc/sysctl.d/99-berth.conf /etc/modules-load.d/berth.conf
+
+# sweep TABLE PATTERN: takes away the chains with these names and every jump to them
+sweep() {
+	"$ipt-save" -t "$1" | awk -v table="$1" -v pattern="$2" '
+	/^:/ { c = substr($1, 2); if (c ~ pattern) { declare = declare ":" c " - [0:0]\n"; drop = drop "-X " c "\n" } }
+	/^-A / && $2 !~ pattern { for (i = 3; i < NF; i++) if (($i == "-j" || $i == "-g") && $(i + 1) ~ pattern) jumps = jumps "-D" substr($0, 3) "\n" }
+	END { if (declare != "") printf "*%s\n%s%s%sCOMMIT\n", table, declare, jumps, drop }' >"$t"
+	berth_restore "$t"
+}
+t=$(mktemp)
+trap 'rm -f "$t"' EXIT
+if berth_ipt 2>/dev/null; then
+	sweep nat '^BERTH-'
+	sweep filter '^BERTH-'
+	# The plugin for host ports leaves its chains behind when the last pod with one goes.
+	if grep -qx hostport "$berth_net/before" 2>/dev/null && ! "$ipt-save" -t nat | grep -q '^:CNI-DN-'; then
+		sweep nat '^CNI-HOSTPORT-'
+	fi
+fi
+
+ip -4 route show proto 98 | while read -r prefix rest; do ip route del "$prefix" proto 98; done
+for dev in berth.1 berth0; do
+	if ip link show dev $dev >/dev/null 2>&1; then ip link del dev $dev; fi
+done
+rm -rf /var/lib/cni/networks/` + NetworkName + `
+
+if [ -e "$berth_net/before" ]; then
+	while read -r what name value; do
+		[ "$what" = sysctl ] || continue
+		f=/proc/sys/$(echo "$name" | tr . /)
+		if [ -e "$f" ]; then echo "$value" >"$f"; fi
+	done <"$berth_net/before"
+	# Folders that were not there, deepest first. Those that others use by now stay.
+	sed -n 's/^dir //p' "$berth_net/before" | sort -r | while read -r d; do
+		if [ -d "$d" ]; then rmdir "$d" 2>/dev/null || :; fi
+	done
+fi
+
+# Volumes that hold data, and files of pods that still run, stay.
+home=` + api.HostDir + `
+while read -r device point rest; do
+	case $point in ` + api.PodsDir + `/*) umount "$point" ;; esac
+done </proc/self/mounts
+rm -rf --one-file-system ` + api.PodsDir + `
+for d in ` + api.VolumesDir + `/* ` + api.VolumesDir + `; do
+	if [ -d "$d" ]; then rmdir "$d" 2>/dev/null || :; fi
+done
+rm -rf "$berth_net"
+rm -f "$berth_mark"
+rmdir "$home" 2>/dev/null || :
+`

@@ -1,0 +1,55 @@
+package runtime
+
+import (
+	"cmp"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"berth.dev/berth/providers"
+)
+
+// build is a pod about to become CRI messages and files: the work with what only the host knows. Its methods do
+// no I/O, so the same work on the same host gives the same messages.
+type build struct {
+	work    *providers.Work
+	pod     *corev1.Pod
+	node    string // the node's name
+	nodeIP  string
+	ip      string // the pod's; "" before there is a sandbox
+	facts   *facts
+	objects objects
+	volumes map[string]volume // by name
+}
+
+// newBuild resolves what does not depend on the pod's IP, so that what is missing shows before anything is made.
+func newBuild(w *providers.Work, node string, f *facts) (*build, error) {
+	pod := w.Step.Pod.Pod
+	b := &build{
+		work: w, pod: pod, node: node, facts: f,
+		nodeIP:  cmp.Or(w.NodeIP, f.ip),
+		objects: newObjects(pod.Namespace, w.Objects),
+	}
+	var err error
+	if b.volumes, err = b.resolveVolumes(); err != nil {
+		return nil, err
+	}
+	for _, c := range allContainers(&pod.Spec) {
+		if _, err := b.environment(c); err != nil {
+			return nil, fmt.Errorf("container %s: %w", c.Name, err)
+		}
+	}
+	return b, nil
+}
+
+// withIP completes the build when the sandbox is there.
+func (b *build) withIP(ip string) (*build, error) {
+	done := *b
+	done.ip = ip
+	if b.pod.Spec.HostNetwork {
+		done.ip = cmp.Or(ip, b.nodeIP)
+	}
+	var err error
+	done.volumes, err = done.resolveVolumes() // downward API files may tell the IP
+	return &done, err
+}

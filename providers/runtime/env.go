@@ -1,0 +1,215 @@
+package runtime
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	runtimev1 "k8s.io/cri-api/pkg/apis/runtime/v1"
+)
+
+// variables is a container's environment in the order in which the names first came up.
+type variables struct {
+	names  []string
+	values map[string]string
+}
+
+func (v *variables) set(name, value string) {
+	if _, known := v.values[name]; !known {
+		v.names = append(v.names, name)
+	}
+	v.values[name] = value
+}
+
+func (v *variables) lookup(name string) (string, bool) {
+	value, ok := v.values[name]
+	return value, ok
+}
+
+func (v *variables) cri() []*runtimev1.KeyValue {
+	var out []*runtimev1.KeyValue
+	for _, n := range v.names {
+		out = append(out, &runtimev1.KeyValue{Key: n, Value: []byte(v.values[n])})
+	}
+	return out
+}
+
+// environment makes a container's variables: envFrom in order, then env in order, each seeing those before.
+func (b *build) environment(c *corev1.Container) (*variables, error) {
+	vars := &variables{values: map[string]string{}}
+	for _, from := range c.EnvFrom {
+		if err := b.addAll(vars, from); err != nil {
+			return nil, err
+		}
+	}
+	for _, e := range c.Env {
+		if e.ValueFrom == nil {
+			vars.set(e.Name, expand(e.Value, vars.lookup))
+			continue
+		}
+		value, ok, err := b.valueFrom(c, e.ValueFrom)
+		if err != nil {
+			return nil, fmt.Errorf("variable %s: %w", e.Name, err)
+		}
+		if ok {
+			vars.set(e.Name, value)
+		}
+	}
+	return vars, nil
+}
+
+func (b *build) addAll(vars *variables, from corev1.EnvFromSource) error {
+	var data map[string][]byte
+	var err error
+	switch {
+	case from.ConfigMapRef != nil:
+		data, err = b.objects.configMap(from.ConfigMapRef.Name, from.ConfigMapRef.Optional)
+	case from.SecretRef != nil:
+		data, err = b.objects.secret(from.SecretRef.Name, from.SecretRef.Optional)
+	default:
+		return fmt.Errorf("envFrom names neither a config map nor a secret")
+	}
+	if err != nil {
+		return err
+	}
+	for _, key := range sortedKeys(data) {
+		vars.set(from.Prefix+key, string(data[key]))
+	}
+	return nil
+}
+
+// valueFrom returns a variable's value; false when it comes from something optional that is not there.
+func (b *build) valueFrom(c *corev1.Container, from *corev1.EnvVarSource) (string, bool, error) {
+	switch {
+	case from.ConfigMapKeyRef != nil:
+		r := from.ConfigMapKeyRef
+		data, err := b.objects.configMap(r.Name, r.Optional)
+		return pick(data, err, "ConfigMap", b.pod.Namespace, r.Name, r.Key, r.Optional)
+	case from.SecretKeyRef != nil:
+		r := from.SecretKeyRef
+		data, err := b.objects.secret(r.Name, r.Optional)
+		return pick(data, err, "Secret", b.pod.Namespace, r.Name, r.Key, r.Optional)
+	case from.FieldRef != nil:
+		v, err := b.field(from.FieldRef.FieldPath)
+		return v, true, err
+	case from.ResourceFieldRef != nil:
+		v, err := b.resourceField(c, from.ResourceFieldRef)
+		return v, true, err
+	}
+	return "", false, fmt.Errorf("valueFrom names no source that Berth knows")
+}
+
+func pick(data map[string][]byte, err error, kind, namespace, name, key string, optional *bool) (string, bool, error) {
+	if err != nil {
+		return "", false, err
+	}
+	if v, ok := data[key]; ok {
+		return string(v), true, nil
+	}
+	if optional != nil && *optional {
+		return "", false, nil
+	}
+	return "", false, fmt.Errorf("couldn't find key %s in %s %s/%s", key, kind, namespace, name)
+}
+
+// field is a downward API field that is one string.
+func (b *build) field(path string) (string, error) {
+	pod := b.pod
+	if key, ok := subscript(path, "metadata.labels"); ok {
+		return pod.Labels[key], nil
+	}
+	if key, ok := subscript(path, "metadata.annotations"); ok {
+		return pod.Annotations[key], nil
+	}
+	switch path {
+	case "metadata.name":
+		return pod.Name, nil
+	case "metadata.namespace":
+		return pod.Namespace, nil
+	case "metadata.uid":
+		return string(pod.UID), nil
+	case "spec.nodeName":
+		return b.node, nil
+	case "spec.serviceAccountName":
+		return pod.Spec.ServiceAccountName, nil
+	case "status.hostIP", "status.hostIPs":
+		return b.nodeIP, nil
+	case "status.podIP", "status.podIPs":
+		return b.ip, nil
+	}
+	return "", fmt.Errorf("fieldRef %q is not a field that a pod can refer to", path)
+}
+
+// subscript takes the key out of metadata.labels['key'].
+func subscript(path, field string) (string, bool) {
+	rest, ok := strings.CutPrefix(path, field+"['")
+	if !ok {
+		return "", false
+	}
+	return strings.CutSuffix(rest, "']")
+}
+
+// fieldText is a downward API field as a file has it: whole labels and annotations are allowed there.
+func (b *build) fieldText(path string) (string, error) {
+	switch path {
+	case "metadata.labels":
+		return mapText(b.pod.Labels), nil
+	case "metadata.annotations":
+		return mapText(b.pod.Annotations), nil
+	}
+	return b.field(path)
+}
+
+func mapText(m map[string]string) string {
+	var lines []string
+	for _, k := range sortedKeys(m) {
+		lines = append(lines, k+"="+strconv.Quote(m[k]))
+	}
+	return strings.Join(lines, "\n")
+}
+
+// resourceField is a request or a limit in units of the divisor, rounded up. A limit that is not set reads as what the node has.
+func (b *build) resourceField(c *corev1.Container, ref *corev1.ResourceFieldSelector) (string, error) {
+	if ref.ContainerName != "" {
+		i := slices.IndexFunc(allContainers(&b.pod.Spec), func(o *corev1.Container) bool { return o.Name == ref.ContainerName })
+		if i < 0 {
+			return "", fmt.Errorf("resourceFieldRef: no container %q", ref.ContainerName)
+		}
+		c = allContainers(&b.pod.Spec)[i]
+	}
+	if c == nil {
+		return "", fmt.Errorf("resourceFieldRef %s: containerName is missing", ref.Resource)
+	}
+	list, name, _ := strings.Cut(ref.Resource, ".")
+	node := map[string]*resource.Quantity{
+		"cpu":    resource.NewQuantity(b.facts.cpus, resource.DecimalSI),
+		"memory": resource.NewQuantity(b.facts.memory, resource.BinarySI),
+	}
+	var q resource.Quantity
+	switch {
+	case list == "requests":
+		q = c.Resources.Requests[corev1.ResourceName(name)]
+		if _, set := c.Resources.Requests[corev1.ResourceName(name)]; !set {
+			q = c.Resources.Limits[corev1.ResourceName(name)]
+		}
+	case list == "limits":
+		q = c.Resources.Limits[corev1.ResourceName(name)]
+		if q.IsZero() && node[name] != nil {
+			q = *node[name]
+		}
+	default:
+		return "", fmt.Errorf("resourceFieldRef %q: want requests.* or limits.*", ref.Resource)
+	}
+	divisor := ref.Divisor
+	if divisor.IsZero() {
+		divisor = resource.MustParse("1")
+	}
+	if name == "cpu" {
+		return strconv.FormatInt(int64(math.Ceil(float64(q.MilliValue())/float64(divisor.MilliValue()))), 10), nil
+	}
+	return strconv.FormatInt(int64(math.Ceil(float64(q.Value())/float64(divisor.Value()))), 10), nil
+}

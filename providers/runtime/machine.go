@@ -1,0 +1,177 @@
+package runtime
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"strings"
+	"sync"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	runtimev1 "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"berth.dev/berth/providers"
+	"berth.dev/berth/providers/internal/cri"
+)
+
+// machine is a host with its containerd, and with what is remembered of it while its connection lasts.
+type machine struct {
+	providers.Host
+	cri *cri.Client
+	*memory
+}
+
+// memory is kept per connection.
+type memory struct {
+	// starting is held for reading while a pod is made and for writing while what all pods share is taken away.
+	starting sync.RWMutex
+	// leaving is held by one of those that look whether they were the last pod.
+	leaving sync.Mutex
+
+	mu    sync.Mutex
+	known *facts
+}
+
+func open(h providers.Host) (*machine, error) {
+	c, err := cri.Connect(h)
+	if err != nil {
+		return nil, fmt.Errorf("connect to containerd on %s: %w", h.Name(), err)
+	}
+	v, err := h.Resource("runtime", func() (any, error) { return &memory{}, nil })
+	if err != nil {
+		return nil, err
+	}
+	return &machine{h, c, v.(*memory)}, nil
+}
+
+// facts are what pods need to know of their host. They do not change while a connection lasts, or not so that
+// it would matter for pods that already run.
+type facts struct {
+	systemd  bool // containerd's cgroup driver
+	cgroup2  bool
+	memory   int64 // bytes
+	cpus     int64
+	ip       string // of the interface that the host uses to reach others
+	resolver resolver
+}
+
+// cgroupParent is where all containers of all our pods have their cgroups. They lie side by side: with no level
+// per pod in between, the kernel weighs containers by their own requests, and nothing is left of a pod
+// when its containers are gone.
+func (f *facts) cgroupParent() string {
+	if f.systemd {
+		return systemdSlice
+	}
+	return cgroupfsParent
+}
+
+const (
+	systemdSlice   = "berth.slice"
+	cgroupfsParent = "/berth"
+)
+
+// facts asks the host at the first call.
+func (m *machine) facts(ctx context.Context) (*facts, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.known != nil {
+		return m.known, nil
+	}
+	systemd, err := m.systemdCgroups(ctx)
+	if err != nil {
+		return nil, m.explain(ctx, fmt.Errorf("ask containerd on %s for its cgroup driver: %w", m.Name(), err))
+	}
+	out, err := m.Run(ctx, providers.Command{Script: factsScript})
+	if err != nil {
+		return nil, fmt.Errorf("read facts: %w", err)
+	}
+	f, err := parseFacts(out.Stdout)
+	if err != nil {
+		return nil, fmt.Errorf("read facts of %s: %w", m.Name(), err)
+	}
+	f.systemd = systemd
+	m.known = f
+	return f, nil
+}
+
+// factsScript prints a few "key value" lines, an empty line and the resolver configuration. Where systemd-resolved
+// puts its stub on a loopback address, which pods cannot reach, the file behind the stub counts.
+const factsScript = `set -eu
+if [ -e /sys/fs/cgroup/cgroup.controllers ]; then echo "cgroup 2"; else echo "cgroup 1"; fi
+while read -r key value _; do
+	if [ "$key" = MemTotal: ]; then echo "memory $value"; break; fi
+done </proc/meminfo
+echo "cpus $(getconf _NPROCESSORS_ONLN)"
+route=$(ip -o -4 route get 192.0.2.1 2>/dev/null || :)
+case $route in *" src "*) route=${route##* src }; echo "ip ${route%% *}" ;; esac
+echo
+conf=/etc/resolv.conf
+behind=/run/systemd/resolve/resolv.conf
+if [ -e "$behind" ] && grep -qs '^nameserver[[:space:]]*127\.0\.0\.53' "$conf"; then conf=$behind; fi
+cat "$conf" 2>/dev/null || :
+`
+
+func parseFacts(out []byte) (*facts, error) {
+	f := &facts{}
+	head, resolv, ok := bytes.Cut(out, []byte("\n\n"))
+	if !ok {
+		return nil, fmt.Errorf("unexpected output %q", out)
+	}
+	lines := bufio.NewScanner(bytes.NewReader(head))
+	for lines.Scan() {
+		key, value, _ := strings.Cut(lines.Text(), " ")
+		var err error
+		switch key {
+		case "cgroup":
+			f.cgroup2 = value == "2"
+		case "memory":
+			f.memory, err = strconv.ParseInt(value, 10, 64)
+			f.memory *= 1024
+		case "cpus":
+			f.cpus, err = strconv.ParseInt(value, 10, 64)
+		case "ip":
+			f.ip = value
+		}
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", key, err)
+		}
+	}
+	f.resolver = parseResolver(string(resolv))
+	return f, nil
+}
+
+// systemdCgroups asks containerd for its cgroup driver: by RuntimeConfig (2.x), else from the configuration that Status shows.
+func (m *machine) systemdCgroups(ctx context.Context) (bool, error) {
+	conf, err := m.cri.Runtime.RuntimeConfig(ctx, &runtimev1.RuntimeConfigRequest{})
+	if err == nil && conf.GetLinux() != nil {
+		return conf.GetLinux().GetCgroupDriver() == runtimev1.CgroupDriver_SYSTEMD, nil
+	}
+	if err != nil && status.Code(err) != codes.Unimplemented {
+		return false, err
+	}
+	st, err := m.cri.Runtime.Status(ctx, &runtimev1.StatusRequest{Verbose: true})
+	if err != nil {
+		return false, err
+	}
+	return systemdInConfig(st.GetInfo()["config"])
+}
+
+func systemdInConfig(text string) (bool, error) {
+	var c struct {
+		Containerd struct {
+			DefaultRuntimeName string `json:"defaultRuntimeName"`
+			Runtimes           map[string]struct {
+				Options map[string]any `json:"options"`
+			} `json:"runtimes"`
+		} `json:"containerd"`
+	}
+	if err := json.Unmarshal([]byte(text), &c); err != nil {
+		return false, fmt.Errorf("read its configuration: %w", err)
+	}
+	on, _ := c.Containerd.Runtimes[c.Containerd.DefaultRuntimeName].Options["SystemdCgroup"].(bool)
+	return on, nil
+}

@@ -1,0 +1,324 @@
+package runtime
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"berth.dev/berth/api"
+	"berth.dev/berth/providers"
+	"berth.dev/berth/providers/internal/hostfs"
+)
+
+// prepare makes everything in the pod's folder that its containers mount, in one round trip. It may be repeated.
+// The attempts say under which number each container is about to be made.
+func (m *machine) prepare(ctx context.Context, b *build, attempts map[string]uint32) error {
+	args, archive, err := b.preparation(attempts)
+	if err != nil {
+		return err
+	}
+	var stdin io.Reader // the persistent shell takes what needs none, which is cheaper
+	if archive != nil {
+		stdin = bytes.NewReader(archive)
+	}
+	_, err = m.Run(ctx, providers.Command{Script: prepareScript, Args: args, Stdin: stdin})
+	if err != nil {
+		return fmt.Errorf("prepare the files of pod %s: %w", podName(b.pod), err)
+	}
+	return nil
+}
+
+// preparation is the list of instructions for prepareScript and the archive that it unpacks, nil for none.
+func (b *build) preparation(attempts map[string]uint32) (args []string, archive []byte, err error) {
+	uid := string(b.pod.UID)
+	dirs := []string{logDir(b.pod.Namespace, b.pod.Name, uid)}
+	var made, given, files []string // instructions; folders that receive files
+	var content []hostfs.File
+	group := fsGroup(b.pod)
+	for _, name := range sortedKeys(b.volumes) {
+		v := b.volumes[name]
+		switch {
+		case v.source == hostSource:
+			given = append(given, "hostpath", v.check, v.path)
+		case v.source == claimDir:
+			given = append(given, "claim", name, v.path)
+		case v.tmpfs != "":
+			made = append(made, "tmpfs", v.tmpfs, v.path)
+			dirs = append(dirs, v.path)
+		case v.mode == "0777":
+			made = append(made, "open", v.path)
+		default:
+			dirs = append(dirs, v.path)
+		}
+		if v.data {
+			files = append(files, v.path)
+			content = append(content, v.archive(group)...)
+		}
+		if v.fs && group != nil {
+			given = append(given, "group", strconv.FormatInt(*group, 10), groupPolicy(b.pod), v.path)
+		}
+	}
+	for _, c := range allContainers(&b.pod.Spec) {
+		attempt, ok := attempts[c.Name]
+		if !ok || c.TerminationMessagePath == "" {
+			continue
+		}
+		file := terminationFile(uid, c.Name, attempt)
+		dirs = append(dirs, file[:strings.LastIndexByte(file, '/')])
+		made = append(made, "touch", file)
+	}
+	args = append([]string{"pod", podDir(uid), strings.Join(dirs, "\n")}, made...)
+	args = append(append(args, b.hostsInstruction()...), given...)
+	if len(content) > 0 {
+		if archive, err = hostfs.Archive(content...); err != nil {
+			return nil, nil, err
+		}
+		args = append(args, "unpack", strings.Join(files, "\n"))
+	}
+	subs, err := b.subPathInstructions()
+	return append(args, subs...), archive, err
+}
+
+func (b *build) hostsInstruction() []string {
+	if b.pod.Spec.HostNetwork {
+		return []string{"nodehosts", b.hostsPath(), hostsHeadNode, hostAliases(b.pod)}
+	}
+	return []string{"hosts", b.hostsPath(), hostsFile(b.pod, b.ip, b.work.Cluster.Domain)}
+}
+
+func (b *build) subPathInstructions() ([]string, error) {
+	var out []string
+	for _, c := range allContainers(&b.pod.Spec) {
+		vars, err := b.environment(c)
+		if err != nil {
+			return nil, err
+		}
+		for i, vm := range c.VolumeMounts {
+			sub, err := subPath(vm, vars)
+			if err != nil {
+				return nil, fmt.Errorf("container %s: %w", c.Name, err)
+			}
+			if v, ok := b.volumes[vm.Name]; ok && sub != "" {
+				out = append(out, "subpath", v.path, sub, b.subPathTarget(vm.Name, c.Name, i))
+			}
+		}
+	}
+	return out, nil
+}
+
+func fsGroup(pod *corev1.Pod) *int64 {
+	if pod.Spec.SecurityContext == nil {
+		return nil
+	}
+	return pod.Spec.SecurityContext.FSGroup
+}
+
+func groupPolicy(pod *corev1.Pod) string {
+	if p := pod.Spec.SecurityContext.FSGroupChangePolicy; p != nil {
+		return string(*p)
+	}
+	return string(corev1.FSGroupChangeAlways)
+}
+
+// prepareScript carries out instructions: a word and a fixed number of arguments each. Lists are separated by newlines.
+const prepareScript = `set -euf
+umask 022
+IFS='
+'
+die() { echo "$*" >&2; exit 1; }
+mounted() { grep -qF -- " $1 " /proc/self/mountinfo; }
+
+# tidy VOLUME: remove what ..data does not lead to, such as what an interrupted run left.
+tidy() {
+	current=$(readlink -- "$1/..data" || :)
+	for name in $(ls -A -- "$1"); do
+		case $name in
+		..data | "$current") ;;
+		..*) rm -rf -- "$1/$name" ;;
+		*) if [ -L "$1/$name" ] && [ ! -e "$1/..data/$name" ]; then rm -f -- "$1/$name"; fi ;;
+		esac
+	done
+}
+
+# subpath VOLUME PATH TARGET: pin a part of a volume at the target. Each step is checked by where it really led, and
+# what is mounted is the file opened, not its name: a link put in its place in the meantime leads nowhere.
+subpath() (
+	! mounted "$3" || exit 0
+	[ -e "$1" ] || die "subPath $2: the volume $1 does not exist"
+	cd -P -- "$1"
+	root=$(pwd -P) mode=$(stat -c %a .) last=.
+	inside() { case $1 in "$root" | "${root%/}"/*) ;; *) die "subPath $sub leads out of the volume" ;; esac }
+	sub=$2 target=$3
+	IFS=/
+	for part in $sub; do
+		[ "$last" = . ] || die "subPath $sub: $last is not a directory"
+		if [ ! -e "./$part" ]; then
+			[ ! -L "./$part" ] || die "subPath $sub: $part is a link that leads nowhere"
+			mkdir -m "$mode" -- "./$part"
+		fi
+		if [ -d "./$part" ]; then
+			cd -P -- "./$part"
+			inside "$(pwd -P)"
+		else
+			[ -f "./$part" ] || die "subPath $sub: $part is neither a directory nor a file"
+			last=./$part
+		fi
+	done
+	exec 9<"$last"
+	inside "$(readlink /proc/self/fd/9)"
+	mkdir -p -- "${target%/*}"
+	if [ "$last" = . ]; then mkdir -p -- "$target"; else : >>"$target"; fi
+	mount --no-canonicalize --bind /proc/self/fd/9 "$target"
+)
+
+# group GID POLICY PATH: let a group read and write a volume.
+group() {
+	if [ "$2" = OnRootMismatch ] && [ "$(stat -c %g -- "$3")" = "$1" ] && [ -g "$3" ]; then return; fi
+	chgrp -RhP -- "$1" "$3"
+	find "$3" -xdev -type d -exec chmod ug+rwx,g+s {} + -o -type f -exec chmod ug+rw {} +
+}
+
+while [ $# -gt 0 ]; do
+	do=$1
+	shift
+	case $do in
+	pod)
+		mkdir -p -m 0700 -- "$1"
+		mkdir -p -- $2
+		shift 2
+		;;
+	tmpfs)
+		if ! mounted "$2"; then
+			mount -t tmpfs -o "$1,noswap" tmpfs "$2" 2>/dev/null || mount -t tmpfs -o "$1" tmpfs "$2"
+		fi
+		shift 2
+		;;
+	open)
+		if [ ! -d "$1" ]; then
+			mkdir -p -- "$1"
+			chmod 0777 -- "$1"
+		fi
+		shift
+		;;
+	touch)
+		if [ ! -e "$1" ]; then (umask 0 && : >"$1"); fi
+		shift
+		;;
+	hosts)
+		if [ ! -e "$1" ] || [ "$(cat -- "$1")" != "$2" ]; then printf '%s\n' "$2" >"$1"; fi
+		shift 2
+		;;
+	nodehosts)
+		{ printf '%s\n' "$2" && cat /etc/hosts && printf '%s\n' "$3"; } >"$1"
+		shift 3
+		;;
+	claim)
+		[ -d "$2" ] || die "volume $1: $2 is not a directory"
+		shift 2
+		;;
+	hostpath)
+		case $1 in
+		"") ;;
+		DirectoryOrCreate)
+			[ -e "$2" ] || mkdir -p -- "$2"
+			[ -d "$2" ] || die "hostPath type check failed: $2 is not a directory"
+			;;
+		Directory) [ -d "$2" ] || die "hostPath type check failed: $2 is not a directory" ;;
+		FileOrCreate)
+			[ -e "$2" ] || : >"$2"
+			[ -f "$2" ] || die "hostPath type check failed: $2 is not a file"
+			;;
+		File) [ -f "$2" ] || die "hostPath type check failed: $2 is not a file" ;;
+		Socket) [ -S "$2" ] || die "hostPath type check failed: $2 is not a socket file" ;;
+		CharDevice) [ -c "$2" ] || die "hostPath type check failed: $2 is not a character device" ;;
+		BlockDevice) [ -b "$2" ] || die "hostPath type check failed: $2 is not a block device" ;;
+		*) die "hostPath type check failed: unknown type $1" ;;
+		esac
+		shift 2
+		;;
+	group)
+		group "$1" "$2" "$3"
+		shift 3
+		;;
+	unpack)
+		for volume in $1; do tidy "$volume"; done
+		tar -x -p --same-owner --numeric-owner --skip-old-files -C / -f -
+		for volume in $1; do
+			mv -fT -- "$volume/..data_next" "$volume/..data"
+			tidy "$volume"
+		done
+		shift
+		;;
+	subpath)
+		subpath "$1" "$2" "$3"
+		shift 3
+		;;
+	*) die "unknown instruction $do" ;;
+	esac
+done
+`
+
+// forget removes what the pod has on the host besides its containers, and with the last pod what all pods share.
+func (m *machine) forget(ctx context.Context, pod *corev1.Pod, last bool) error {
+	uid := string(pod.UID)
+	shared := ""
+	if last {
+		shared = strings.Join([]string{api.PodsDir, api.PodLogsDir}, "\n")
+	}
+	_, err := m.Run(ctx, providers.Command{
+		Script: forgetScript,
+		Args:   []string{podDir(uid), logDir(pod.Namespace, pod.Name, uid), shared},
+	})
+	if err != nil {
+		return fmt.Errorf("remove the files of pod %s: %w", podName(pod), err)
+	}
+	return nil
+}
+
+// forgetScript unmounts and removes a pod's folder and its logs. Nothing is removed while something is mounted
+// below: it could be a volume that outlives the pod. Then it removes shared folders and cgroups that have become empty.
+const forgetScript = `set -euf
+mounts() { awk -v dir="$1/" 'index($5, dir) == 1 { last = $5 } END { print last }' /proc/self/mountinfo; }
+tries=0
+if [ -d "$1" ]; then
+	while mount=$(mounts "$1") && [ -n "$mount" ]; do
+		if ! umount -- "$mount"; then
+			tries=$((tries + 1))
+			[ $tries -lt 50 ] || exit 1
+			sleep 0.1
+		fi
+	done
+fi
+rm -rf --one-file-system -- "$1" "$2"
+[ -n "$3" ] || exit 0
+IFS='
+'
+folders=$3
+set +f
+empty() {
+	[ -d "$1" ] || return 1
+	set -- "$1"/*/
+	[ ! -d "$1" ]
+}
+for dir in $folders; do
+	if empty "$dir"; then rmdir -- "$dir"; fi
+done
+# No pod is left, so what is below has no process: calls that were cut short leave such cgroups. One that is just being
+# taken down is busy for a moment.
+for dir in /sys/fs/cgroup/berth /sys/fs/cgroup/*/berth; do
+	tries=0
+	while [ -d "$dir" ] && [ $tries -lt 40 ]; do
+		find "$dir" -depth -type d -exec rmdir -- {} \; 2>/dev/null || :
+		[ ! -d "$dir" ] || sleep 0.05
+		tries=$((tries + 1))
+	done
+done
+for dir in /sys/fs/cgroup/berth.slice /sys/fs/cgroup/systemd/berth.slice; do
+	if empty "$dir"; then systemctl stop berth.slice && break; fi
+done
+`

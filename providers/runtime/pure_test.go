@@ -1,0 +1,388 @@
+package runtime
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"google.golang.org/grpc/codes"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	runtimev1 "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"berth.dev/berth/providers"
+)
+
+func TestExpand(t *testing.T) {
+	t.Parallel()
+	vars := func(name string) (string, bool) {
+		v, ok := map[string]string{"A": "1", "EMPTY": ""}[name]
+		return v, ok
+	}
+	tests := []struct{ in, want string }{
+		{"plain", "plain"}, {"$(A)", "1"}, {"x$(A)y$(A)", "x1y1"}, {"$(B)", "$(B)"}, {"$$(A)", "$(A)"}, {"$$", "$"}, {"$", "$"}, {"a$", "a$"},
+		{"$(A", "$(A"}, {"$A", "$A"}, {"$(EMPTY)", ""}, {"$$$(A)", "$1"}, {"$()", "$()"}, {"$(B)$(A)", "$(B)1"}, {"$x)$(A)", "$x)1"},
+	}
+	for _, tt := range tests {
+		if got := expand(tt.in, vars); got != tt.want {
+			t.Errorf("expand(%q) = %q, want %q", tt.in, got, tt.want)
+		}
+	}
+}
+
+func FuzzExpand(f *testing.F) {
+	f.Add("$(A)$$(B)")
+	f.Fuzz(func(t *testing.T, s string) {
+		if got := expand(strings.ReplaceAll(s, "$", "$$"), nil); got != s {
+			t.Errorf("%q with doubled dollars expands to %q", s, got)
+		}
+	})
+}
+
+func quantities(cpu, memory string) corev1.ResourceList {
+	l := corev1.ResourceList{}
+	if cpu != "" {
+		l["cpu"] = resource.MustParse(cpu)
+	}
+	if memory != "" {
+		l["memory"] = resource.MustParse(memory)
+	}
+	return l
+}
+
+func TestLinuxResources(t *testing.T) {
+	t.Parallel()
+	const node = 8 << 30
+	tests := []struct {
+		name             string
+		requests, limits corev1.ResourceList
+		want             *runtimev1.LinuxContainerResources
+	}{
+		{"nothing", nil, nil, &runtimev1.LinuxContainerResources{CpuShares: 2, OomScoreAdj: 1000}},
+		{"100m 64Mi", quantities("100m", "64Mi"), nil, &runtimev1.LinuxContainerResources{CpuShares: 102, OomScoreAdj: 993}},
+		{"250m 1Gi", quantities("250m", "1Gi"), nil, &runtimev1.LinuxContainerResources{CpuShares: 256, OomScoreAdj: 875}},
+		{"limits alone are requests", nil, quantities("1500m", "4Gi"), &runtimev1.LinuxContainerResources{CpuShares: 1536, CpuQuota: 150000, MemoryLimitInBytes: 4 << 30, OomScoreAdj: -997}},
+		{"half a core at most", quantities("1", "4Gi"), quantities("500m", ""), &runtimev1.LinuxContainerResources{CpuShares: 1024, CpuQuota: 50000, OomScoreAdj: 500}},
+		{"the smallest quota", quantities("1m", ""), quantities("1m", ""), &runtimev1.LinuxContainerResources{CpuShares: 2, CpuQuota: 1000, OomScoreAdj: 999}},
+		{"all of the memory", quantities("", "8Gi"), nil, &runtimev1.LinuxContainerResources{CpuShares: 2, OomScoreAdj: 3}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			c := corev1.Container{Name: "a", Resources: corev1.ResourceRequirements{Requests: tt.requests, Limits: tt.limits}}
+			pod := &corev1.Pod{Spec: corev1.PodSpec{Containers: []corev1.Container{c}}}
+			got := linuxResources(pod, &pod.Spec.Containers[0], &facts{memory: node})
+			tt.want.CpuPeriod = 100000
+			if got.String() != tt.want.String() {
+				t.Errorf("got  %s\nwant %s", got, tt.want)
+			}
+		})
+	}
+}
+
+func TestDNSConfig(t *testing.T) {
+	t.Parallel()
+	node := parseResolver("# made by hand\nnameserver 10.0.0.1\nnameserver 10.0.0.2\ndomain old\nsearch corp.example .\noptions timeout:1 rotate\n")
+	pod := func(policy corev1.DNSPolicy, host bool, c *corev1.PodDNSConfig) *corev1.Pod {
+		return &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "shop"}, Spec: corev1.PodSpec{DNSPolicy: policy, HostNetwork: host, DNSConfig: c}}
+	}
+	cluster := []string{"shop.svc.cluster.local", "svc.cluster.local", "cluster.local", "corp.example"}
+	more := &corev1.PodDNSConfig{
+		Nameservers: []string{"10.0.0.2", "10.9.9.1", "10.9.9.2"}, Searches: []string{"corp.example", "x.example"},
+		Options: []corev1.PodDNSConfigOption{{Name: "ndots", Value: new("2")}, {Name: "edns0"}},
+	}
+	tests := []struct {
+		name string
+		pod  *corev1.Pod
+		want *runtimev1.DNSConfig
+	}{
+		{"ClusterFirst", pod("ClusterFirst", false, nil), &runtimev1.DNSConfig{Servers: node.servers, Searches: cluster, Options: []string{"ndots:5"}}},
+		{"not set", pod("", false, nil), &runtimev1.DNSConfig{Servers: node.servers, Searches: cluster, Options: []string{"ndots:5"}}},
+		{"in the host's network", pod("ClusterFirst", true, nil), &runtimev1.DNSConfig{Servers: node.servers, Searches: node.searches, Options: node.options}},
+		{"in the host's network, on purpose", pod("ClusterFirstWithHostNet", true, nil), &runtimev1.DNSConfig{Servers: node.servers, Searches: cluster, Options: []string{"ndots:5"}}},
+		{"Default", pod("Default", false, nil), &runtimev1.DNSConfig{Servers: node.servers, Searches: node.searches, Options: node.options}},
+		{"None", pod("None", false, more), &runtimev1.DNSConfig{Servers: []string{"10.0.0.2", "10.9.9.1", "10.9.9.2"}, Searches: []string{"corp.example", "x.example"}, Options: []string{"ndots:2", "edns0"}}},
+		{"three servers at most", pod("ClusterFirst", false, more), &runtimev1.DNSConfig{Servers: []string{"10.0.0.1", "10.0.0.2", "10.9.9.1"}, Searches: append(cluster[:4:4], "x.example"), Options: []string{"ndots:2", "edns0"}}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			if got := dnsConfig(tt.pod, "cluster.local", node); got.String() != tt.want.String() {
+				t.Errorf("got  %s\nwant %s", got, tt.want)
+			}
+		})
+	}
+}
+
+func TestHostname(t *testing.T) {
+	t.Parallel()
+	long := strings.Repeat("a", 62) + "-b"
+	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: long, Namespace: "shop"}, Spec: corev1.PodSpec{Subdomain: "web"}}
+	if got := hostname(pod); got != long[:62] {
+		t.Errorf("hostname %q", got)
+	}
+	pod.Spec.Hostname, pod.Spec.SetHostnameAsFQDN = "first", new(true)
+	if got := kernelHostname(pod, "cluster.local"); got != "first.web.shop.svc.cluster.local" {
+		t.Errorf("kernel hostname %q", got)
+	}
+	pod.Spec.HostNetwork = true
+	if got := kernelHostname(pod, "cluster.local"); got != "" {
+		t.Errorf("kernel hostname in the host's network %q", got)
+	}
+}
+
+func TestParseLogLine(t *testing.T) {
+	t.Parallel()
+	at := time.Date(2024, 5, 1, 10, 0, 0, 123456789, time.UTC)
+	tests := []struct {
+		in      string
+		stderr  bool
+		partial bool
+		content string
+	}{
+		{"2024-05-01T10:00:00.123456789Z stdout F hello world", false, false, "hello world"},
+		{"2024-05-01T10:00:00.123456789Z stderr P half", true, true, "half"},
+		{"2024-05-01T12:00:00.123456789+02:00 stdout F:x tagged", false, false, "tagged"},
+		{"2024-05-01T10:00:00.123456789Z stdout F ", false, false, ""},
+		{"2024-05-01T10:00:00.123456789Z stdout F", false, false, ""},
+	}
+	for _, tt := range tests {
+		l, err := parseLogLine([]byte(tt.in))
+		if err != nil || !l.time.Equal(at) || l.stderr != tt.stderr || l.partial != tt.partial || string(l.content) != tt.content {
+			t.Errorf("%q: %+v, %v", tt.in, l, err)
+		}
+	}
+	for _, bad := range []string{"", "x", "2024-05-01T10:00:00Z", "yesterday stdout F hello"} {
+		if l, err := parseLogLine([]byte(bad)); err == nil {
+			t.Errorf("%q was taken for a log line: %+v", bad, l)
+		}
+	}
+}
+
+func TestLogPrinterJoinsPieces(t *testing.T) {
+	t.Parallel()
+	const log = "2024-05-01T10:00:00Z stdout P one \n2024-05-01T10:00:01Z stdout F line\n2024-05-01T10:00:02Z stderr F second\n2024-05-01T10:00:03Z stdout P open"
+	for size := 1; size < len(log); size += 7 {
+		var out strings.Builder
+		p := &logPrinter{w: &out, timestamps: true}
+		for rest := log; rest != ""; {
+			n := min(size, len(rest))
+			if _, err := p.Write([]byte(rest[:n])); err != nil {
+				t.Fatal(err)
+			}
+			rest = rest[n:]
+		}
+		if err := p.flush(); err != nil {
+			t.Fatal(err)
+		}
+		want := "2024-05-01T10:00:00Z one line\n2024-05-01T10:00:02Z second\n2024-05-01T10:00:03Z open\n"
+		if diff := cmp.Diff(want, out.String()); diff != "" {
+			t.Fatalf("in pieces of %d (-want +got):\n%s", size, diff)
+		}
+	}
+}
+
+func TestContainerdProblem(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		name, found string
+		code        codes.Code
+		want        string
+	}{
+		{"nothing", "", codes.Unavailable, "containerd not found"},
+		{"stopped", "version containerd github.com/containerd/containerd 1.6.20~ds1 1.6.20~ds1-1+deb12u3\n", codes.Unavailable, "containerd is not running"},
+		{"old", "version containerd containerd.io 1.5.11 3df54a8\nsocket\n", codes.Unimplemented, "containerd is too old"},
+		{"new", "version containerd github.com/containerd/containerd/v2 v2.4.2 abc\nsocket\n", codes.Unimplemented, "containerd has its CRI plugin disabled"},
+		{"hanging", "version containerd containerd.io 1.7.1 abc\nsocket\n", codes.Unavailable, "containerd does not answer"},
+	}
+	for _, tt := range tests {
+		if got, detail := containerdProblem("a1", tt.found, tt.code, "text"); got != tt.want || !strings.Contains(detail, "a1") {
+			t.Errorf("%s: %q: %s", tt.name, got, detail)
+		}
+	}
+}
+
+func TestSystemdInConfig(t *testing.T) {
+	t.Parallel()
+	for _, on := range []bool{true, false} {
+		text := `{"containerd":{"defaultRuntimeName":"runc","runtimes":{"crun":{"options":{"SystemdCgroup":false}},"runc":{"options":{"SystemdCgroup":` + map[bool]string{true: "true", false: "false"}[on] + `}}}}}`
+		if got, err := systemdInConfig(text); got != on || err != nil {
+			t.Errorf("%t: %t, %v", on, got, err)
+		}
+	}
+	if _, err := systemdInConfig(""); err == nil {
+		t.Error("no configuration was taken for one")
+	}
+}
+
+func TestRefusedPaths(t *testing.T) {
+	t.Parallel()
+	for _, bad := range []string{"/abs", "..", "a/../../b", "..data", "a\nb", ""} {
+		if err := checkProjection(bad); err == nil {
+			t.Errorf("item path %q was accepted", bad)
+		}
+	}
+	for _, bad := range []string{"/abs", "..", "a/../b", "a\nb"} {
+		if _, err := subPath(corev1.VolumeMount{SubPath: bad}, &variables{}); err == nil {
+			t.Errorf("subPath %q was accepted", bad)
+		}
+	}
+	for _, bad := range []string{"relative", "/a/../b", "/a\nb"} {
+		if _, err := hostPath(&corev1.HostPathVolumeSource{Path: bad}); err == nil {
+			t.Errorf("hostPath %q was accepted", bad)
+		}
+	}
+	vars := &variables{values: map[string]string{}}
+	vars.set("NAME", "web-0")
+	if got, err := subPath(corev1.VolumeMount{SubPathExpr: "logs/$(NAME)"}, vars); got != "logs/web-0" || err != nil {
+		t.Errorf("subPathExpr: %q, %v", got, err)
+	}
+	if _, err := subPath(corev1.VolumeMount{SubPathExpr: "logs/$(NOBODY)"}, vars); err == nil {
+		t.Error("subPathExpr with a variable that is not set was accepted")
+	}
+}
+
+func TestCheckIdentity(t *testing.T) {
+	t.Parallel()
+	good := func() *corev1.Pod {
+		return &corev1.Pod{
+			ObjectMeta: metav1.ObjectMeta{Name: "web-1", Namespace: "default", UID: "0f-1"},
+			Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "app"}}, Volumes: []corev1.Volume{{Name: "v"}}},
+		}
+	}
+	if err := checkIdentity(good()); err != nil {
+		t.Fatal(err)
+	}
+	tests := map[string]func(p *corev1.Pod){
+		"uid":       func(p *corev1.Pod) { p.UID = "../../etc" },
+		"no uid":    func(p *corev1.Pod) { p.UID = "" },
+		"name":      func(p *corev1.Pod) { p.Name = "a/b" },
+		"namespace": func(p *corev1.Pod) { p.Namespace = ".." },
+		"container": func(p *corev1.Pod) { p.Spec.Containers[0].Name = "../x" },
+		"volume":    func(p *corev1.Pod) { p.Spec.Volumes[0].Name = "a b" },
+	}
+	for name, change := range tests {
+		pod := good()
+		change(pod)
+		if err := checkIdentity(pod); err == nil {
+			t.Errorf("%s: what must not be in a path was accepted", name)
+		}
+	}
+}
+
+func TestRestarts(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		policy     corev1.RestartPolicy
+		init, side bool
+		code       int32
+		want       bool
+	}{
+		{policy: "Always", code: 0, want: true}, {policy: "Always", code: 1, want: true},
+		{policy: "OnFailure", code: 0, want: false}, {policy: "OnFailure", code: 1, want: true},
+		{policy: "Never", code: 0, want: false}, {policy: "Never", code: 1, want: false},
+		{policy: "Always", init: true, code: 0, want: false}, {policy: "Always", init: true, code: 1, want: true}, {policy: "Never", init: true, code: 1, want: false},
+		{policy: "Never", init: true, side: true, code: 0, want: true},
+	}
+	for _, tt := range tests {
+		c := corev1.Container{Name: "c"}
+		if tt.side {
+			c.RestartPolicy = new(corev1.ContainerRestartPolicyAlways)
+		}
+		pod := &corev1.Pod{Spec: corev1.PodSpec{RestartPolicy: tt.policy}}
+		list := &pod.Spec.Containers
+		if tt.init {
+			list = &pod.Spec.InitContainers
+		}
+		*list = append(*list, c)
+		if got := restarts(pod, &(*list)[0], tt.code); got != tt.want {
+			t.Errorf("%+v: %t", tt, got)
+		}
+	}
+}
+
+func TestStopOrder(t *testing.T) {
+	t.Parallel()
+	side := func(name string) corev1.Container {
+		return corev1.Container{Name: name, RestartPolicy: new(corev1.ContainerRestartPolicyAlways)}
+	}
+	pod := &corev1.Pod{Spec: corev1.PodSpec{InitContainers: []corev1.Container{side("first"), {Name: "migrate"}, side("second")}, Containers: []corev1.Container{{Name: "a"}, {Name: "b"}}}}
+	var list []*runtimev1.Container
+	for _, n := range []string{"first", "a", "second", "b"} {
+		list = append(list, &runtimev1.Container{Metadata: &runtimev1.ContainerMetadata{Name: n}})
+	}
+	var got [][]string
+	for _, group := range stopOrder(pod, list) {
+		var names []string
+		for _, c := range group {
+			names = append(names, c.GetMetadata().GetName())
+		}
+		got = append(got, names)
+	}
+	if diff := cmp.Diff([][]string{{"a", "b"}, {"second"}, {"first"}}, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+func TestParseFacts(t *testing.T) {
+	t.Parallel()
+	f, err := parseFacts([]byte("cgroup 2\nmemory 1024\ncpus 4\nip 10.0.0.7\n\nnameserver 10.0.0.1\n"))
+	want := &facts{cgroup2: true, memory: 1 << 20, cpus: 4, ip: "10.0.0.7", resolver: resolver{servers: []string{"10.0.0.1"}}}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, f, cmp.AllowUnexported(facts{}, resolver{})); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	if _, err := parseFacts([]byte("cgroup 2\nmemory lots\n\n")); err == nil {
+		t.Error("nonsense was taken for facts")
+	}
+}
+
+// TestSecurity looks at what CRI is told about a container that asks for much and one that asks for nothing.
+func TestSecurity(t *testing.T) {
+	t.Parallel()
+	pod := &corev1.Pod{Spec: corev1.PodSpec{
+		SecurityContext: &corev1.PodSecurityContext{RunAsUser: new(int64(10)), RunAsGroup: new(int64(20)), FSGroup: new(int64(30)), SupplementalGroups: []int64{40}},
+		Containers: []corev1.Container{{Name: "plain"}, {Name: "special", SecurityContext: &corev1.SecurityContext{
+			RunAsUser: new(int64(11)), ReadOnlyRootFilesystem: new(true), AllowPrivilegeEscalation: new(false),
+			Capabilities:   &corev1.Capabilities{Add: []corev1.Capability{"CAP_NET_ADMIN"}, Drop: []corev1.Capability{"ALL"}},
+			SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeUnconfined}, ProcMount: new(corev1.UnmaskedProcMount),
+		}}},
+	}}
+	plain, err := containerSecurity(pod, &pod.Spec.Containers[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if plain.GetRunAsUser().GetValue() != 10 || plain.GetSeccomp().GetProfileType() != runtimev1.SecurityProfile_RuntimeDefault || len(plain.GetMaskedPaths()) == 0 ||
+		plain.GetNamespaceOptions().GetPid() != runtimev1.NamespaceMode_CONTAINER || plain.GetNoNewPrivs() || plain.GetPrivileged() {
+		t.Errorf("plain: %s", plain)
+	}
+	s, err := containerSecurity(pod, &pod.Spec.Containers[1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := &runtimev1.LinuxContainerSecurityContext{
+		NamespaceOptions: &runtimev1.NamespaceOption{Pid: runtimev1.NamespaceMode_CONTAINER},
+		RunAsUser:        &runtimev1.Int64Value{Value: 11}, RunAsGroup: &runtimev1.Int64Value{Value: 20}, SupplementalGroups: []int64{30, 40},
+		ReadonlyRootfs: true, NoNewPrivs: true, Capabilities: &runtimev1.Capability{AddCapabilities: []string{"NET_ADMIN"}, DropCapabilities: []string{"ALL"}},
+		Seccomp: &runtimev1.SecurityProfile{ProfileType: runtimev1.SecurityProfile_Unconfined},
+	}
+	if s.String() != want.String() {
+		t.Errorf("got  %s\nwant %s", s, want)
+	}
+	if _, err := seccomp(&corev1.SeccompProfile{Type: "Localhost"}); err == nil {
+		t.Error("a Localhost profile without a name was accepted")
+	}
+}
+
+// TestReport lets a step without a listener pass.
+func TestReport(t *testing.T) {
+	t.Parallel()
+	report(&providers.Work{}, "nobody listens")
+	var heard string
+	report(&providers.Work{Report: func(s string) { heard = s }}, "container %s", "a")
+	if heard != "container a" {
+		t.Errorf("heard %q", heard)
+	}
+}

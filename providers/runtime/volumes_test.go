@@ -1,0 +1,165 @@
+package runtime_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+
+	"berth.dev/berth/api"
+	"berth.dev/berth/providers"
+	"berth.dev/berth/providers/volume"
+)
+
+func local(name string) corev1.LocalObjectReference { return corev1.LocalObjectReference{Name: name} }
+
+// allVolumes is a pod with a volume of every kind.
+func allVolumes(t *testing.T, f *fixture) *corev1.Pod {
+	pod := f.pod(t)
+	pod.Spec.SecurityContext = &corev1.PodSecurityContext{RunAsUser: new(int64(1000)), FSGroup: new(int64(2000))}
+	pod.Spec.Volumes = []corev1.Volume{
+		{Name: "config", VolumeSource: corev1.VolumeSource{ConfigMap: &corev1.ConfigMapVolumeSource{LocalObjectReference: local("settings")}}},
+		{Name: "keys", VolumeSource: corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{
+			SecretName: "keys", DefaultMode: new(int32(0o400)),
+			Items: []corev1.KeyToPath{{Key: "token", Path: "deep/er/token"}, {Key: "token", Path: "open", Mode: new(int32(0o444))}},
+		}}},
+		{Name: "scratch", VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}},
+		{Name: "fast", VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{Medium: corev1.StorageMediumMemory, SizeLimit: new(resource.MustParse("1Mi"))}}},
+		{Name: "node", VolumeSource: corev1.VolumeSource{HostPath: &corev1.HostPathVolumeSource{Path: "/etc", Type: new(corev1.HostPathDirectory)}}},
+		{Name: "data", VolumeSource: corev1.VolumeSource{PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: "db"}}},
+		{Name: "self", VolumeSource: corev1.VolumeSource{Projected: &corev1.ProjectedVolumeSource{Sources: []corev1.VolumeProjection{
+			{DownwardAPI: &corev1.DownwardAPIProjection{Items: []corev1.DownwardAPIVolumeFile{
+				{Path: "labels", FieldRef: &corev1.ObjectFieldSelector{FieldPath: "metadata.labels"}},
+				{Path: "ip", FieldRef: &corev1.ObjectFieldSelector{FieldPath: "status.podIP"}},
+			}}},
+			{ConfigMap: &corev1.ConfigMapProjection{LocalObjectReference: local("nobody"), Optional: new(true)}},
+		}}}},
+	}
+	pod.Spec.Containers[0].VolumeMounts = []corev1.VolumeMount{
+		{Name: "config", MountPath: "/config"}, {Name: "keys", MountPath: "/keys"}, {Name: "scratch", MountPath: "/scratch"},
+		{Name: "fast", MountPath: "/fast"}, {Name: "node", MountPath: "/node", ReadOnly: true}, {Name: "data", MountPath: "/data"},
+		{Name: "self", MountPath: "/self"}, {Name: "data", MountPath: "/part", SubPath: "a/b"}, {Name: "config", MountPath: "/one.conf", SubPath: "app.conf"},
+	}
+	return pod
+}
+
+func TestVolumes(t *testing.T) {
+	f := host(t)
+	before := f.inventory(t)
+	const dir = api.VolumesDir + "/default/db"
+	vol := &providers.Work{Step: &api.Step{Op: api.OpVolumeEnsure, Volume: &api.VolumeState{Path: dir}}}
+	if _, err := volume.New().Apply(t.Context(), f, vol); err != nil {
+		t.Fatal(err)
+	}
+	j := f.take(t, allVolumes(t, f), configMap("settings", map[string]string{"app.conf": "colour = blue\n", "other": "x"}), secret("keys", map[string]string{"token": "s3cret"}))
+	j.work.Step.Pod.Claims = map[string]string{"db": dir}
+	ip := j.must(api.OpPodEnsure, api.OpPodReady).Pod.IP
+
+	contents := []struct{ path, want string }{
+		{"/config/app.conf", "colour = blue"}, {"/config/other", "x"}, {"/one.conf", "colour = blue"},
+		{"/keys/deep/er/token", "s3cret"}, {"/keys/open", "s3cret"}, {"/node/hostname", f.node.Name},
+		{"/self/labels", `app="web"`}, {"/self/ip", ip},
+	}
+	for _, c := range contents {
+		if got := j.run("app", "cat", c.path); got != c.want {
+			t.Errorf("%s holds %q, want %q", c.path, got, c.want)
+		}
+	}
+	want := "0440 0:2000 /keys/deep/er/token\n0444 0:2000 /keys/open\n0644 0:2000 /config/app.conf\n2777 0:2000 /scratch"
+	if diff := cmp.Diff(want, j.run("app", "stat", "/keys/deep/er/token", "/keys/open", "/config/app.conf", "/scratch")); diff != "" {
+		t.Errorf("modes (-want +got):\n%s", diff)
+	}
+	for _, file := range []string{"/scratch/a", "/fast/a", "/data/c", "/part/inside"} {
+		j.run("app", "put", file, "written")
+	}
+	if got := f.sh(t, `cat "$1/c" "$1/a/b/inside"`, dir); got != "writtenwritten" {
+		t.Errorf("the managed volume: %s", got)
+	}
+
+	secrets := api.PodsDir + "/" + string(j.pod.UID) + "/volumes/kubernetes.io~secret/keys"
+	if got := f.sh(t, `findmnt -n -o FSTYPE -M "$1"; stat -c %a "$2"; readlink "$1/open"`, secrets, api.PodsDir+"/"+string(j.pod.UID)); got != "tmpfs\n700\n..data/open" {
+		t.Errorf("the secret's folder: %q", got)
+	}
+	if got := f.sh(t, `findmnt -n -o SIZE -M "$1"`, api.PodsDir+"/"+string(j.pod.UID)+"/volumes/kubernetes.io~empty-dir/fast"); got != "1M" {
+		t.Errorf("the memory volume has size %s", got)
+	}
+
+	j.must(api.OpPodRemove)
+	if got := f.sh(t, `cat "$1/c"; cat /etc/hostname`, dir); got != "written"+f.node.Name {
+		t.Errorf("removing the pod hurt what is not the pod's: %q", got)
+	}
+	vol.Step.Op = api.OpVolumeRemove
+	if _, err := volume.New().Apply(t.Context(), f, vol); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(before, f.inventory(t)); diff != "" {
+		t.Errorf("the host is not as it was (-before +after):\n%s", diff)
+	}
+}
+
+// TestConfigChangesInPlace applies a pod again with other content: the running container sees it, at once and as a whole.
+func TestConfigChangesInPlace(t *testing.T) {
+	f := host(t)
+	pod := f.pod(t)
+	pod.Spec.Volumes = []corev1.Volume{{Name: "config", VolumeSource: corev1.VolumeSource{ConfigMap: &corev1.ConfigMapVolumeSource{LocalObjectReference: local("settings")}}}}
+	pod.Spec.Containers[0].VolumeMounts = []corev1.VolumeMount{{Name: "config", MountPath: "/config"}}
+	first, second := configMap("settings", map[string]string{"kept": "1", "gone": "1"}), configMap("settings", map[string]string{"kept": "2", "new": "2"})
+	j := f.take(t, pod, first)
+	j.must(api.OpPodEnsure, api.OpPodReady)
+	dir := api.PodsDir + "/" + string(pod.UID) + "/volumes/kubernetes.io~configmap/config"
+	version := f.sh(t, `readlink "$1/..data"; stat -c %i "$1/..data/kept"`, dir)
+	j.must(api.OpPodEnsure)
+	if again := f.sh(t, `readlink "$1/..data"; stat -c %i "$1/..data/kept"`, dir); again != version {
+		t.Errorf("the same content was written anew: %q, %q", version, again)
+	}
+	j.work.Objects[second.Address] = second
+	j.must(api.OpPodEnsure)
+	if got := j.run("app", "cat", "/config/kept", "/config/new"); got != "22" {
+		t.Errorf("the container sees %q", got)
+	}
+	if got := f.sh(t, `ls -A "$1" | sort | tr '\n' ' '`, dir); strings.Contains(got, "gone") || strings.Count(got, "..") != 2 {
+		t.Errorf("the volume's folder holds %q", got)
+	}
+}
+
+func TestFilesThatCannotBeMade(t *testing.T) {
+	f := host(t)
+	tests := []struct {
+		name   string
+		volume corev1.VolumeSource
+		sub    string
+		before string // on the host
+		want   string
+	}{
+		{"no such directory", corev1.VolumeSource{HostPath: &corev1.HostPathVolumeSource{Path: "/nowhere", Type: new(corev1.HostPathDirectory)}}, "", "",
+			"hostPath type check failed: /nowhere is not a directory"},
+		{"not a socket", corev1.VolumeSource{HostPath: &corev1.HostPathVolumeSource{Path: "/etc/passwd", Type: new(corev1.HostPathSocket)}}, "", "",
+			"hostPath type check failed: /etc/passwd is not a socket file"},
+		{"no such config map", corev1.VolumeSource{ConfigMap: &corev1.ConfigMapVolumeSource{LocalObjectReference: local("nobody")}}, "", "",
+			`MountVolume.SetUp failed for volume "v" : configmap "nobody" not found in namespace default`},
+		{"no such volume", corev1.VolumeSource{PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: "nobody"}}, "", "",
+			`persistentvolumeclaim "nobody" not found`},
+		{"sub-path through a link", corev1.VolumeSource{HostPath: &corev1.HostPathVolumeSource{Path: "/srv/trap"}}, "out/etc", "mkdir -p /srv/trap && ln -sfn / /srv/trap/out",
+			"subPath out/etc leads out of the volume"},
+		{"sub-path that is a link", corev1.VolumeSource{HostPath: &corev1.HostPathVolumeSource{Path: "/srv/trap"}}, "file", "mkdir -p /srv/trap && ln -sfn /etc/shadow /srv/trap/file",
+			"subPath file leads out of the volume"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			if tt.before != "" {
+				f.sh(t, tt.before)
+				defer f.sh(t, "rm -rf /srv/trap")
+			}
+			pod := f.pod(t)
+			pod.Name = "broken"
+			pod.Spec.Volumes = []corev1.Volume{{Name: "v", VolumeSource: tt.volume}}
+			pod.Spec.Containers[0].VolumeMounts = []corev1.VolumeMount{{Name: "v", MountPath: "/v", SubPath: tt.sub}}
+			_, detail := f.take(t, pod).detail(api.OpPodEnsure)
+			if !strings.Contains(detail, tt.want) {
+				t.Errorf("got %q, want %q in it", detail, tt.want)
+			}
+		})
+	}
+}

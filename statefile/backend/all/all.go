@@ -1,0 +1,49 @@
+// Package all lists the backends. A new one is a folder beside this one, which passes statetest.Run, and a
+// row in the table below.
+package all
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"berth.dev/berth/statefile"
+	"berth.dev/berth/statefile/backend/local"
+)
+
+// kind is a kind of backend.
+type kind struct {
+	name string
+	keys []string // its attributes
+	open func(config map[string]string, dir string) (statefile.Store, error)
+}
+
+func kinds() []kind {
+	return []kind{
+		{"local", local.Keys(), local.Open},
+	}
+}
+
+// Open returns the store of a backend block: its label, its attributes, and the configuration's directory, to
+// which paths are relative. Nothing is read or dialled yet.
+func Open(name string, config map[string]string, dir string) (statefile.Store, error) {
+	var names []string
+	for _, k := range kinds() {
+		if k.name != name {
+			names = append(names, k.name)
+			continue
+		}
+		for _, key := range slices.Sorted(maps.Keys(config)) {
+			if !slices.Contains(k.keys, key) {
+				return nil, fmt.Errorf("backend %q has no attribute %q: it takes %s", name, key, strings.Join(k.keys, ", "))
+			}
+		}
+		store, err := k.open(config, dir)
+		if err != nil {
+			return nil, fmt.Errorf("backend %q: %w", name, err)
+		}
+		return store, nil
+	}
+	return nil, fmt.Errorf("backend %q is not known: use %s", name, strings.Join(names, ", "))
+}

@@ -1,0 +1,247 @@
+package statefile
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"strconv"
+	"time"
+
+	"berth.dev/berth/api"
+)
+
+// Begin notes that a step is about to act on a host. When it returns nil for the first time, the lineage and
+// the fencing number are on disk, so that a host may be marked with them. The note itself survives the death
+// of this process, but perhaps not that of the machine: it tells people what was in flight, nothing
+// relies on it. An error means that the step must not act.
+func (f *File) Begin(s *api.Step) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if err := f.ready(); err != nil {
+		return fmt.Errorf("journal the begin of %s: %w", describe(s), err)
+	}
+	if err := f.append(record{Type: typeBegin, Step: noteOf(s)}); err != nil {
+		return fmt.Errorf("journal the begin of %s: %w", describe(s), err)
+	}
+	return nil
+}
+
+// Done records a finished step and applies what it changed to the state. When it returns nil the record is
+// durable: only then may steps begin that wait for this one. Steps that finish at the same time share
+// one write to the disk.
+func (f *File) Done(s *api.Step, d api.Delta) error {
+	if err := f.change(record{Type: typeDone, Step: noteOf(s)}, d); err != nil {
+		return fmt.Errorf("journal the end of %s: %w", describe(s), err)
+	}
+	return nil
+}
+
+// Failed notes that a step has failed. What it left on the host is for the next run to find.
+func (f *File) Failed(s *api.Step, cause error) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	r := record{Type: typeFailed, Step: noteOf(s)}
+	if cause != nil {
+		r.Error = cause.Error()
+	}
+	err := f.ready()
+	if err == nil {
+		err = f.append(r)
+	}
+	if err != nil {
+		return fmt.Errorf("journal the failure of %s: %w", describe(s), err)
+	}
+	return nil
+}
+
+// Record applies a change that belongs to no step: outputs, digests, a line of history. It is durable like
+// that of a finished step.
+func (f *File) Record(d api.Delta) error {
+	if err := f.change(record{Type: typeRecord}, d); err != nil {
+		return fmt.Errorf("journal a record: %w", err)
+	}
+	return nil
+}
+
+func (f *File) change(r record, d api.Delta) error {
+	raw, err := json.Marshal(d)
+	if err != nil {
+		return err
+	}
+	if string(raw) != "{}" {
+		r.Delta = raw
+	}
+	if err := f.appendChange(r, d); err != nil {
+		return err
+	}
+	ctx, cancel := outlive(f.Context())
+	defer cancel()
+	if err := f.lease.Sync(ctx); err != nil {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		f.broken = err
+		return err
+	}
+	return nil
+}
+
+// appendChange writes the line and applies the change under one lock, so that a replay applies changes in the
+// order in which they were made. When the line cannot be written the change is applied all the same: it is
+// true, and Close may still find a way to write it.
+func (f *File) appendChange(r record, d api.Delta) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if err := f.held(); err != nil {
+		return err
+	}
+	err := f.ready()
+	if err == nil {
+		err = f.append(r)
+	}
+	if r.Delta != nil {
+		f.state.Apply(d)
+		f.state.Serial++
+	}
+	return err
+}
+
+// held reports whether the state is still ours to write.
+func (f *File) held() error {
+	switch {
+	case f.closed:
+		return errors.New("the state is closed")
+	case errors.Is(context.Cause(f.Context()), ErrLockLost):
+		return ErrLockLost
+	}
+	return nil
+}
+
+// ready reports whether the journal can take a line, and begins it when it has none.
+func (f *File) ready() error {
+	if err := f.held(); err != nil {
+		return err
+	}
+	if f.broken != nil {
+		return fmt.Errorf("the journal cannot be written any more: %w", f.broken)
+	}
+	if f.begun {
+		return nil
+	}
+	ctx, cancel := outlive(f.Context())
+	defer cancel()
+	line, err := encodeLine(header{
+		Version: journalVersion, Berth: f.info.Version, Lineage: f.state.Lineage, Serial: f.base, Fence: f.fence, Lock: f.info,
+	})
+	if err != nil {
+		return err
+	}
+	if err := f.lease.Append(ctx, line); err != nil {
+		return err
+	}
+	f.begun = true
+	if err := f.lease.Sync(ctx); err != nil {
+		f.broken = err
+		return err
+	}
+	return nil
+}
+
+func (f *File) append(r record) error {
+	r.Seq, r.At = f.seq+1, time.Now().UTC()
+	line, err := encodeLine(r)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := outlive(f.Context())
+	defer cancel()
+	if err := f.lease.Append(ctx, line); err != nil {
+		f.broken = err
+		return err
+	}
+	f.seq++
+	return nil
+}
+
+// The journal's format. A line is the CRC-32C of its JSON in eight hexadecimal digits, a space, the JSON and a
+// newline. The first line is a header, the others are records with ascending numbers.
+//
+// Versions:
+//
+//	1  2026-11  the first
+const journalVersion = 1
+
+// header binds a journal to the document that it continues.
+type header struct {
+	Version int      `json:"version"`
+	Berth   string   `json:"berth"`
+	Lineage string   `json:"lineage"`
+	Serial  uint64   `json:"serial"` // of the document; 0 when there is none yet
+	Fence   uint64   `json:"fence"`
+	Lock    LockInfo `json:"lock"`
+}
+
+// record is one line after the header.
+type record struct {
+	Seq   int             `json:"seq"` // from 1
+	Type  recordType      `json:"type"`
+	At    time.Time       `json:"at"`
+	Step  *StepNote       `json:"step,omitempty"`
+	Error string          `json:"error,omitempty"`
+	Delta json.RawMessage `json:"delta,omitempty"`
+}
+
+type recordType string
+
+const (
+	typeBegin  recordType = "begin"
+	typeDone   recordType = "done"
+	typeFailed recordType = "failed"
+	typeRecord recordType = "record"
+)
+
+// StepNote names a step in the journal.
+type StepNote struct {
+	ID      int         `json:"id"`
+	Op      api.Op      `json:"op"`
+	Address api.Address `json:"address"`
+	Node    string      `json:"node,omitempty"`
+}
+
+// String returns "pod.ensure deployment.web/web-5d-x2 on a1".
+func (n StepNote) String() string {
+	s := string(n.Op) + " " + n.Address.String()
+	if n.Node != "" {
+		s += " on " + n.Node
+	}
+	return s
+}
+
+func noteOf(s *api.Step) *StepNote { return &StepNote{s.ID, s.Op, s.Address, s.Node} }
+
+func describe(s *api.Step) string { return noteOf(s).String() }
+
+func crcTable() *crc32.Table { return crc32.MakeTable(crc32.Castagnoli) }
+
+func encodeLine(v any) ([]byte, error) {
+	body, err := json.Marshal(v)
+	if err != nil {
+		return nil, err
+	}
+	line := make([]byte, 0, len(body)+10)
+	line = fmt.Appendf(line, "%08x ", crc32.Checksum(body, crcTable()))
+	line = append(line, body...)
+	return append(line, '\n'), nil
+}
+
+// decodeLine returns the JSON of a line without its newline, or false when the checksum is not its own.
+func decodeLine(line []byte) ([]byte, bool) {
+	sum, body, ok := bytes.Cut(line, []byte{' '})
+	if !ok || len(sum) != 8 {
+		return nil, false
+	}
+	want, err := strconv.ParseUint(string(sum), 16, 32)
+	return body, err == nil && uint32(want) == crc32.Checksum(body, crcTable())
+}

@@ -1,0 +1,181 @@
+package statefile
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"berth.dev/berth/api"
+)
+
+// Read returns the state without taking the lock, with every step that has finished so far. It returns an empty
+// state when there is none. The serial tells it apart from the state at any other moment.
+func Read(ctx context.Context, store Store) (*api.State, error) {
+	l, err := load(ctx, store)
+	if err != nil {
+		return nil, err
+	}
+	return l.state, nil
+}
+
+// decode reads a document of any version we know.
+func decode(data []byte) (*api.State, uint64, error) {
+	version, err := sniff(data)
+	if err != nil {
+		return nil, 0, err
+	}
+	switch {
+	case version == 1:
+		return decodeVersion1(data)
+	case version > newestVersion:
+		// Whatever else a newer version changes, the name of the program stays: see version1.go.
+		var by struct {
+			Berth *string `json:"berth"`
+		}
+		if err := json.Unmarshal(data, &by); err != nil || by.Berth == nil {
+			return nil, 0, &DamagedError{reason: "it is no state of Berth"}
+		}
+		return nil, 0, &NewerError{Version: version, Berth: *by.Berth, Newest: newestVersion}
+	}
+	return nil, 0, &DamagedError{reason: fmt.Sprintf("format version %d does not exist", version)}
+}
+
+// sniff returns the version, which is the first thing in the document, without reading the rest.
+func sniff(data []byte) (int, error) {
+	if len(bytes.TrimSpace(data)) == 0 {
+		return 0, &DamagedError{reason: "it is empty"}
+	}
+	dec := json.NewDecoder(bytes.NewReader(data))
+	for _, want := range []json.Token{json.Delim('{'), "version"} {
+		if t, err := dec.Token(); err != nil || t != want {
+			return 0, &DamagedError{reason: "it does not begin like a state file"}
+		}
+	}
+	var version int
+	if err := dec.Decode(&version); err != nil {
+		return 0, &DamagedError{reason: "it does not begin like a state file"}
+	}
+	return version, nil
+}
+
+// DamagedError means that a state or a journal is there but cannot be believed. It is never taken for an empty
+// one.
+type DamagedError struct {
+	journal bool
+	name    string // of the document or the journal
+	reason  string
+	advice  string
+}
+
+func (e *DamagedError) Error() string {
+	return fmt.Sprintf("%s is damaged: %s", e.subject(), e.reason)
+}
+
+func (e *DamagedError) subject() string {
+	return subject(e.journal, e.name)
+}
+
+func subject(journal bool, name string) string {
+	what := "the state"
+	if journal {
+		what = "the journal"
+	}
+	if name == "" {
+		return what
+	}
+	return what + " " + name
+}
+
+// Diagnostic says it to people.
+func (e *DamagedError) Diagnostic() api.Diagnostic {
+	summary := "State is damaged"
+	if e.journal {
+		summary = "State journal is damaged"
+	}
+	return api.Diagnostic{Severity: api.SeverityError, Summary: summary,
+		Detail: fmt.Sprintf("%s cannot be used: %s. Nothing was changed. %s.", capital(e.subject()), e.reason, e.advice)}
+}
+
+// As makes api.DiagnosticsOf find the diagnostic.
+func (e *DamagedError) As(target any) bool { return asDiagnostics(target, e) }
+
+// NewerError means that a newer Berth has written the state.
+type NewerError struct {
+	journal bool
+	name    string
+	Version int    // the format's
+	Berth   string // the version of Berth that wrote it
+	Newest  int    // the newest format that this Berth reads
+}
+
+func (e *NewerError) Error() string {
+	return fmt.Sprintf("%s was written by %s in format version %d; this Berth reads up to %d", subject(e.journal, e.name), e.by(), e.Version, e.Newest)
+}
+
+func (e *NewerError) by() string {
+	if e.Berth == "" {
+		return "a newer Berth"
+	}
+	return "Berth " + e.Berth
+}
+
+// Diagnostic says it to people.
+func (e *NewerError) Diagnostic() api.Diagnostic {
+	return api.Diagnostic{Severity: api.SeverityError, Summary: "State is of a newer version",
+		Detail: fmt.Sprintf("%s. Nothing was changed. Upgrade Berth to at least the version that wrote it.", capital(e.Error()))}
+}
+
+// As makes api.DiagnosticsOf find the diagnostic.
+func (e *NewerError) As(target any) bool { return asDiagnostics(target, e) }
+
+// explain completes an error about content with the names of the store's parts and, for a damaged document,
+// with what is left of its predecessor.
+func explain(ctx context.Context, s Store, err error) error {
+	var damaged *DamagedError
+	var newer *NewerError
+	names := namesOf(s)
+	switch {
+	case errors.As(err, &damaged):
+		damaged.name = names.State
+		if damaged.journal {
+			damaged.name = names.Journal
+		}
+		if damaged.advice == "" {
+			damaged.advice = adviceFor(ctx, s, names)
+		}
+	case errors.As(err, &newer):
+		newer.name = names.State
+		if newer.journal {
+			newer.name = names.Journal
+		}
+	}
+	return err
+}
+
+// adviceFor looks whether the document that was replaced last is good.
+func adviceFor(ctx context.Context, s Store, names Names) string {
+	const other = "Restore it from a copy or from version control"
+	k, ok := s.(Keeper)
+	if !ok {
+		return other
+	}
+	name, data, err := k.Backup(ctx)
+	if err != nil || name == "" {
+		return other
+	}
+	old, _, err := decode(data)
+	if err != nil {
+		return fmt.Sprintf("%s; the backup %s is no good either (%s)", other, name, err)
+	}
+	return fmt.Sprintf("The state before it, serial %d, is whole in %s: look at it, then copy it to %s and run berth plan, which finds on the hosts what was done since",
+		old.Serial, name, names.State)
+}
+
+func capital(s string) string {
+	if s == "" {
+		return s
+	}
+	return string(s[0]-'a'+'A') + s[1:]
+}

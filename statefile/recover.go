@@ -1,0 +1,189 @@
+package statefile
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+
+	"berth.dev/berth/api"
+)
+
+// loaded is a state with what is known of its home.
+type loaded struct {
+	state    *api.State
+	version  string // of the document
+	base     uint64 // the document's serial
+	fence    uint64 // the greatest that was ever written
+	journal  journalState
+	recovery Recovery
+}
+
+// journalState says what the journal is to the document.
+type journalState int
+
+const (
+	journalNone   journalState = iota
+	journalLive                // it continues the document; its changes are in the loaded state
+	journalFolded              // its changes are in the document already
+)
+
+// load reads the document and replays the journal in memory. It may run while another writes: the journal is
+// read first, so that one which is folded in between is seen to be older than the document.
+func load(ctx context.Context, s Store) (*loaded, error) {
+	journal, err := s.Journal(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("read the journal: %w", err)
+	}
+	data, version, err := s.Get(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("read the state: %w", err)
+	}
+	l := &loaded{state: &api.State{}, version: version}
+	if version != "" {
+		if l.state, l.fence, err = decode(data); err != nil {
+			return nil, explain(ctx, s, err)
+		}
+	}
+	l.base = l.state.Serial
+	if err := l.replay(journal, version != ""); err != nil {
+		return nil, explain(ctx, s, err)
+	}
+	return l, nil
+}
+
+// replay brings the state up to date with the journal, if that is the journal of this document.
+func (l *loaded) replay(journal []byte, exists bool) error {
+	lines, torn, err := splitJournal(journal)
+	if err != nil {
+		return err
+	}
+	if len(lines) == 0 {
+		if len(journal) > 0 {
+			l.journal = journalFolded // not even a header: no step began
+		}
+		return nil
+	}
+	h, err := decodeHeader(lines[0])
+	if err != nil {
+		return err
+	}
+	l.fence = max(l.fence, h.Fence)
+	switch {
+	case !exists && h.Serial > 0:
+		return &DamagedError{journal: true, reason: fmt.Sprintf("it continues serial %d of lineage %s, but there is no state", h.Serial, h.Lineage),
+			advice: "Put the state file back that belongs to it. Only if what it describes is really gone, remove the journal"}
+	case exists && h.Lineage != l.state.Lineage:
+		return &DamagedError{journal: true, reason: fmt.Sprintf("it belongs to lineage %s, but the state is of lineage %s", h.Lineage, l.state.Lineage),
+			advice: "Put the state file back that belongs to it, or move the journal away"}
+	case h.Serial > l.state.Serial:
+		return &DamagedError{journal: true, reason: fmt.Sprintf("it continues serial %d, but the state has serial %d: it is an older copy", h.Serial, l.state.Serial),
+			advice: "Put the newer state file back, or move the journal away to go on without the steps in it: the next plan finds on the hosts what they made"}
+	case h.Serial < l.state.Serial:
+		l.journal = journalFolded
+		return nil
+	}
+	l.state.Lineage = h.Lineage
+	l.journal = journalLive
+	l.recovery = Recovery{Lock: h.Lock, Torn: torn}
+	return l.apply(lines[1:])
+}
+
+// apply applies the records to the state.
+func (l *loaded) apply(lines [][]byte) error {
+	var open []StepNote
+	for i, line := range lines {
+		var r record
+		if err := json.Unmarshal(line, &r); err != nil {
+			return damagedLine(i+2, err.Error())
+		}
+		if r.Seq != i+1 {
+			return damagedLine(i+2, fmt.Sprintf("it is numbered %d: lines are missing", r.Seq))
+		}
+		var d api.Delta
+		if r.Delta != nil {
+			if err := json.Unmarshal(r.Delta, &d); err != nil {
+				return damagedLine(i+2, err.Error())
+			}
+			l.state.Apply(d)
+			l.state.Serial++
+		}
+		switch r.Type {
+		case typeBegin:
+			if r.Step != nil {
+				open = append(open, *r.Step)
+			}
+		case typeDone, typeFailed:
+			open = without(open, r.Step)
+			if r.Type == typeDone {
+				l.recovery.Steps++
+			}
+		case typeRecord:
+		default:
+			return damagedLine(i+2, fmt.Sprintf("type %q is not known", r.Type))
+		}
+	}
+	l.recovery.InFlight = open
+	if l.state.Serial == l.base {
+		l.state.Serial++ // as fold does
+	}
+	return nil
+}
+
+func without(notes []StepNote, n *StepNote) []StepNote {
+	for i := range notes {
+		if n != nil && notes[i].ID == n.ID {
+			return append(notes[:i:i], notes[i+1:]...)
+		}
+	}
+	return notes
+}
+
+// splitJournal returns the JSON of the journal's lines. The end may be torn: whatever follows the last good line
+// was never reported as written. A bad line with good ones behind it is damage.
+func splitJournal(journal []byte) (lines [][]byte, torn bool, err error) {
+	bad := 0
+	for n := 1; len(journal) > 0; n++ {
+		line, rest, whole := bytes.Cut(journal, []byte{'\n'})
+		journal = rest
+		body, ok := decodeLine(line)
+		switch {
+		case !ok || !whole:
+			torn = true
+			if bad == 0 {
+				bad = n
+			}
+		case bad != 0:
+			return nil, false, damagedLine(bad, "its checksum is wrong")
+		default:
+			lines = append(lines, body)
+		}
+	}
+	return lines, torn, nil
+}
+
+func damagedLine(n int, reason string) error {
+	return &DamagedError{journal: true, reason: fmt.Sprintf("line %d: %s", n, reason),
+		advice: "Restore it from a copy, or move it away to go on without the steps in it: the next plan finds on the hosts what they made"}
+}
+
+func decodeHeader(line []byte) (header, error) {
+	var sniff struct {
+		Version int    `json:"version"`
+		Berth   string `json:"berth"`
+	}
+	if err := json.Unmarshal(line, &sniff); err != nil {
+		return header{}, damagedLine(1, err.Error())
+	}
+	if sniff.Version > journalVersion {
+		return header{}, &NewerError{journal: true, Version: sniff.Version, Berth: sniff.Berth, Newest: journalVersion}
+	}
+	var h header
+	if err := json.Unmarshal(line, &h); err != nil {
+		return header{}, damagedLine(1, err.Error())
+	}
+	if h.Version < 1 || h.Lineage == "" {
+		return header{}, damagedLine(1, "it is no header")
+	}
+	return h, nil
+}

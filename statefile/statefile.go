@@ -1,0 +1,180 @@
+// Package statefile keeps the state: one document under one lock, with a journal beside it while a run is in
+// progress. Every finished step is journaled, at a cost that does not depend on the size of the state; the
+// end of the run folds the journal into the document. A process killed at any instant loses no finished
+// step: the next one finds the journal and replays it.
+//
+// The package knows the format (version1.go) and what to believe after a crash (recover.go). Where the bytes
+// live is the business of a [Store], one folder each below backend. What is in the state, and what a step
+// changes in it, is api's.
+//
+// docs/statefile.md specifies all of it. Start with Open and Close, then journal.go.
+package statefile
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+
+	"berth.dev/berth/api"
+)
+
+// writeTimeout bounds what must still be written after the work was interrupted.
+const writeTimeout = 30 * time.Second
+
+// OpenOptions say how to open a state.
+type OpenOptions struct {
+	// LockTimeout is how long to wait for another to release the lock; 0 gives up at once.
+	LockTimeout time.Duration
+	// OnWait is called when there is something to wait for: once for every holder of the lock.
+	OnWait func(LockInfo)
+}
+
+// File is a state that is locked for this process.
+type File struct {
+	store    Store
+	lease    Lease
+	info     LockInfo
+	fence    uint64
+	recovery Recovery
+
+	mu      sync.Mutex // guards what follows and the order of journal lines
+	state   *api.State
+	version string // of the document as read or last written
+	base    uint64 // serial of the document that the journal continues
+	begun   bool   // the journal has its header
+	seq     int    // of the last journal line
+	broken  error  // the journal cannot be written; nothing more may begin
+	closed  bool
+}
+
+// Open locks the state, reads it, and takes over the journal of a run that was killed. The error is a
+// *LockedError when another has the lock, a *DamagedError or *NewerError when what is there cannot be used.
+// An empty store opens as an empty state with a lineage of its own, of which nothing is written before
+// the first step begins.
+//
+// The caller calls Close, whatever happens in between.
+func Open(ctx context.Context, store Store, info LockInfo, opts OpenOptions) (*File, error) {
+	info, err := info.complete()
+	if err != nil {
+		return nil, err
+	}
+	if info.Path == "" {
+		info.Path = namesOf(store).State
+	}
+	lease, err := acquire(ctx, store, info, opts)
+	if err != nil {
+		return nil, err
+	}
+	f := &File{store: store, lease: lease, info: info}
+	if err := f.read(ctx); err != nil {
+		wctx, cancel := outlive(ctx)
+		defer cancel()
+		return nil, errors.Join(err, lease.Unlock(wctx))
+	}
+	return f, nil
+}
+
+// read loads the document and settles the journal that a killed run has left behind.
+func (f *File) read(ctx context.Context) error {
+	l, err := load(ctx, f.store)
+	if err != nil {
+		return err
+	}
+	f.state, f.version, f.base, f.recovery = l.state, l.version, l.base, l.recovery
+	f.fence = max(f.lease.Fence(), l.fence+1)
+	if f.state.Lineage == "" {
+		id, err := uuid.NewRandom()
+		if err != nil {
+			return fmt.Errorf("make a lineage: %w", err)
+		}
+		f.state.Lineage = id.String()
+	}
+	switch l.journal {
+	case journalLive:
+		if err := f.fold(ctx); err != nil {
+			return fmt.Errorf("take over the journal of an interrupted run: %w", err)
+		}
+	case journalFolded:
+		return f.lease.ClearJournal(ctx)
+	}
+	return nil
+}
+
+// State returns the state as it is now: after Open what was last applied, then with every finished step. It is
+// the live value, which Done and Record change: while steps are under way read it through View.
+func (f *File) State() *api.State { return f.state }
+
+// View calls fn with the state while no step can change it.
+func (f *File) View(fn func(*api.State)) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	fn(f.state)
+}
+
+// Context ends with the lock: all work on hosts runs under it. When the lock was lost its cause is
+// ErrLockLost.
+func (f *File) Context() context.Context { return f.lease.Context() }
+
+// Fence returns a number that is greater than that of every run before which began a step. Hosts remember
+// the greatest they have seen, and refuse a writer with a smaller one.
+func (f *File) Fence() uint64 { return f.fence }
+
+// LockInfo returns what others see of the lock.
+func (f *File) LockInfo() LockInfo { return f.info }
+
+// Recovery says what Open found of an interrupted run.
+func (f *File) Recovery() Recovery { return f.recovery }
+
+// Close folds the journal into the document and releases the lock, also when ctx has ended. A run that began
+// no step writes nothing. When the document cannot be written the journal stays, and the next Open takes
+// it over. Calls after the first do nothing.
+func (f *File) Close(ctx context.Context) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.closed {
+		return nil
+	}
+	f.closed = true
+	ctx, cancel := outlive(ctx)
+	defer cancel()
+	var err error
+	if f.begun {
+		err = f.fold(ctx)
+	}
+	return errors.Join(err, f.lease.Unlock(ctx))
+}
+
+// fold writes the state as a document and drops the journal, in this order. A crash in between leaves a
+// journal that continues an older document than the one that is there: it is dropped by the next Open.
+func (f *File) fold(ctx context.Context) error {
+	if f.state.Serial == f.base {
+		f.state.Serial++ // steps began and none changed the state; what they did on hosts is not known
+	}
+	data, err := encode(f.state, f.fence, f.info.Version)
+	if err != nil {
+		return err
+	}
+	version, err := f.lease.Put(ctx, data, f.version)
+	switch {
+	case errors.Is(err, ErrConflict):
+		return fmt.Errorf("write the state: %w while it was locked; what this run did is kept in %s", err, namesOf(f.store).Journal)
+	case err != nil && f.broken == nil:
+		return fmt.Errorf("write the state: %w; what this run did is kept in %s and taken over by the next one", err, namesOf(f.store).Journal)
+	case err != nil:
+		return fmt.Errorf("write the state: %w", err)
+	}
+	f.version, f.base, f.begun, f.seq = version, f.state.Serial, false, 0
+	if err := f.lease.ClearJournal(ctx); err != nil {
+		return fmt.Errorf("the state is written, but its journal could not be removed: %w", err)
+	}
+	return nil
+}
+
+// outlive returns a context for what must be written even after ctx has ended.
+func outlive(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(ctx), writeTimeout)
+}
