@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net"
 	"os"
@@ -130,7 +131,9 @@ func helper() bool {
 		return true
 	}
 	fmt.Println("up", l.Subnet())
-	select {}
+	// Not select {}: in a process without other goroutines and timers the runtime calls that a deadlock and ends it.
+	_, _ = io.Copy(io.Discard, os.Stdin)
+	return true
 }
 
 // The hosts of an ephemeral lab die with the process that made it, and the next test removes what else there is.
@@ -139,6 +142,10 @@ func TestOwnerKilled(t *testing.T) {
 	name := fmt.Sprintf("t-orphan-%d", os.Getpid())
 	cmd := exec.CommandContext(t.Context(), os.Args[0])
 	cmd.Env = append(os.Environ(), helperVar+"="+name)
+	cmd.Stderr = os.Stderr
+	if _, err := cmd.StdinPipe(); err != nil { // open for as long as this test, and nothing comes
+		t.Fatal(err)
+	}
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -219,7 +226,7 @@ func traceOf(t *testing.T, l *lab.Lab) trace {
 		for _, kind := range []string{"mnt", "net", "pid", "uts", "ipc", "cgroup"} {
 			ns, err := os.Readlink(filepath.Join("/proc", strconv.Itoa(s.Pid), "ns", kind))
 			if err != nil {
-				t.Fatal(err)
+				t.Fatalf("%+v: %v", s, err)
 			}
 			namespaces[ns] = true
 		}
