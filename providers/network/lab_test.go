@@ -383,7 +383,7 @@ func TestKilled(t *testing.T) {
 	trap := func(program string) {
 		h.Sh(t, `p=$(command -v "$1"); printf '#!/bin/sh\n%s "$@"\nkill -9 $PPID\n' "$p" >"/usr/local/sbin/$1"; chmod 755 "/usr/local/sbin/$1"`, program)
 	}
-	untrap := func(program string) { h.Sh(t, `exec /bin/busybox rm -f "/usr/local/sbin/$1"`, program) }
+	untrap := func(program string) { h.Sh(t, `exec /bin/rm -f "/usr/local/sbin/$1"`, program) }
 	for _, program := range []string{"mkdir", "tar", "cp", "mv", "iptables-restore", "bridge", "rmdir"} {
 		t.Run("set "+program, func(t *testing.T) {
 			trap(program)

@@ -511,7 +511,7 @@ func TestKilled(t *testing.T) {
 			if _, err := w.step(t.Context(), 0, api.OpServiceSet, svc, next...); err == nil {
 				t.Error("the step was not killed")
 			}
-			w.hosts[0].Sh(t, `exec /bin/busybox rm "/usr/local/sbin/$1"`, program)
+			w.hosts[0].Sh(t, `exec /bin/rm "/usr/local/sbin/$1"`, program)
 			if _, err := w.step(t.Context(), 0, api.OpServiceSet, svc, next...); err != nil {
 				t.Fatal(err)
 			}
