@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"sync"
 	"syscall"
 	"time"
 
@@ -62,19 +61,15 @@ func needsPump(network string, err error) bool {
 
 // pump opens the socket by a script in a session of its own, and is a connection over that session's streams.
 func (h *Host) pump(ctx context.Context, network, address string) (net.Conn, error) {
-	select {
-	case h.slots <- struct{}{}:
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	case <-h.link.done():
-		return nil, h.link.cause()
+	on, free, err := h.place(ctx)
+	if err != nil {
+		return nil, err
 	}
-	free := sync.OnceFunc(func() { <-h.slots })
-	c, err := h.openPump(ctx, network, address, free)
+	c, err := on.openPump(ctx, network, address, free)
 	if err != nil {
 		free()
 	}
-	return c, err
+	return c, on.ended(err)
 }
 
 func (h *Host) openPump(ctx context.Context, network, address string, free func()) (net.Conn, error) {

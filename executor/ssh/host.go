@@ -11,8 +11,8 @@ import (
 	"berth.dev/berth/providers"
 )
 
-// maxSessions is how many sessions run at once beside the standing shell. sshd allows ten, and frees one a little
-// after the client saw it end.
+// maxSessions is how many sessions run at once on a connection beside the standing shell. sshd allows ten, and frees one a little
+// after the client saw it end. Who needs more opens further connections (more.go).
 const maxSessions = 5
 
 // shellPatience is how long a command waits for the standing shell before it takes a session of its own.
@@ -27,8 +27,9 @@ type Host struct {
 	shell chan *shell   // holds the standing shell when nobody uses it
 	slots chan struct{} // holds a token per running session
 
+	more      *more // further connections to the same machine
 	resources resources
-	ended     chan struct{} // closed when the link has ended and the resources are closed
+	closed    chan struct{} // closed when the link has ended and what lived on it is closed
 }
 
 var _ providers.Host = (*Host)(nil)
@@ -36,8 +37,8 @@ var _ providers.Host = (*Host)(nil)
 // newHost takes over an open link and opens the standing shell on it, which proves that commands run as root.
 func newHost(ctx context.Context, name string, l link, sudo bool, log *slog.Logger) (*Host, error) {
 	h := &Host{
-		name: name, link: l, sudo: sudo, log: log,
-		shell: make(chan *shell, 1), slots: make(chan struct{}, maxSessions), ended: make(chan struct{}),
+		name: name, link: l, sudo: sudo, log: log, more: newMore(nil),
+		shell: make(chan *shell, 1), slots: make(chan struct{}, maxSessions), closed: make(chan struct{}),
 	}
 	s, err := h.openShell(ctx)
 	if err != nil {
@@ -46,8 +47,9 @@ func newHost(ctx context.Context, name string, l link, sudo bool, log *slog.Logg
 	}
 	h.shell <- s
 	go func() { // ends with the link
-		defer close(h.ended)
+		defer close(h.closed)
 		<-l.done()
+		h.more.close()
 		h.resources.close()
 	}()
 	return h, nil
@@ -79,11 +81,14 @@ func (h *Host) run(ctx context.Context, c providers.Command, text string) (provi
 			return h.runInShell(ctx, s, text)
 		}
 	}
+	if c.Stdin != nil || c.Stdout != nil {
+		return h.runPlaced(ctx, c, text)
+	}
 	select {
 	case h.slots <- struct{}{}:
 		defer func() { <-h.slots }()
 		return h.runInSession(ctx, c, text)
-	case s := <-h.shellFor(c):
+	case s := <-h.shell:
 		return h.runInShell(ctx, s, text)
 	case <-ctx.Done():
 		return providers.Output{}, 0, ctx.Err()
@@ -108,14 +113,6 @@ func (h *Host) shellSoon(ctx context.Context) *shell {
 	case <-ctx.Done():
 	}
 	return nil
-}
-
-// shellFor is where a command may get the standing shell; nil, from which nothing comes, for one with streams.
-func (h *Host) shellFor(c providers.Command) chan *shell {
-	if c.Stdin != nil || c.Stdout != nil {
-		return nil
-	}
-	return h.shell
 }
 
 // Listen opens a listener on the machine's loopback whose connections arrive here.
@@ -159,5 +156,5 @@ func (h *Host) lives() bool { return h.link.cause() == nil }
 // close ends the connection and what lives on it.
 func (h *Host) close() {
 	h.link.close()
-	<-h.ended
+	<-h.closed
 }

@@ -114,7 +114,13 @@ func (p *Pool) Host(ctx context.Context, node *api.Node) (providers.Host, error)
 	if err != nil {
 		return nil, err
 	}
-	h, err := s.get(ctx, func() (*Host, error) { return p.connect(ctx, node) })
+	h, err := s.get(ctx, func() (*Host, error) {
+		h, err := p.connect(ctx, node)
+		if err == nil {
+			h.more.open = func(ctx context.Context) (*Host, error) { return p.connect(ctx, node) }
+		}
+		return h, err
+	})
 	if err != nil {
 		return nil, named(node.Name, err)
 	}
