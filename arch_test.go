@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"testing"
@@ -170,4 +171,14 @@ func read(t *testing.T, path string) string {
 		t.Fatal(err)
 	}
 	return string(b)
+}
+
+// Deployments have fields of our own: a switch over values that names Kubernetes' type would never meet one.
+func TestDeploymentsAreOurs(t *testing.T) {
+	kubernetes := regexp.MustCompile(`\bappsv1[.]Deployment\b`)
+	walkGo(t, func(path, dir string) {
+		if kubernetes.MatchString(read(t, path)) {
+			t.Errorf("%s names Kubernetes' Deployment: objects hold *api.Deployment", path)
+		}
+	})
 }

@@ -57,20 +57,20 @@ var fieldRows = map[string]Field{
 
 	// Deployment.
 
-	"Deployment.metadata": on(EffectUpdate, ""),
-	"Deployment.spec":     on(EffectUpdate, ""),
-	"Deployment.status":   off(byObserving),
+	"api.Deployment.metadata": on(EffectUpdate, ""),
+	"api.Deployment.spec":     on(EffectUpdate, ""),
+	"api.Deployment.status":   off(byObserving),
 
 	"DeploymentSpec.replicas":                on(EffectUpdate, "1 when it is not set"),
 	"DeploymentSpec.selector":                on(EffectReplace, "the object's labels when it is not set"),
 	"DeploymentSpec.template":                on(EffectRoll, "its fields stand in the workload block itself"),
-	"DeploymentSpec.strategy":                on(EffectNone, "used from the next change on"),
+	"api.DeploymentSpec.strategy":            on(EffectNone, "used from the next change on"),
 	"DeploymentSpec.minReadySeconds":         on(EffectNone, "used from the next change on"),
 	"DeploymentSpec.revisionHistoryLimit":    off("the state keeps the history of what was applied"),
 	"DeploymentSpec.paused":                  off("nothing changes between two applies; hold the apply instead"),
 	"DeploymentSpec.progressDeadlineSeconds": on(EffectNone, "600 when it is not set: how long apply waits for a new pod to become ready"),
-	"DeploymentStrategy.type":                on(EffectNone, ""),
-	"DeploymentStrategy.rollingUpdate":       on(EffectNone, ""),
+	"api.DeploymentStrategy.type":            on(EffectNone, ""),
+	"api.DeploymentStrategy.rollingUpdate":   on(EffectNone, ""),
 	"RollingUpdateDeployment.maxUnavailable": on(EffectNone, "a number, or a share of the replicas, rounded down"),
 	"RollingUpdateDeployment.maxSurge":       on(EffectNone, "a number, or a share of the replicas, rounded up"),
 	"PodTemplateSpec.metadata":               on(EffectRoll, "as pod_labels and pod_annotations"),

@@ -23,9 +23,15 @@ type JSONField struct {
 // Key is the field's key in the table of field rules: "PodSpec.nodeSelector"; "api.Volume.spec" for types of our own.
 func (f JSONField) Key() string { return typeName(f.Owner) + "." + f.Name }
 
-// JSONFields lists the fields of a struct type in the order of declaration.
+// JSONFields lists the fields of a struct type in the order of declaration. As in JSON, a field hides one of its name in an
+// embedded struct.
 func JSONFields(t reflect.Type) []JSONField {
 	var out []JSONField
+	own := map[string]bool{}
+	for i := range t.NumField() {
+		name, _, _ := strings.Cut(t.Field(i).Tag.Get("json"), ",")
+		own[name] = true
+	}
 	for i := range t.NumField() {
 		f := t.Field(i)
 		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
@@ -33,6 +39,9 @@ func JSONFields(t reflect.Type) []JSONField {
 		case !f.IsExported() || name == "-":
 		case f.Anonymous && name == "":
 			for _, inner := range JSONFields(f.Type) {
+				if own[inner.Name] {
+					continue
+				}
 				inner.Index = slices.Concat(f.Index, inner.Index)
 				out = append(out, inner)
 			}

@@ -1,7 +1,6 @@
 package api
 
 import (
-	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 )
 
@@ -38,7 +37,7 @@ type Kind struct {
 // provider if no present one can do it, and a file in planner/rollout if it owns pods.
 var Kinds = []Kind{
 	{Name: KindConfigMap, Block: "config_map", Plural: "configmaps", Short: []string{"cm", "configmap"}, APIVersion: "v1", APIKind: "ConfigMap", Namespaced: true, New: func() Value { return &corev1.ConfigMap{} }},
-	{Name: KindDeployment, Block: "workload", Plural: "deployments", Short: []string{"deploy"}, APIVersion: "apps/v1", APIKind: "Deployment", Namespaced: true, OwnsPods: true, Workload: true, New: func() Value { return &appsv1.Deployment{} }},
+	{Name: KindDeployment, Block: "workload", Plural: "deployments", Short: []string{"deploy"}, APIVersion: "apps/v1", APIKind: "Deployment", Namespaced: true, OwnsPods: true, Workload: true, New: func() Value { return &Deployment{} }},
 	{Name: KindImage, Block: "image", Plural: "images", APIVersion: "berth.dev/v1", APIKind: "Image", New: func() Value { return &Image{} }},
 	{Name: KindNamespace, Block: "namespace", Plural: "namespaces", Short: []string{"ns"}, APIVersion: "v1", APIKind: "Namespace", New: func() Value { return &corev1.Namespace{} }},
 	{Name: KindPod, Block: "workload", Plural: "pods", Short: []string{"po"}, APIVersion: "v1", APIKind: "Pod", Namespaced: true, OwnsPods: true, Workload: true, New: func() Value { return &corev1.Pod{} }},
@@ -60,7 +59,7 @@ func KindByName(name string) (Kind, bool) {
 // PodSpecOf returns the pod specification inside a value that owns pods, or nil.
 func PodSpecOf(v Value) *corev1.PodSpec {
 	switch v := v.(type) {
-	case *appsv1.Deployment:
+	case *Deployment:
 		return &v.Spec.Template.Spec
 	case *corev1.Pod:
 		return &v.Spec

@@ -5,7 +5,6 @@ import (
 	"maps"
 	"slices"
 
-	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/util/intstr"
@@ -71,7 +70,7 @@ func templateOf(v api.Value) (podTemplate, bool) {
 	if spec == nil {
 		return podTemplate{}, false
 	}
-	if d, ok := v.(*appsv1.Deployment); ok {
+	if d, ok := v.(*api.Deployment); ok {
 		return podTemplate{d.Spec.Template.Labels, spec}, true
 	}
 	return podTemplate{v.GetLabels(), spec}, true

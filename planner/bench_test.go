@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"testing"
 
-	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 
@@ -53,7 +52,7 @@ func benchConfig(nodes []*api.Node, pods int, image string) *api.Config {
 	for i := range pods / 50 {
 		name := fmt.Sprintf("app%03d", i)
 		labels := map[string]string{"app": name}
-		d := webDeployment(50, image, func(d *appsv1.Deployment) {
+		d := webDeployment(50, image, func(d *api.Deployment) {
 			d.Name, d.Labels, d.Spec.Template.Labels, d.Spec.Selector.MatchLabels = name, labels, labels, labels
 			d.Spec.Template.Spec.Containers[0].Resources.Requests = corev1.ResourceList{
 				corev1.ResourceCPU: resource.MustParse("5m"), corev1.ResourceMemory: resource.MustParse("16Mi"),

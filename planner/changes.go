@@ -5,8 +5,6 @@ import (
 	"strconv"
 	"strings"
 
-	appsv1 "k8s.io/api/apps/v1"
-
 	"berth.dev/berth/api"
 	"berth.dev/berth/planner/diff"
 )
@@ -220,7 +218,7 @@ func (d *draft) reasonToCreate(w *workload, p *pod) string {
 }
 
 func replicasOf(o *api.Object) int {
-	if v, ok := o.Value.(*appsv1.Deployment); ok && v.Spec.Replicas != nil {
+	if v, ok := o.Value.(*api.Deployment); ok && v.Spec.Replicas != nil {
 		return int(*v.Spec.Replicas)
 	}
 	return 1

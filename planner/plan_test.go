@@ -28,11 +28,11 @@ func config(nodes []*api.Node, objects ...*api.Object) *api.Config {
 	return &api.Config{Cluster: api.DefaultCluster, Nodes: nodes, Objects: objects}
 }
 
-func webDeployment(replicas int32, image string, change ...func(*appsv1.Deployment)) *api.Object {
+func webDeployment(replicas int32, image string, change ...func(*api.Deployment)) *api.Object {
 	labels := map[string]string{"app": "web"}
-	v := &appsv1.Deployment{
+	v := &api.Deployment{
 		ObjectMeta: metav1.ObjectMeta{Name: "web", Namespace: "dev", Labels: labels},
-		Spec: appsv1.DeploymentSpec{
+		Spec: api.DeploymentSpec{DeploymentSpec: appsv1.DeploymentSpec{
 			Replicas: &replicas, Selector: &metav1.LabelSelector{MatchLabels: labels},
 			Template: corev1.PodTemplateSpec{
 				ObjectMeta: metav1.ObjectMeta{Labels: labels},
@@ -40,7 +40,7 @@ func webDeployment(replicas int32, image string, change ...func(*appsv1.Deployme
 					Name: "web", Image: image, Ports: []corev1.ContainerPort{{Name: "http", ContainerPort: 8080}},
 				}}},
 			},
-		},
+		}},
 	}
 	for _, f := range change {
 		f(v)

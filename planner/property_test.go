@@ -148,7 +148,7 @@ func anyConfigMap(rt *rapid.T) *api.Object {
 
 func anyDeployment(rt *rapid.T, name string, others []*api.Object) *api.Object {
 	image := rapid.SampledFrom([]string{"nginx:1", "nginx:2"}).Draw(rt, "image")
-	o := webDeployment(int32(rapid.IntRange(0, 5).Draw(rt, "replicas")), image, func(d *appsv1.Deployment) {
+	o := webDeployment(int32(rapid.IntRange(0, 5).Draw(rt, "replicas")), image, func(d *api.Deployment) {
 		d.Name = name
 		if rapid.IntRange(0, 3).Draw(rt, "recreate") == 0 {
 			d.Spec.Strategy.Type = appsv1.RecreateDeploymentStrategyType
@@ -236,7 +236,7 @@ func TestBounds(t *testing.T) {
 		if surge == 0 && unavailable == 0 {
 			unavailable = 1
 		}
-		bounds := func(d *appsv1.Deployment) {
+		bounds := func(d *api.Deployment) {
 			up, down := intstr.FromInt32(int32(surge)), intstr.FromInt32(int32(unavailable))
 			d.Spec.Strategy.RollingUpdate = &appsv1.RollingUpdateDeployment{MaxSurge: &up, MaxUnavailable: &down}
 		}

@@ -33,7 +33,7 @@ func fullState() *api.State {
 	node := &api.Node{Name: "a1", Address: "10.0.0.11", Labels: map[string]string{"disk": "ssd"}, Taints: []corev1.Taint{{Key: "k", Value: "v", Effect: corev1.TaintEffectNoSchedule}}}
 	for _, d := range []api.Delta{
 		{PutNode: &api.NodeState{Name: "a1", Node: node, PodCIDR: "10.244.0.0/24", VTEPMAC: "02:00:00:00:00:01", IP: "10.0.0.11", Facts: api.NodeFacts{CPUs: 4, MemoryBytes: 8 << 30, MaxPods: 110}}},
-		{PutObject: &api.Object{Address: web, DependsOn: []api.Address{{Kind: api.KindSecret, Name: "web"}}, Value: &appsv1.Deployment{ObjectMeta: meta, Spec: appsv1.DeploymentSpec{Replicas: &replicas, Template: corev1.PodTemplateSpec{Spec: spec}}}}},
+		{PutObject: &api.Object{Address: web, DependsOn: []api.Address{{Kind: api.KindSecret, Name: "web"}}, Value: &api.Deployment{ObjectMeta: meta, Spec: api.DeploymentSpec{DeploymentSpec: appsv1.DeploymentSpec{Replicas: &replicas, Template: corev1.PodTemplateSpec{Spec: spec}}}}}},
 		{PutObject: &api.Object{Address: api.Address{Kind: api.KindSecret, Name: "web"}, Sensitive: []string{"data"}, PreventDestroy: true, Value: &corev1.Secret{ObjectMeta: meta, Data: map[string][]byte{"key": {0, 1, 255}}}}},
 		{PutObject: &api.Object{Address: api.Address{Module: `module.shop["eu"]`, Kind: api.KindVolume, Name: "data", Key: "[0]"}, Value: &api.Volume{ObjectMeta: meta}}},
 		{PutPod: &api.PodState{Address: web.WithPod("web-6d4cf56db6-x2k4p"), Namespace: "dev", UID: "u1", Node: "a1", Hash: "6d4cf56db6", SandboxID: "abc", IP: "10.244.0.2", Ready: true, Spec: &spec, Labels: map[string]string{"app": "web"}}},

@@ -8,7 +8,6 @@ import (
 	"strings"
 	"time"
 
-	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -183,7 +182,7 @@ func listDeployments(l *live) []entry {
 	return out
 }
 
-func selectorText(d *appsv1.Deployment) string {
+func selectorText(d *api.Deployment) string {
 	if d.Spec.Selector == nil {
 		return "<none>"
 	}

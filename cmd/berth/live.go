@@ -7,7 +7,6 @@ import (
 	"strings"
 	"time"
 
-	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -177,11 +176,11 @@ func containerStatus(c api.ObservedContainer, podReady bool) corev1.ContainerSta
 }
 
 // deployments lists the applied deployments with the status that their pods give them.
-func (l *live) deployments() []appsv1.Deployment {
+func (l *live) deployments() []api.Deployment {
 	pods := l.pods()
-	var out []appsv1.Deployment
+	var out []api.Deployment
 	for _, o := range l.state.Objects {
-		d, ok := o.Value.(*appsv1.Deployment)
+		d, ok := o.Value.(*api.Deployment)
 		if !ok {
 			continue
 		}
@@ -230,7 +229,7 @@ func (l *live) newestHash(a api.Address) map[string]bool {
 	return names
 }
 
-func desiredReplicas(d *appsv1.Deployment) int32 {
+func desiredReplicas(d *api.Deployment) int32 {
 	if d.Spec.Replicas == nil {
 		return 1
 	}

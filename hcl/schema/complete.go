@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strings"
 
-	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -29,7 +28,7 @@ func complete(kind api.Kind, v api.Value, opts Options, ranges map[string]api.Ra
 		v.SetNamespace(metav1.NamespaceDefault)
 	}
 	switch v := v.(type) {
-	case *appsv1.Deployment:
+	case *api.Deployment:
 		labelPods(&v.ObjectMeta, &v.Spec.Template, &v.Spec.Selector, ranges)
 	case *corev1.Secret:
 		mergeStringData(v, ranges)

@@ -7,7 +7,6 @@ import (
 	"strconv"
 	"strings"
 
-	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/validation"
 	k8sfield "k8s.io/apimachinery/pkg/util/validation/field"
@@ -23,7 +22,7 @@ func Validate(o *api.Object) api.Diagnostics {
 	c := &checker{o: o}
 	c.metadata()
 	switch v := o.Value.(type) {
-	case *appsv1.Deployment:
+	case *api.Deployment:
 		c.deployment(v)
 	case *corev1.Pod:
 		c.podSpec("spec", &v.Spec, nil)

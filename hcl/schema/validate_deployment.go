@@ -9,9 +9,11 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/apimachinery/pkg/util/validation"
+
+	"berth.dev/berth/api"
 )
 
-func (c *checker) deployment(d *appsv1.Deployment) {
+func (c *checker) deployment(d *api.Deployment) {
 	s := &d.Spec
 	atLeast(c, "spec.replicas", s.Replicas, 0)
 	atLeast(c, "spec.minReadySeconds", &s.MinReadySeconds, 0)
@@ -32,7 +34,7 @@ func (c *checker) deployment(d *appsv1.Deployment) {
 	c.podSpec("spec.template.spec", &s.Template.Spec, []corev1.RestartPolicy{corev1.RestartPolicyAlways})
 }
 
-func (c *checker) strategy(s *appsv1.DeploymentStrategy) {
+func (c *checker) strategy(s *api.DeploymentStrategy) {
 	const path = "spec.strategy.rollingUpdate"
 	r := s.RollingUpdate
 	if r == nil {

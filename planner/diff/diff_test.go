@@ -100,10 +100,10 @@ func side(v api.RawJSON) string {
 
 func TestEffects(t *testing.T) {
 	t.Parallel()
-	before := &api.Object{Address: api.Address{Kind: api.KindDeployment, Name: "x"}, Value: &appsv1.Deployment{Spec: appsv1.DeploymentSpec{
-		Template: corev1.PodTemplateSpec{Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "c", Image: "a"}}}}}}}
-	after := &api.Object{Address: before.Address, Value: before.Value.(*appsv1.Deployment).DeepCopy()}
-	d := after.Value.(*appsv1.Deployment)
+	before := &api.Object{Address: api.Address{Kind: api.KindDeployment, Name: "x"}, Value: &api.Deployment{Spec: api.DeploymentSpec{DeploymentSpec: appsv1.DeploymentSpec{
+		Template: corev1.PodTemplateSpec{Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "c", Image: "a"}}}}}}}}
+	after := &api.Object{Address: before.Address, Value: before.Value.(*api.Deployment).DeepCopy()}
+	d := after.Value.(*api.Deployment)
 	d.Name = "other"
 	d.Spec.Template.Spec.Containers[0].Image = "b"
 	diffs, err := Objects(before, after)

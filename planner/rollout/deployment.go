@@ -5,10 +5,12 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
+
+	"berth.dev/berth/api"
 )
 
 // deployment wants replicas of one template that change over in waves or all at once (semantics.md 3.3).
-func deployment(d *appsv1.Deployment, in Inputs) (*Want, error) {
+func deployment(d *api.Deployment, in Inputs) (*Want, error) {
 	w := &Want{
 		Replicas:        1,
 		DeadlineSeconds: 600,
@@ -30,7 +32,7 @@ func deployment(d *appsv1.Deployment, in Inputs) (*Want, error) {
 
 // strategyOf resolves percentages against the number of replicas: surge rounds up, unavailable rounds down, and
 // when both come to nothing one pod may be unavailable, since nothing could ever change otherwise.
-func strategyOf(s appsv1.DeploymentStrategy, replicas int) (Strategy, error) {
+func strategyOf(s api.DeploymentStrategy, replicas int) (Strategy, error) {
 	if s.Type == appsv1.RecreateDeploymentStrategyType {
 		return Strategy{Recreate: true}, nil
 	}

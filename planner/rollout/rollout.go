@@ -7,7 +7,6 @@ package rollout
 import (
 	"fmt"
 
-	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 
 	"berth.dev/berth/api"
@@ -39,7 +38,7 @@ type Inputs struct {
 // For returns what the workload o wants. A kind without a controller here is an error.
 func For(o *api.Object, in Inputs) (*Want, error) {
 	switch v := o.Value.(type) {
-	case *appsv1.Deployment:
+	case *api.Deployment:
 		return deployment(v, in)
 	case *corev1.Pod:
 		return pod(v, in), nil

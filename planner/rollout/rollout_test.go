@@ -17,8 +17,8 @@ import (
 
 func asWritten(ref string) string { return ref }
 
-func deploy(change func(*appsv1.Deployment)) *api.Object {
-	d := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Name: "web", Namespace: "dev"}}
+func deploy(change func(*api.Deployment)) *api.Object {
+	d := &api.Deployment{ObjectMeta: metav1.ObjectMeta{Name: "web", Namespace: "dev"}}
 	d.Spec.Template.Labels = map[string]string{"app": "web"}
 	d.Spec.Template.Spec.Containers = []corev1.Container{{Name: "web", Image: "nginx:1"}}
 	if change != nil {
@@ -48,7 +48,7 @@ func TestStrategy(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			w, err := For(deploy(func(d *appsv1.Deployment) {
+			w, err := For(deploy(func(d *api.Deployment) {
 				d.Spec.Replicas = &tt.replicas
 				d.Spec.Strategy.RollingUpdate = &appsv1.RollingUpdateDeployment{MaxSurge: tt.surge, MaxUnavailable: tt.unavaiable}
 			}), Inputs{Pin: asWritten})
@@ -66,7 +66,7 @@ func ptr[T any](v T) *T { return &v }
 
 func TestStrategyRefusesNonsense(t *testing.T) {
 	t.Parallel()
-	_, err := For(deploy(func(d *appsv1.Deployment) {
+	_, err := For(deploy(func(d *api.Deployment) {
 		d.Spec.Strategy.RollingUpdate = &appsv1.RollingUpdateDeployment{MaxSurge: ptr(intstr.FromString("many"))}
 	}), Inputs{Pin: asWritten})
 	if err == nil || !strings.Contains(err.Error(), "max_surge") {
@@ -76,7 +76,7 @@ func TestStrategyRefusesNonsense(t *testing.T) {
 
 func TestHash(t *testing.T) {
 	t.Parallel()
-	hash := func(in Inputs, change func(*appsv1.Deployment)) string {
+	hash := func(in Inputs, change func(*api.Deployment)) string {
 		w, err := For(deploy(change), in)
 		if err != nil {
 			t.Fatal(err)
@@ -91,14 +91,14 @@ func TestHash(t *testing.T) {
 	tests := []struct {
 		name   string
 		in     Inputs
-		change func(*appsv1.Deployment)
+		change func(*api.Deployment)
 		same   bool
 	}{
 		{"again", plain, nil, true},
-		{"replicas", plain, func(d *appsv1.Deployment) { d.Spec.Replicas = ptr(int32(7)) }, true},
-		{"labels of the deployment", plain, func(d *appsv1.Deployment) { d.Labels = map[string]string{"a": "b"} }, true},
-		{"image", plain, func(d *appsv1.Deployment) { d.Spec.Template.Spec.Containers[0].Image = "nginx:2" }, false},
-		{"pod labels", plain, func(d *appsv1.Deployment) { d.Spec.Template.Labels["a"] = "b" }, false},
+		{"replicas", plain, func(d *api.Deployment) { d.Spec.Replicas = ptr(int32(7)) }, true},
+		{"labels of the deployment", plain, func(d *api.Deployment) { d.Labels = map[string]string{"a": "b"} }, true},
+		{"image", plain, func(d *api.Deployment) { d.Spec.Template.Spec.Containers[0].Image = "nginx:2" }, false},
+		{"pod labels", plain, func(d *api.Deployment) { d.Spec.Template.Labels["a"] = "b" }, false},
 		{"digest", Inputs{Pin: func(string) string { return "nginx@sha256:1" }}, nil, false},
 		{"content", Inputs{Pin: asWritten, Content: "x"}, nil, false},
 	}
@@ -115,8 +115,8 @@ func TestHash(t *testing.T) {
 	}
 }
 
-func memory(q string) func(*appsv1.Deployment) {
-	return func(d *appsv1.Deployment) {
+func memory(q string) func(*api.Deployment) {
+	return func(d *api.Deployment) {
 		d.Spec.Template.Spec.Containers[0].Resources.Requests = corev1.ResourceList{corev1.ResourceMemory: resource.MustParse(q)}
 	}
 }
@@ -189,7 +189,7 @@ func TestPodDefaults(t *testing.T) {
 
 func TestPullPolicyFollowsTheTagAsWritten(t *testing.T) {
 	t.Parallel()
-	w, err := For(deploy(func(d *appsv1.Deployment) { d.Spec.Template.Spec.Containers[0].Image = "nginx:latest" }),
+	w, err := For(deploy(func(d *api.Deployment) { d.Spec.Template.Spec.Containers[0].Image = "nginx:latest" }),
 		Inputs{Pin: func(string) string { return "nginx@sha256:1" }})
 	if err != nil {
 		t.Fatal(err)
