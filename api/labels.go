@@ -3,10 +3,12 @@ package api
 // Labels and annotations that Berth puts on sandboxes and containers, beside the kubelet's
 // io.kubernetes.{pod.name,pod.namespace,pod.uid,container.name}. They make every pod self-describing.
 const (
-	LabelLineage      = "berth.dev/lineage" // the cluster that owns it
-	LabelTemplateHash = "pod-template-hash" // as upstream; of the template the pod was made from
-	AnnAddress        = "berth.dev/address" // the owner's address
-	AnnPod            = "berth.dev/pod"     // the pod object as JSON, without secrets: what `get` shows when the state is lost
+	LabelLineage      = "berth.dev/lineage"    // the cluster that owns it
+	LabelTemplateHash = "pod-template-hash"    // as upstream; of the template the pod was made from
+	AnnAddress        = "berth.dev/address"    // the owner's address
+	AnnPod            = "berth.dev/pod"        // the pod object as JSON, without secrets: what `get` shows when the state is lost
+	AnnStartTime      = "berth.dev/start-time" // of a pod whose sandbox was made anew: when the first one was, RFC 3339
+	AnnBackoff        = "berth.dev/backoff"    // of a container's attempt: the seconds to wait after its end before the next one
 	AnnContainerHash  = "io.kubernetes.container.hash"
 
 	LabelPodName       = "io.kubernetes.pod.name"

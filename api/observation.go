@@ -62,20 +62,22 @@ type ObservedPod struct {
 	SandboxID string  `json:"sandbox_id"`
 	IP        string  `json:"ip"`
 	// SandboxReady is false after a reboot or when the sandbox process died: the pod has to be made anew.
-	SandboxReady bool                `json:"sandbox_ready"`
-	CreatedAt    time.Time           `json:"created_at"`
-	Containers   []ObservedContainer `json:"containers"` // the newest attempt of each, sorted by name
+	SandboxReady   bool                `json:"sandbox_ready"`
+	SandboxAttempt uint32              `json:"sandbox_attempt,omitempty"` // how often the sandbox was made anew
+	CreatedAt      time.Time           `json:"created_at"`                // the sandbox
+	StartedAt      time.Time           `json:"started_at"`                // the pod: when its first sandbox was made; see [AnnStartTime]
+	Containers     []ObservedContainer `json:"containers"`                // the newest attempt of each, sorted by name
 	// Labels as Kubernetes knows them, without io.kubernetes.* and ours.
 	Labels map[string]string `json:"labels,omitempty"`
 }
 
-// Running reports whether the sandbox is ready and every container runs.
+// Running reports whether the sandbox is ready and every container runs; init containers may have ended well.
 func (p *ObservedPod) Running() bool {
 	if !p.SandboxReady || len(p.Containers) == 0 {
 		return false
 	}
 	for _, c := range p.Containers {
-		if c.State != ContainerRunning {
+		if c.State != ContainerRunning && !(c.Init && c.State == ContainerExited && c.ExitCode == 0) {
 			return false
 		}
 	}
@@ -93,18 +95,49 @@ const (
 	ContainerUnknown ContainerState = "unknown"
 )
 
-// ObservedContainer is the newest attempt of one container.
+// ObservedContainer is the newest attempt of one container. Times are the host's.
 type ObservedContainer struct {
 	Name       string         `json:"name"`
-	ID         string         `json:"id"`
+	ID         string         `json:"id"`             // "" for one that should be there and was not made yet
+	Init       bool           `json:"init,omitempty"` // one of the pod's init containers, sidecars among them
 	Image      string         `json:"image"`
 	ImageID    string         `json:"image_id"`
+	Hash       string         `json:"hash,omitempty"` // of what it was made from, see [AnnContainerHash]
 	State      ContainerState `json:"state"`
 	Attempt    uint32         `json:"attempt"` // restarts
 	ExitCode   int32          `json:"exit_code"`
+	Signal     int32          `json:"signal,omitempty"` // that ended it, as its exit code tells; see [SignalOf]
 	Reason     string         `json:"reason,omitempty"` // "Error", "OOMKilled", "Completed"
 	Message    string         `json:"message,omitempty"`
 	CreatedAt  time.Time      `json:"created_at"`
 	StartedAt  time.Time      `json:"started_at"`
 	FinishedAt time.Time      `json:"finished_at"`
+	LogPath    string         `json:"log_path,omitempty"` // on its host
+	// BackoffSeconds is the pause that follows the end of this attempt before the next one starts; 0 for none. It is
+	// noted on the attempt when it is made, see [AnnBackoff].
+	BackoffSeconds int32 `json:"backoff_seconds,omitempty"`
+	// Last is how the attempt before this one ended; nil when there was none or its host has forgotten it.
+	Last *ObservedTermination `json:"last,omitempty"`
+}
+
+// ObservedTermination is the end of one attempt of a container.
+type ObservedTermination struct {
+	ID         string    `json:"id"`
+	Attempt    uint32    `json:"attempt"`
+	ExitCode   int32     `json:"exit_code"`
+	Signal     int32     `json:"signal,omitempty"`
+	Reason     string    `json:"reason,omitempty"`
+	Message    string    `json:"message,omitempty"`
+	StartedAt  time.Time `json:"started_at"`
+	FinishedAt time.Time `json:"finished_at"`
+	LogPath    string    `json:"log_path,omitempty"`
+}
+
+// SignalOf is the signal that an exit code tells of, 0 for none: runtimes report 128+n for signal n. A program that ends with
+// such a code by itself cannot be told apart.
+func SignalOf(exitCode int32) int32 {
+	if exitCode > 128 && exitCode <= 128+64 {
+		return exitCode - 128
+	}
+	return 0
 }

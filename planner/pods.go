@@ -188,7 +188,9 @@ func containerNames(spec *corev1.PodSpec, o *api.ObservedPod) []string {
 		return names
 	}
 	for _, c := range o.Containers {
-		names = append(names, c.Name)
+		if !c.Init {
+			names = append(names, c.Name)
+		}
 	}
 	return names
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -18,6 +19,7 @@ import (
 	"berth.dev/berth/api"
 	"berth.dev/berth/providers"
 	"berth.dev/berth/providers/internal/cri"
+	"berth.dev/berth/providers/runtime/life"
 )
 
 // inFlight is how many questions a host is asked at once: the fastest, and far from every limit.
@@ -135,7 +137,7 @@ func (m *machine) observePod(ctx context.Context, s *runtimev1.PodSandbox, all [
 		Namespace: s.GetMetadata().GetNamespace(), Name: s.GetMetadata().GetName(), UID: s.GetMetadata().GetUid(),
 		Hash: s.GetLabels()[api.LabelTemplateHash], Lineage: s.GetLabels()[api.LabelLineage],
 		SandboxID: s.GetId(), SandboxReady: s.GetState() == runtimev1.PodSandboxState_SANDBOX_READY,
-		CreatedAt: time.Unix(0, s.GetCreatedAt()).UTC(), Labels: ownLabels(s.GetLabels()),
+		SandboxAttempt: s.GetMetadata().GetAttempt(), CreatedAt: moment(s.GetCreatedAt()), StartedAt: startTime(s), Labels: ownLabels(s.GetLabels()),
 	}
 	// An address that is not ours to read leaves the pod without one: an orphan.
 	if owner, err := api.ParseAddress(s.GetAnnotations()[api.AnnAddress]); err == nil {
@@ -159,7 +161,7 @@ func (m *machine) observePod(ctx context.Context, s *runtimev1.PodSandbox, all [
 	}
 	var words map[string]lastWords
 	var err error
-	p.Containers, words, err = m.observeContainers(ctx, s.GetMetadata(), newest(own), podAsMade(s))
+	p.Containers, words, err = m.observeContainers(ctx, s.GetMetadata(), own, podAsMade(s))
 	return p, words, err
 }
 
@@ -172,83 +174,129 @@ func podAsMade(s *runtimev1.PodSandbox) *corev1.Pod {
 	return pod
 }
 
-// observeContainers describes the containers that are there, and names those that should be and are not. Init containers that end
-// by themselves are told of only before there are others: a pod that runs is not less so for them.
-func (m *machine) observeContainers(ctx context.Context, of *runtimev1.PodSandboxMetadata, have map[string]*runtimev1.Container, pod *corev1.Pod) ([]api.ObservedContainer, map[string]lastWords, error) {
-	expected := map[string]bool{}
-	initialized := len(pod.Spec.Containers) == 0
-	for _, c := range pod.Spec.Containers {
-		expected[c.Name] = true
-		initialized = initialized || have[c.Name] != nil
+// startTime is when the pod was first made on its host: the time of its first sandbox, which later ones carry.
+func startTime(s *runtimev1.PodSandbox) time.Time {
+	if t, err := time.Parse(time.RFC3339Nano, s.GetAnnotations()[api.AnnStartTime]); err == nil {
+		return t.UTC()
 	}
-	for i := range pod.Spec.InitContainers {
-		c := &pod.Spec.InitContainers[i]
-		if isSidecar(c) {
-			expected[c.Name] = true
-		} else if initialized {
-			delete(have, c.Name)
+	return moment(s.GetCreatedAt())
+}
+
+// observeContainers describes the newest attempt of each container that is there, and names those that should be and are not.
+func (m *machine) observeContainers(ctx context.Context, of *runtimev1.PodSandboxMetadata, own []*runtimev1.Container, pod *corev1.Pod) ([]api.ObservedContainer, map[string]lastWords, error) {
+	have, before := newest(own), map[string]*runtimev1.Container{}
+	for _, c := range own {
+		name := c.GetMetadata().GetName()
+		if c != have[name] && (before[name] == nil || later(c, before[name])) {
+			before[name] = c
 		}
 	}
 	words := map[string]lastWords{}
 	var out []api.ObservedContainer
 	for _, name := range sortedKeys(have) {
-		c, err := m.observeContainer(ctx, have[name])
+		c, err := m.observeContainer(ctx, of, have[name], before[name])
 		if err != nil {
 			return nil, nil, err
 		}
-		if c.State == api.ContainerExited {
-			words[name] = lastWordsOf(of, have[name], c)
-		}
-		delete(expected, name)
+		words[name] = lastWordsOf(of, have[name])
 		out = append(out, c)
 	}
-	for _, name := range sortedKeys(expected) {
-		reason := "ContainerCreating"
-		if !initialized && len(pod.Spec.InitContainers) > 0 {
-			reason = "PodInitializing"
+	waits := waitingReason(pod, have)
+	for _, c := range allContainers(&pod.Spec) {
+		if have[c.Name] == nil {
+			out = append(out, api.ObservedContainer{Name: c.Name, State: api.ContainerCreated, Reason: waits})
 		}
-		out = append(out, api.ObservedContainer{Name: name, State: api.ContainerCreated, Reason: reason})
+	}
+	for i := range out {
+		out[i].Init = slices.ContainsFunc(pod.Spec.InitContainers, func(c corev1.Container) bool { return c.Name == out[i].Name })
 	}
 	slices.SortFunc(out, func(a, b api.ObservedContainer) int { return strings.Compare(a.Name, b.Name) })
 	return out, words, nil
 }
 
-func (m *machine) observeContainer(ctx context.Context, c *runtimev1.Container) (api.ObservedContainer, error) {
-	o := api.ObservedContainer{
-		Name: c.GetMetadata().GetName(), ID: c.GetId(), Attempt: c.GetMetadata().GetAttempt(),
-		Image: cmp.Or(c.GetImage().GetUserSpecifiedImage(), c.GetImage().GetImage()), ImageID: c.GetImageRef(),
-		State: stateOf(c.GetState()), CreatedAt: time.Unix(0, c.GetCreatedAt()).UTC(),
+// waitingReason is why a container that was not made yet waits.
+func waitingReason(pod *corev1.Pod, have map[string]*runtimev1.Container) string {
+	initialized := slices.ContainsFunc(pod.Spec.Containers, func(c corev1.Container) bool { return have[c.Name] != nil })
+	if !initialized && len(pod.Spec.InitContainers) > 0 {
+		return life.ReasonPodInitializing
 	}
-	st, err := m.cri.Runtime.ContainerStatus(ctx, &runtimev1.ContainerStatusRequest{ContainerId: c.GetId()})
-	if cri.IsNotFound(err) {
+	return life.ReasonContainerCreating
+}
+
+func (m *machine) observeContainer(ctx context.Context, of *runtimev1.PodSandboxMetadata, c, before *runtimev1.Container) (api.ObservedContainer, error) {
+	o := observedOf(of, c)
+	s, err := m.statusIfThere(ctx, c.GetId())
+	if err != nil || s == nil {
 		o.State = api.ContainerUnknown
+		return o, err
+	}
+	complete(&o, s)
+	if before == nil || before.GetState() != runtimev1.ContainerState_CONTAINER_EXITED {
 		return o, nil
 	}
-	if err != nil {
-		return o, fmt.Errorf("ask for the status of container %s: %w", c.GetId(), err)
+	last := observedOf(of, before)
+	if s, err = m.statusIfThere(ctx, before.GetId()); err != nil || s == nil {
+		return o, err
 	}
-	s := st.GetStatus()
+	complete(&last, s)
+	o.Last = &api.ObservedTermination{
+		ID: last.ID, Attempt: last.Attempt, ExitCode: last.ExitCode, Signal: last.Signal, Reason: last.Reason, Message: last.Message,
+		StartedAt: last.StartedAt, FinishedAt: last.FinishedAt, LogPath: last.LogPath,
+	}
+	return o, nil
+}
+
+// observedOf is what the list of containers tells.
+func observedOf(of *runtimev1.PodSandboxMetadata, c *runtimev1.Container) api.ObservedContainer {
+	name, attempt := c.GetMetadata().GetName(), c.GetMetadata().GetAttempt()
+	o := api.ObservedContainer{
+		Name: name, ID: c.GetId(), Attempt: attempt, Hash: c.GetAnnotations()[api.AnnContainerHash],
+		Image: cmp.Or(c.GetImage().GetUserSpecifiedImage(), c.GetImage().GetImage()), ImageID: c.GetImageRef(),
+		State: stateOf(c.GetState()), CreatedAt: moment(c.GetCreatedAt()),
+		LogPath: logDir(of.GetNamespace(), of.GetName(), of.GetUid()) + "/" + logPath(name, attempt),
+	}
+	if n, err := strconv.ParseInt(c.GetAnnotations()[api.AnnBackoff], 10, 32); err == nil && n > 0 {
+		o.BackoffSeconds = int32(n)
+	}
+	return o
+}
+
+// complete adds what the container's own status tells.
+func complete(o *api.ObservedContainer, s *runtimev1.ContainerStatus) {
 	o.State = stateOf(s.GetState())
 	o.Image = cmp.Or(s.GetImage().GetUserSpecifiedImage(), o.Image)
 	o.StartedAt, o.FinishedAt = moment(s.GetStartedAt()), moment(s.GetFinishedAt())
 	if o.State == api.ContainerExited {
 		o.ExitCode, o.Reason, o.Message = s.GetExitCode(), reason(s), s.GetMessage()
+		o.Signal = api.SignalOf(o.ExitCode)
 	}
-	return o, nil
 }
 
-// lastWords says where a container that has ended left its message.
+// statusIfThere is a container's status, nil when it went away while we looked.
+func (m *machine) statusIfThere(ctx context.Context, id string) (*runtimev1.ContainerStatus, error) {
+	s, err := m.status(ctx, id)
+	if cri.IsNotFound(err) {
+		return nil, nil
+	}
+	return s, err
+}
+
+// lastWords says where a container that has ended left its message, and where its run before did.
 type lastWords struct {
-	file string
-	log  string // taken instead when the file is empty; "" for never
+	policy string
+	uid    string
 }
 
-func lastWordsOf(pod *runtimev1.PodSandboxMetadata, c *runtimev1.Container, seen api.ObservedContainer) lastWords {
-	w := lastWords{file: terminationFile(pod.GetUid(), seen.Name, seen.Attempt)}
-	if seen.ExitCode != 0 && c.GetAnnotations()[annTerminationPolicy] == string(corev1.TerminationMessageFallbackToLogsOnError) {
-		w.log = logDir(pod.GetNamespace(), pod.GetName(), pod.GetUid()) + "/" + logPath(seen.Name, seen.Attempt)
+func lastWordsOf(pod *runtimev1.PodSandboxMetadata, c *runtimev1.Container) lastWords {
+	return lastWords{policy: c.GetAnnotations()[annTerminationPolicy], uid: pod.GetUid()}
+}
+
+// log is what stands in for an empty message; "" for nothing.
+func (w lastWords) log(exitCode int32, path string) string {
+	if exitCode != 0 && w.policy == string(corev1.TerminationMessageFallbackToLogsOnError) {
+		return path
 	}
-	return w
+	return ""
 }
 
 // How much of a log stands in for a termination message.
@@ -260,12 +308,21 @@ const (
 // addLastWords completes the containers that have ended by their termination messages, in one round trip, and only if there are any.
 func (m *machine) addLastWords(ctx context.Context, pods []api.ObservedPod, words []map[string]lastWords) error {
 	var files, logs []string
-	var where []*api.ObservedContainer
+	var where []*string
+	want := func(w lastWords, name string, attempt uint32, exitCode int32, path string, message *string) {
+		if *message == "" && uidShape.MatchString(w.uid) {
+			files, logs, where = append(files, terminationFile(w.uid, name, attempt)), append(logs, w.log(exitCode, path)), append(where, message)
+		}
+	}
 	for i := range pods {
 		for j := range pods[i].Containers {
 			c := &pods[i].Containers[j]
-			if w, ok := words[i][c.Name]; ok && c.Message == "" && uidShape.MatchString(pods[i].UID) {
-				files, logs, where = append(files, w.file), append(logs, w.log), append(where, c)
+			w := words[i][c.Name]
+			if c.State == api.ContainerExited {
+				want(w, c.Name, c.Attempt, c.ExitCode, c.LogPath, &c.Message)
+			}
+			if c.Last != nil {
+				want(w, c.Name, c.Last.Attempt, c.Last.ExitCode, c.Last.LogPath, &c.Last.Message)
 			}
 		}
 	}
@@ -277,16 +334,16 @@ func (m *machine) addLastWords(ctx context.Context, pods []api.ObservedPod, word
 		return err
 	}
 	for i, t := range texts {
-		where[i].Message = t
+		*where[i] = t
 		if t != "" || logs[i] == "" {
 			continue
 		}
 		lines, err := m.tail(ctx, logs[i], fallbackLines)
 		if err != nil {
-			return fmt.Errorf("read the last log lines of container %s: %w", where[i].Name, err)
+			return fmt.Errorf("read the last lines of %s: %w", logs[i], err)
 		}
 		text := strings.Join(lines, "\n")
-		where[i].Message = strings.ToValidUTF8(text[max(0, len(text)-fallbackBytes):], "")
+		*where[i] = strings.ToValidUTF8(text[max(0, len(text)-fallbackBytes):], "")
 	}
 	return nil
 }

@@ -185,7 +185,7 @@ func TestInitContainers(t *testing.T) {
 	for _, c := range j.seen().Containers {
 		got[c.Name] = c.State
 	}
-	if len(got) != 2 || got["proxy"] != api.ContainerRunning || got["app"] != api.ContainerExited {
+	if len(got) != 4 || got["one"] != api.ContainerExited || got["proxy"] != api.ContainerRunning || got["two"] != api.ContainerExited || got["app"] != api.ContainerExited {
 		t.Errorf("observed %v", got)
 	}
 	j.must(api.OpPodEnsure, api.OpPodReady)

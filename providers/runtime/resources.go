@@ -4,6 +4,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	runtimev1 "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"berth.dev/berth/providers/runtime/life"
 )
 
 const (
@@ -45,7 +47,7 @@ func cpuQuota(limit *resource.Quantity) int64 {
 
 // oomScore says whom the kernel kills first when memory runs out.
 func oomScore(pod *corev1.Pod, c *corev1.Container, nodeMemory int64) int64 {
-	class := qosClass(&pod.Spec)
+	class := life.QOSClass(&pod.Spec)
 	switch {
 	case pod.Spec.PriorityClassName == "system-node-critical", class == corev1.PodQOSGuaranteed:
 		return -997
@@ -78,28 +80,4 @@ func memoryRequest(c *corev1.Container) int64 {
 		return q.Value()
 	}
 	return c.Resources.Limits.Memory().Value()
-}
-
-// qosClass is Kubernetes' class of service: by cpu and memory alone, zero counting as unset.
-func qosClass(spec *corev1.PodSpec) corev1.PodQOSClass {
-	guaranteed, any := true, false
-	for _, c := range allContainers(spec) {
-		for _, name := range []corev1.ResourceName{corev1.ResourceCPU, corev1.ResourceMemory} {
-			limit, request := c.Resources.Limits[name], c.Resources.Requests[name]
-			if _, set := c.Resources.Requests[name]; !set {
-				request = limit
-			}
-			any = any || !limit.IsZero() || !request.IsZero()
-			if limit.IsZero() || limit.Cmp(request) != 0 {
-				guaranteed = false
-			}
-		}
-	}
-	switch {
-	case !any:
-		return corev1.PodQOSBestEffort
-	case guaranteed:
-		return corev1.PodQOSGuaranteed
-	}
-	return corev1.PodQOSBurstable
 }
