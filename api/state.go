@@ -22,6 +22,8 @@ type State struct {
 	// Volumes says where managed volumes keep their data.
 	Volumes []VolumeState `json:"volumes,omitempty"`
 	History []ApplyRecord `json:"history,omitempty"`
+	// Events are what happened lately, by number: see [State.Happened]. They change no serial.
+	Events []ObjectEvent `json:"events,omitempty"`
 }
 
 // NodeState is what the cluster has given to a node and knows of it.

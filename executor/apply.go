@@ -21,6 +21,9 @@ type Journal interface {
 	Done(*api.Step, api.Delta) error
 	// Failed notes that a step has failed or was stopped half way.
 	Failed(*api.Step, error) error
+	// Event keeps something that happened to an object. An error does not end anything: where the journal cannot be written,
+	// the next Begin says so.
+	Event(api.ObjectEvent) error
 }
 
 // ApplyInput is what to carry out.
@@ -120,8 +123,10 @@ func (w *walk) carryOut(ctx context.Context, a *action) error {
 	if err := w.in.Journal.Begin(a.step); err != nil {
 		return &journalError{err}
 	}
+	w.begins(a)
 	res, err := w.act(ctx, a)
 	if err != nil {
+		w.fails(ctx, a, err)
 		if noted := w.in.Journal.Failed(a.step, err); noted != nil {
 			return errors.Join(err, &journalError{noted})
 		}
@@ -132,6 +137,7 @@ func (w *walk) carryOut(ctx context.Context, a *action) error {
 		return &journalError{err}
 	}
 	w.facts.take(delta)
+	w.succeeds(a)
 	return nil
 }
 
@@ -178,7 +184,7 @@ func (w *walk) work(a *action) (*providers.Work, error) {
 	s := a.step
 	work := &providers.Work{
 		Step: s, Lineage: w.lineage, Cluster: w.in.Plan.Cluster, Fence: w.in.Fence, NodeIP: w.facts.nodeIP(s.Node),
-		Report: w.reporter(s.ID),
+		Report: w.reporter(s.ID), Event: w.teller(a),
 	}
 	if s.Pod != nil && len(s.Pod.Objects) > 0 {
 		work.Objects = make(map[api.Address]*api.Object, len(s.Pod.Objects))

@@ -37,6 +37,13 @@ func (f *facts) podIP(a api.Address) string {
 	return f.pods[a].IP
 }
 
+// hasPod reports whether a pod was made before.
+func (f *facts) hasPod(a api.Address, uid string) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.pods[a].UID == uid
+}
+
 func (f *facts) nodeIP(name string) string {
 	f.mu.Lock()
 	defer f.mu.Unlock()

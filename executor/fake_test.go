@@ -63,7 +63,7 @@ func (w *world) Host(_ context.Context, n *api.Node) (providers.Host, error) {
 func (w *world) Name() string { return "fake" }
 
 func (w *world) Ops() []api.Op {
-	return []api.Op{api.OpPodEnsure, api.OpPodReady, api.OpPodRemove, api.OpServiceSet, api.OpNodeSet}
+	return []api.Op{api.OpPodEnsure, api.OpPodReady, api.OpPodRemove, api.OpServiceSet, api.OpNodeSet, api.OpImageEnsure}
 }
 
 func (w *world) Observe(ctx context.Context, h providers.Host, obs *api.NodeObservation) error {
@@ -122,6 +122,14 @@ func (w *world) leave(work *providers.Work) {
 func (w *world) Begin(s *api.Step) error               { return w.note("begin", s, api.Delta{}) }
 func (w *world) Done(s *api.Step, d api.Delta) error   { return w.note("done", s, d) }
 func (w *world) Failed(s *api.Step, cause error) error { return w.note("failed", s, api.Delta{}) }
+func (w *world) Event(e api.ObjectEvent) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	e.Number = w.state.NextEvent()
+	w.state.Happened(e)
+	return nil
+}
+
 func (w *world) note(what string, s *api.Step, d api.Delta) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -19,6 +19,8 @@ type walk struct {
 	in      ApplyInput
 	lineage string
 	objects map[api.Address]*api.Object
+	known   map[api.Address]*api.Object // those of the state and those to be recorded, for their names
+	told    told
 	facts   *facts
 	events  *events
 
@@ -70,6 +72,7 @@ func newWalk(o Options, in ApplyInput) (*walk, error) {
 	steps := in.Plan.Steps
 	w := &walk{
 		opts: o, in: in, lineage: or(in.State.Lineage, in.Plan.Lineage), objects: make(map[api.Address]*api.Object, len(in.Plan.Objects)),
+		known: make(map[api.Address]*api.Object, len(in.State.Objects)), told: told{scheduled: map[string]bool{}, warned: map[int]bool{}},
 		facts: newFacts(in.State), events: newEvents(o.Emit, steps),
 		actions: make([]action, len(steps)), missing: make([]int, len(steps)), dependents: make([][]int, len(steps)),
 		state: make([]stepState, len(steps)), lanes: map[string]*lane{"": {limit: o.Parallelism}},
@@ -78,11 +81,17 @@ func newWalk(o Options, in ApplyInput) (*walk, error) {
 	for _, obj := range in.Plan.Objects {
 		w.objects[obj.Address] = obj
 	}
+	for _, obj := range in.State.Objects {
+		w.known[obj.Address] = obj
+	}
 	nodes := make(map[string]*api.Node, len(in.Plan.Nodes))
 	for _, n := range in.Plan.Nodes {
 		nodes[n.Name] = n
 	}
 	for i := range steps {
+		if obj := steps[i].Delta.PutObject; obj != nil {
+			w.known[obj.Address] = obj
+		}
 		a, err := actionOf(&steps[i], i, nodes, o.Registry)
 		if err != nil {
 			return nil, fmt.Errorf("the plan cannot be carried out: %w", err)

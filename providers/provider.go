@@ -50,6 +50,18 @@ type Work struct {
 	Endpoints []Endpoint
 	// Report says something worth showing while the step goes on: "waiting for readiness: 503".
 	Report func(message string)
+	// Event keeps what happened to an object, for `berth events` and `berth describe`: "Pulled", "Started",
+	// "Unhealthy". Reason and Message are enough: the type is then Normal, the object the step's pod, or whatever else the
+	// step is about, the time now. Messages hold no secret and no output of a container's. May be called at any time
+	// until Apply returns, from several goroutines.
+	Event func(api.ObjectEvent)
+}
+
+// Happened calls Event, if there is one.
+func (w *Work) Happened(e api.ObjectEvent) {
+	if w.Event != nil {
+		w.Event(e)
+	}
 }
 
 // Endpoint is a pod behind a service as the rules need it.

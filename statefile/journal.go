@@ -66,6 +66,24 @@ func (f *File) Record(d api.Delta) error {
 	return nil
 }
 
+// Event keeps something that happened to an object. The record survives the death of this process, but perhaps not
+// that of the machine, and it changes no serial: no plan is made from it. An error means that the journal cannot be
+// written, which the next step that begins will say as well.
+func (f *File) Event(e api.ObjectEvent) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	err := f.ready()
+	if err == nil {
+		e.Number = f.state.NextEvent()
+		err = f.append(record{Type: typeEvent, Event: &e})
+	}
+	if err != nil {
+		return fmt.Errorf("journal an event: %w", err)
+	}
+	f.state.Happened(e)
+	return nil
+}
+
 func (f *File) change(r record, d api.Delta) error {
 	raw, err := json.Marshal(d)
 	if err != nil {
@@ -151,6 +169,7 @@ func (f *File) ready() error {
 
 func (f *File) append(r record) error {
 	r.Seq, r.At = f.seq+1, time.Now().UTC()
+	f.acted = f.acted || r.Type != typeEvent
 	line, err := encodeLine(r)
 	if err != nil {
 		return err
@@ -185,12 +204,13 @@ type header struct {
 
 // record is one line after the header.
 type record struct {
-	Seq   int             `json:"seq"` // from 1
-	Type  recordType      `json:"type"`
-	At    time.Time       `json:"at"`
-	Step  *StepNote       `json:"step,omitempty"`
-	Error string          `json:"error,omitempty"`
-	Delta json.RawMessage `json:"delta,omitempty"`
+	Seq   int              `json:"seq"` // from 1
+	Type  recordType       `json:"type"`
+	At    time.Time        `json:"at"`
+	Step  *StepNote        `json:"step,omitempty"`
+	Error string           `json:"error,omitempty"`
+	Delta json.RawMessage  `json:"delta,omitempty"`
+	Event *api.ObjectEvent `json:"event,omitempty"`
 }
 
 type recordType string
@@ -200,6 +220,7 @@ const (
 	typeDone   recordType = "done"
 	typeFailed recordType = "failed"
 	typeRecord recordType = "record"
+	typeEvent  recordType = "event"
 )
 
 // StepNote names a step in the journal.

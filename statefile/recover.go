@@ -16,6 +16,7 @@ type loaded struct {
 	base     uint64 // the document's serial
 	fence    uint64 // the greatest that was ever written
 	journal  journalState
+	acted    bool // the journal has more than events
 	recovery Recovery
 }
 
@@ -92,6 +93,7 @@ func (l *loaded) replay(journal []byte, exists bool) error {
 // apply applies the records to the state.
 func (l *loaded) apply(lines [][]byte) error {
 	var open []StepNote
+	l.acted = len(lines) == 0 // a step was about to begin
 	for i, line := range lines {
 		var r record
 		if err := json.Unmarshal(line, &r); err != nil {
@@ -108,6 +110,7 @@ func (l *loaded) apply(lines [][]byte) error {
 			l.state.Apply(d)
 			l.state.Serial++
 		}
+		l.acted = l.acted || r.Type != typeEvent
 		switch r.Type {
 		case typeBegin:
 			if r.Step != nil {
@@ -119,12 +122,16 @@ func (l *loaded) apply(lines [][]byte) error {
 				l.recovery.Steps++
 			}
 		case typeRecord:
+		case typeEvent:
+			if r.Event != nil {
+				l.state.Happened(*r.Event)
+			}
 		default:
 			return damagedLine(i+2, fmt.Sprintf("type %q is not known", r.Type))
 		}
 	}
 	l.recovery.InFlight = open
-	if l.state.Serial == l.base {
+	if l.state.Serial == l.base && (l.acted || l.base == 0) {
 		l.state.Serial++ // as fold does
 	}
 	return nil

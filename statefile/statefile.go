@@ -46,6 +46,7 @@ type File struct {
 	version string // of the document as read or last written
 	base    uint64 // serial of the document that the journal continues
 	begun   bool   // the journal has its header
+	acted   bool   // the journal has more than events
 	seq     int    // of the last journal line
 	broken  error  // the journal cannot be written; nothing more may begin
 	closed  bool
@@ -84,7 +85,7 @@ func (f *File) read(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	f.state, f.version, f.base, f.recovery = l.state, l.version, l.base, l.recovery
+	f.state, f.version, f.base, f.recovery, f.acted = l.state, l.version, l.base, l.recovery, l.acted
 	f.fence = max(f.lease.Fence(), l.fence+1)
 	if f.state.Lineage == "" {
 		id, err := uuid.NewRandom()
@@ -151,8 +152,8 @@ func (f *File) Close(ctx context.Context) error {
 // fold writes the state as a document and drops the journal, in this order. A crash in between leaves a
 // journal that continues an older document than the one that is there: it is dropped by the next Open.
 func (f *File) fold(ctx context.Context) error {
-	if f.state.Serial == f.base {
-		f.state.Serial++ // steps began and none changed the state; what they did on hosts is not known
+	if f.state.Serial == f.base && (f.acted || f.base == 0) {
+		f.state.Serial++ // steps began and none changed the state: what they did on hosts is not known
 	}
 	data, err := encode(f.state, f.fence, f.info.Version)
 	if err != nil {
@@ -167,7 +168,7 @@ func (f *File) fold(ctx context.Context) error {
 	case err != nil:
 		return fmt.Errorf("write the state: %w", err)
 	}
-	f.version, f.base, f.begun, f.seq = version, f.state.Serial, false, 0
+	f.version, f.base, f.begun, f.acted, f.seq = version, f.state.Serial, false, false, 0
 	if err := f.lease.ClearJournal(ctx); err != nil {
 		return fmt.Errorf("the state is written, but its journal could not be removed: %w", err)
 	}

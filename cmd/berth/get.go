@@ -199,11 +199,21 @@ func printList(g *globals, k getKind, entries []entry, o getCommand) error {
 	for _, e := range entries {
 		items = append(items, e.object)
 	}
-	var v any = map[string]any{"apiVersion": "v1", "kind": "List", "metadata": map[string]any{}, "items": items}
+	var v any = listOf(items)
 	if len(o.names) == 1 && len(items) == 1 {
 		v = items[0]
 	}
-	if o.output == "json" {
+	return printValue(g, o.output, v)
+}
+
+// listOf is a Kubernetes list.
+func listOf(items []any) map[string]any {
+	return map[string]any{"apiVersion": "v1", "kind": "List", "metadata": map[string]any{}, "items": items}
+}
+
+// printValue prints a value as JSON or YAML.
+func printValue(g *globals, format string, v any) error {
+	if format == "json" {
 		return printJSON(g, v)
 	}
 	b, err := yaml.Marshal(v)

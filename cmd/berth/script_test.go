@@ -7,6 +7,11 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+	"sigs.k8s.io/yaml"
+
+	"berth.dev/berth/api"
+	"berth.dev/berth/statefile"
+	backends "berth.dev/berth/statefile/backend/all"
 )
 
 // TestMain lets scripts run the real program as "berth".
@@ -15,10 +20,35 @@ func TestMain(m *testing.M) {
 }
 
 func runForScript() int {
-	return Main(context.Background(), &Process{
+	p := &Process{
 		Args: os.Args[1:], Env: os.Environ(), Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
 		Interrupts: make(chan os.Signal), Now: time.Now, Version: "0.1.0-test",
-	})
+	}
+	if text := os.Getenv("BERTH_TEST_NOW"); text != "" { // so that ages stand still
+		now, err := time.Parse(time.RFC3339, text)
+		if err != nil {
+			panic(err)
+		}
+		p.Now = func() time.Time { return now }
+	}
+	return Main(context.Background(), p)
+}
+
+// recordState is the script's command "state FILE": it makes the state that a file describes the one of the current directory.
+func recordState(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: state FILE")
+	}
+	want := &api.State{}
+	ts.Check(yaml.Unmarshal([]byte(ts.ReadFile(args[0])), want))
+	store, err := backends.Open("local", nil, ts.MkAbs("."))
+	ts.Check(err)
+	f, err := statefile.Open(context.Background(), store, statefile.LockInfo{}, statefile.OpenOptions{})
+	ts.Check(err)
+	want.Lineage, want.Serial = f.State().Lineage, f.State().Serial
+	*f.State() = *want
+	ts.Check(f.Record(api.Delta{}))
+	ts.Check(f.Close(context.Background()))
 }
 
 // TestScripts runs testdata/script/*.txtar: what a person types and what they see, without hosts.
@@ -26,6 +56,7 @@ func TestScripts(t *testing.T) {
 	t.Parallel()
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script", UpdateScripts: os.Getenv("UPDATE_SCRIPTS") != "",
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"state": recordState},
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("HOME", e.WorkDir)
 			e.Setenv("NO_COLOR", "")

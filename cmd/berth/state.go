@@ -19,25 +19,25 @@ import (
 	backends "berth.dev/berth/statefile/backend/all"
 )
 
-// readState reads what was last applied, without a lock. A directory without a configuration has the default
-// backend: a state file in it.
+// readState reads what was last applied, without a lock.
 func readState(ctx context.Context, g *globals) (*api.State, error) {
+	store, err := storeOf(g)
+	if err != nil {
+		return nil, err
+	}
+	return statefile.Read(ctx, store)
+}
+
+// storeOf finds the state's home. A directory without a configuration has the default one: a state file in it.
+func storeOf(g *globals) (statefile.Store, error) {
 	if files, _ := filepath.Glob(filepath.Join(g.dir, "*.hcl*")); len(files) == 0 {
-		store, err := backends.Open("local", nil, g.dir)
-		if err != nil {
-			return nil, err
-		}
-		return statefile.Read(ctx, store)
+		return backends.Open("local", nil, g.dir)
 	}
 	module, diags := hcl.Parse(g.dir)
 	if diags.HasErrors() {
 		return nil, diags.Err()
 	}
-	store, err := openStore(g, module)
-	if err != nil {
-		return nil, err
-	}
-	return statefile.Read(ctx, store)
+	return openStore(g, module)
 }
 
 func newState(g *globals) *cobra.Command {

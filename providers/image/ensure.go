@@ -3,9 +3,11 @@ package image
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
@@ -32,16 +34,54 @@ func (p *Provider) ensure(ctx context.Context, h providers.Host, w *providers.Wo
 		return p.ensurePause(ctx, h, c)
 	case work.Build != nil:
 		have, err := present(ctx, c, work.Ref)
-		if err != nil || have {
+		if err != nil {
 			return err
+		}
+		if have {
+			alreadyPresent(w)
+			return nil
 		}
 		img, err := p.builder.built(ctx, work.Ref, work.Build)
 		if err != nil {
 			return err
 		}
-		return deliver(ctx, c, img, work.Ref, w.Report)
+		return brought(ctx, c, w, "Delivering", func() error { return deliver(ctx, c, img, work.Ref, w.Report) })
 	}
-	return p.pull(ctx, h, c, work)
+	return p.pull(ctx, h, c, w)
+}
+
+// alreadyPresent tells that there was nothing to bring.
+func alreadyPresent(w *providers.Work) {
+	w.Happened(api.ObjectEvent{Reason: "Pulled", Message: fmt.Sprintf("Container image %q already present on machine", w.Step.Image.Ref)})
+}
+
+// brought tells how an image comes to the host, in the kubelet's words.
+func brought(ctx context.Context, c *cri.Client, w *providers.Work, doing string, bring func() error) error {
+	ref, began := w.Step.Image.Ref, time.Now()
+	w.Happened(api.ObjectEvent{Reason: "Pulling", Message: fmt.Sprintf("%s image %q", doing, ref)})
+	if err := bring(); err != nil {
+		if ctx.Err() == nil {
+			verb := map[string]string{"Pulling": "pull", "Delivering": "deliver"}[doing]
+			w.Happened(api.ObjectEvent{Type: corev1.EventTypeWarning, Reason: "Failed", Message: fmt.Sprintf("Failed to %s image %q: %s", verb, ref, cause(err))})
+			w.Happened(api.ObjectEvent{Type: corev1.EventTypeWarning, Reason: "Failed", Message: "Error: ErrImagePull"})
+		}
+		return err
+	}
+	took := time.Since(began).Round(time.Millisecond)
+	message := fmt.Sprintf("Successfully %s image %q in %s.", map[string]string{"Pulling": "pulled", "Delivering": "delivered"}[doing], ref, took)
+	if st, err := c.Images.ImageStatus(ctx, &runtimev1.ImageStatusRequest{Image: &runtimev1.ImageSpec{Image: ref}}); err == nil && st.Image != nil {
+		message += fmt.Sprintf(" Image size: %d bytes.", st.Image.Size)
+	}
+	w.Happened(api.ObjectEvent{Reason: "Pulled", Message: message})
+	return nil
+}
+
+// cause is what the runtime said of a pull, without the advice to people.
+func cause(err error) string {
+	if d, ok := errors.AsType[*api.DiagnosticsError](err); ok && len(d.Diagnostics) > 0 {
+		return strings.TrimPrefix(d.Diagnostics[0].Detail, "ErrImagePull: ")
+	}
+	return status.Convert(err).Message()
 }
 
 func present(ctx context.Context, c *cri.Client, ref string) (bool, error) {
@@ -53,13 +93,19 @@ func present(ctx context.Context, c *cri.Client, ref string) (bool, error) {
 }
 
 // pull lets the node pull by itself, by the container's policy (semantics.md 1.10).
-func (p *Provider) pull(ctx context.Context, h providers.Host, c *cri.Client, work *api.ImageWork) error {
+func (p *Provider) pull(ctx context.Context, h providers.Host, c *cri.Client, w *providers.Work) error {
+	work := w.Step.Image
 	if work.PullPolicy != corev1.PullAlways {
 		have, err := present(ctx, c, work.Ref)
-		if err != nil || have {
+		if err != nil {
 			return err
 		}
+		if have {
+			alreadyPresent(w)
+			return nil
+		}
 		if work.PullPolicy == corev1.PullNever {
+			w.Happened(api.ObjectEvent{Type: corev1.EventTypeWarning, Reason: "ErrImageNeverPull", Message: fmt.Sprintf("Container image %q is not present with pull policy of Never", work.Ref)})
 			return (api.Diagnostics{{
 				Severity: api.SeverityError, Summary: "Image is not on the host", Node: h.Name(),
 				Detail: fmt.Sprintf("ErrImageNeverPull: container image %q is not present on %s with pull policy of Never. Bring it there, or choose another image_pull_policy.", work.Ref, h.Name()),
@@ -70,11 +116,13 @@ func (p *Provider) pull(ctx context.Context, h providers.Host, c *cri.Client, wo
 	if err != nil {
 		return err
 	}
-	_, err = c.Images.PullImage(ctx, &runtimev1.PullImageRequest{Image: &runtimev1.ImageSpec{Image: work.Ref}, Auth: auth})
-	if err != nil {
-		return pullError(work.Ref, h.Name(), err)
-	}
-	return nil
+	return brought(ctx, c, w, "Pulling", func() error {
+		_, err := c.Images.PullImage(ctx, &runtimev1.PullImageRequest{Image: &runtimev1.ImageSpec{Image: work.Ref}, Auth: auth})
+		if err != nil {
+			return pullError(work.Ref, h.Name(), err)
+		}
+		return nil
+	})
 }
 
 // credentials are the workstation's for the image's registry; they go with the one call and stay nowhere.

@@ -196,10 +196,12 @@ func (r *runner) start(ctx context.Context, c *corev1.Container, s start) (strin
 		if transient(ctx, err) || isStale(err) {
 			return "", fmt.Errorf("start container %s of pod %s: %w", c.Name, podName(r.b.pod), err)
 		}
+		warned(r.b.work, c.Name, "Failed", "Error: failed to start container %q: %s", c.Name, criText(err))
 		return "", r.m.fail(r.b.work, "Container cannot be started",
 			"Container %q of pod %s: %s (RunContainerError). Check its command, args, workingDir and mounts against the image %s.",
 			c.Name, podName(r.b.pod), criText(err), c.Image)
 	}
+	happened(r.b.work, c.Name, "Started", "Started container %s", c.Name)
 	return id, nil
 }
 
@@ -212,6 +214,7 @@ func (r *runner) create(ctx context.Context, c *corev1.Container, attempt uint32
 		if transient(ctx, err) {
 			return "", err
 		}
+		warned(r.b.work, c.Name, "Failed", "Error: %v", err)
 		return "", r.m.fail(r.b.work, "Container cannot be made", "Container %q of pod %s: %v (CreateContainerConfigError). Correct the workload and apply again.",
 			c.Name, podName(r.b.pod), err)
 	}
@@ -219,6 +222,7 @@ func (r *runner) create(ctx context.Context, c *corev1.Container, attempt uint32
 		PodSandboxId: r.sandbox.id, Config: config, SandboxConfig: r.sandbox.config,
 	})
 	if err == nil {
+		happened(r.b.work, c.Name, "Created", "Created container: %s", c.Name)
 		return resp.GetContainerId(), nil
 	}
 	if isReserved(err) {
@@ -228,10 +232,12 @@ func (r *runner) create(ctx context.Context, c *corev1.Container, attempt uint32
 		return "", fmt.Errorf("create container %s of pod %s: %w", c.Name, podName(r.b.pod), err)
 	}
 	if isImageMissing(err) {
+		warned(r.b.work, c.Name, "ErrImageNeverPull", "Container image %q is not present with pull policy of Never", c.Image)
 		return "", r.m.fail(r.b.work, "Image is not on the node",
 			"Container %q of pod %s needs the image %s: %s (ErrImageNeverPull). Apply again to fetch it; with image_pull_policy = \"Never\" bring it to the node yourself.",
 			c.Name, podName(r.b.pod), c.Image, criText(err))
 	}
+	warned(r.b.work, c.Name, "Failed", "Error: %s", criText(err))
 	return "", r.m.fail(r.b.work, "Container cannot be made", "Container %q of pod %s: %s (CreateContainerError). Correct the workload and apply again.",
 		c.Name, podName(r.b.pod), criText(err))
 }

@@ -100,6 +100,7 @@ func (m *machine) stopContainers(ctx context.Context, w *providers.Work) error {
 func (m *machine) stop(ctx context.Context, w *providers.Work, c *runtimev1.Container, deadline time.Time) error {
 	left := max(int64(time.Until(deadline).Round(time.Second).Seconds()), minGrace)
 	report(w, "stopping container %s, at most %ds", c.GetMetadata().GetName(), left)
+	happened(w, c.GetMetadata().GetName(), "Killing", "Stopping container %s", c.GetMetadata().GetName())
 	_, err := m.cri.Runtime.StopContainer(ctx, &runtimev1.StopContainerRequest{ContainerId: c.GetId(), Timeout: left})
 	if err != nil && !cri.IsNotFound(err) {
 		return fmt.Errorf("stop container %s: %w", c.GetMetadata().GetName(), err)

@@ -7,23 +7,40 @@ import (
 )
 
 // Table paints rows under headings in Kubernetes' manner: columns three spaces apart, nothing after the last.
-func (s Stream) Table(headings []string, rows [][]string) {
-	width := make([]int, len(headings))
-	for _, row := range append([][]string{headings}, rows...) {
+func (s Stream) Table(headings []string, rows [][]string) { s.Columns(headings).Print(rows) }
+
+// Columns is a table that grows: rows may come later, under the headings that the first ones were given.
+type Columns struct {
+	s        Stream
+	headings []string // nil when they are not to be shown, or were
+	width    []int
+}
+
+// Columns begins a table; nil headings are left out.
+func (s Stream) Columns(headings []string) *Columns { return &Columns{s: s, headings: headings} }
+
+// Print paints rows. Columns become wider with them, never narrower.
+func (c *Columns) Print(rows [][]string) {
+	if c.headings != nil {
+		rows = append([][]string{c.headings}, rows...)
+		c.headings = nil
+	}
+	for _, row := range rows {
+		c.width = append(c.width, make([]int, max(0, len(row)-len(c.width)))...)
 		for i, cell := range row {
-			width[i] = max(width[i], len([]rune(cell)))
+			c.width[i] = max(c.width[i], len([]rune(cell)))
 		}
 	}
-	for _, row := range append([][]string{headings}, rows...) {
+	for _, row := range rows {
 		var b strings.Builder
 		for i, cell := range row {
 			if i == len(row)-1 {
 				b.WriteString(cell)
 				break
 			}
-			fmt.Fprintf(&b, "%-*s   ", width[i], cell)
+			fmt.Fprintf(&b, "%-*s   ", c.width[i], cell)
 		}
-		s.Println(strings.TrimRight(b.String(), " "))
+		c.s.Println(strings.TrimRight(b.String(), " "))
 	}
 }
 
