@@ -41,6 +41,8 @@ type Plan struct {
 	Objects []*Object `json:"objects,omitempty"`
 	// Facts are what the plan relied on and what makes a saved plan stale when it is no longer so.
 	Facts []Fact `json:"facts,omitempty"`
+	// Overrides are those that the plan puts in force, keeps in force or ends; sorted by address and path.
+	Overrides []OverrideChange `json:"overrides,omitempty"`
 	// Unreachable lists the nodes on which nothing was planned, with the reason.
 	Unreachable []NodeReason `json:"unreachable,omitempty"`
 	// Placements of pods that stay where they are: for `show` and scheduling explanations. Count only.

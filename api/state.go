@@ -21,7 +21,11 @@ type State struct {
 	Outputs []*Output   `json:"outputs,omitempty"`
 	// Volumes says where managed volumes keep their data.
 	Volumes []VolumeState `json:"volumes,omitempty"`
-	History []ApplyRecord `json:"history,omitempty"`
+	// Overrides are what commands have put in place of what the configuration says, by address and path.
+	Overrides []Override `json:"overrides,omitempty"`
+	// Revisions are the templates that pods were made from, by address and number.
+	Revisions []Revision    `json:"revisions,omitempty"`
+	History   []ApplyRecord `json:"history,omitempty"`
 	// Events are what happened lately, by number: see [State.Happened]. They change no serial.
 	Events []ObjectEvent `json:"events,omitempty"`
 }
@@ -91,6 +95,11 @@ type Delta struct {
 	PutPin     []ImagePin   `json:"put_pin,omitempty"`
 	Outputs    *[]*Output   `json:"outputs,omitempty"`
 	Record     *ApplyRecord `json:"record,omitempty"`
+
+	PutOverrides  []Override    `json:"put_overrides,omitempty"`
+	DropOverrides []OverrideKey `json:"drop_overrides,omitempty"`
+	PutRevisions  []Revision    `json:"put_revisions,omitempty"`
+	DropRevisions []RevisionKey `json:"drop_revisions,omitempty"`
 }
 
 // HistoryLimit is how many apply records a state keeps.
@@ -112,6 +121,8 @@ func (s *State) Apply(d Delta) {
 	}
 	if d.DropObject != nil {
 		s.Objects = drop(s.Objects, &Object{Address: *d.DropObject}, byObjectAddress)
+		s.Overrides = slices.DeleteFunc(s.Overrides, func(o Override) bool { return o.Address == *d.DropObject })
+		s.Revisions = slices.DeleteFunc(s.Revisions, func(r Revision) bool { return r.Address == *d.DropObject })
 	}
 	if d.PutPod != nil {
 		s.Pods = put(s.Pods, *d.PutPod, byPodAddress)
@@ -131,6 +142,18 @@ func (s *State) Apply(d Delta) {
 	if d.Outputs != nil {
 		s.Outputs = *d.Outputs
 	}
+	for _, k := range d.DropOverrides {
+		s.Overrides = drop(s.Overrides, Override{Address: k.Address, Path: k.Path}, byOverride)
+	}
+	for _, o := range d.PutOverrides {
+		s.Overrides = put(s.Overrides, o, byOverride)
+	}
+	for _, k := range d.DropRevisions {
+		s.Revisions = drop(s.Revisions, Revision{Address: k.Address, Number: k.Number}, byRevision)
+	}
+	for _, r := range d.PutRevisions {
+		s.Revisions = put(s.Revisions, r, byRevision)
+	}
 	if d.Record != nil {
 		s.History = append(s.History, *d.Record)
 		if n := len(s.History) - HistoryLimit; n > 0 {
@@ -143,6 +166,7 @@ func byNodeName(a, b NodeState) int        { return strings.Compare(a.Name, b.Na
 func byObjectAddress(a, b *Object) int     { return a.Address.Compare(b.Address) }
 func byPodAddress(a, b PodState) int       { return a.Address.Compare(b.Address) }
 func byVolumeAddress(a, b VolumeState) int { return a.Address.Compare(b.Address) }
+func byOverride(a, b Override) int         { return a.Key().Compare(b.Key()) }
 func byPinRef(a, b ImagePin) int           { return strings.Compare(a.Ref, b.Ref) }
 
 func put[T any](s []T, v T, cmp func(a, b T) int) []T {

@@ -1,6 +1,7 @@
 package executor
 
 import (
+	"slices"
 	"sync"
 	"time"
 
@@ -15,10 +16,11 @@ type facts struct {
 	pods  map[api.Address]api.PodState
 	nodes map[string]api.NodeState
 	born  map[api.Address]*time.Time // when objects were first applied
+	begun map[api.RevisionKey]*time.Time
 }
 
 func newFacts(s *api.State) *facts {
-	f := &facts{pods: make(map[api.Address]api.PodState, len(s.Pods)), nodes: make(map[string]api.NodeState, len(s.Nodes)), born: make(map[api.Address]*time.Time, len(s.Objects))}
+	f := &facts{pods: make(map[api.Address]api.PodState, len(s.Pods)), nodes: make(map[string]api.NodeState, len(s.Nodes)), born: make(map[api.Address]*time.Time, len(s.Objects)), begun: map[api.RevisionKey]*time.Time{}}
 	for _, p := range s.Pods {
 		f.pods[p.Address] = p
 	}
@@ -27,6 +29,9 @@ func newFacts(s *api.State) *facts {
 	}
 	for _, o := range s.Objects {
 		f.born[o.Address] = o.CreatedAt
+	}
+	for _, r := range s.Revisions {
+		f.begun[r.Key()] = r.At
 	}
 	return f
 }
@@ -65,7 +70,22 @@ func (f *facts) complete(d api.Delta, r providers.Result) api.Delta {
 	if d.PutObject != nil {
 		d.PutObject = f.dated(d.PutObject)
 	}
+	if len(d.PutRevisions) > 0 {
+		d.PutRevisions = f.datedRevisions(d.PutRevisions)
+	}
 	return d
+}
+
+// datedRevisions returns the revisions with the time at which each began, which is now for those that nothing is known of.
+func (f *facts) datedRevisions(list []api.Revision) []api.Revision {
+	out := slices.Clone(list)
+	for i := range out {
+		if out[i].At = f.begun[out[i].Key()]; out[i].At == nil {
+			now := time.Now().UTC().Truncate(time.Second)
+			out[i].At = &now
+		}
+	}
+	return out
 }
 
 // dated returns the object with the time of its first apply, which is now for one that the state does not have.
@@ -128,5 +148,8 @@ func (f *facts) take(d api.Delta) {
 	}
 	if d.DropNode != "" {
 		delete(f.nodes, d.DropNode)
+	}
+	for _, r := range d.PutRevisions {
+		f.begun[r.Key()] = r.At
 	}
 }

@@ -41,6 +41,7 @@ func (d *draft) diffObjects() {
 		}
 		d.changes[o.Address] = &c
 	}
+	d.overrideChanges()
 	for _, o := range d.deleted {
 		c := &api.Change{Address: o.Address, Action: api.Delete, Before: o}
 		if !d.Destroy {

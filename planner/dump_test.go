@@ -25,6 +25,10 @@ func dump(p *api.Plan) string {
 	for _, o := range p.Outputs {
 		line(&b, "  ", symbol(o.Action), o.Name)
 	}
+	section(&b, "overrides", len(p.Overrides))
+	for _, o := range p.Overrides {
+		line(&b, "  ", symbol(o.Action), o.Address.String(), o.Path+":", side(o.Configured), "→", side(o.Value), paren(strings.TrimSpace(o.Reason+" "+o.Why)), note("sensitive", o.Sensitive))
+	}
 	section(&b, "pods", len(p.Pods))
 	for _, c := range p.Pods {
 		line(&b, "  ", symbol(c.Action), c.Address.String(), "on", c.Node, paren(c.Reason), word("placed", c.Placement), wave(c.Wave))
@@ -163,5 +167,9 @@ func deltas(d *api.Delta) string {
 	note(d.DropVolume != nil, "-volume")
 	note(len(d.PutPin) > 0, "+pin")
 	note(d.Outputs != nil, "outputs")
+	note(len(d.PutOverrides) > 0, "+override")
+	note(len(d.DropOverrides) > 0, "-override")
+	note(len(d.PutRevisions) > 0, "+revision")
+	note(len(d.DropRevisions) > 0, "-revision")
 	return "{" + strings.Join(out, " ") + "}"
 }

@@ -23,7 +23,8 @@ var update = flag.Bool("update", false, "rewrite plan.golden in testdata")
 //	before.yaml   a configuration that was applied (left out: nothing was)
 //	events        what happened to the hosts since, one line each: see (*world).event
 //	after.yaml    the configuration to plan (left out: before.yaml again)
-//	options       options of the plan: destroy, target ADDRESS, replace ADDRESS, pin REF DIGEST
+//	options       options of the plan: destroy, target ADDRESS, replace ADDRESS, pin REF DIGEST, applied, override
+//	              ADDRESS PATH ENDS VALUE, reset ADDRESS PATH
 //	plan.golden   the plan, or its errors
 //
 // Unless the options say "once", the plan is then applied and planned again, and that must be empty.
@@ -77,6 +78,9 @@ func tell(t *testing.T, a *txtar.Archive) string {
 	}
 	in := w.input(storyConfig(t, after), Options{})
 	once := options(t, &in, string(part(a, "options")))
+	if in.Applied {
+		in.Config = Applied(w.state)
+	}
 	p, ds := Plan(in)
 	if ds.HasErrors() {
 		return diagnostics(ds)
@@ -85,6 +89,10 @@ func tell(t *testing.T, a *txtar.Archive) string {
 		w.apply(p, first, everything)
 		again := in
 		again.Prior, again.Observed, again.Replace = clone(t, w.state), w.observed(), nil
+		again.Overrides, again.Reset = nil, nil
+		if in.Applied {
+			again.Config = Applied(again.Prior)
+		}
 		if p, ds := Plan(again); ds.HasErrors() || !p.Empty() {
 			t.Errorf("not empty after apply: %v\n%s", ds.Err(), dump(p))
 		}
@@ -104,6 +112,12 @@ func options(t *testing.T, in *Input, text string) (once bool) {
 			in.Replace = append(in.Replace, f[1])
 		case "pin":
 			in.Pins = map[string]string{f[1]: f[2]}
+		case "applied":
+			in.Applied = true
+		case "override":
+			in.Overrides = append(in.Overrides, anOverride(t, f[1:]))
+		case "reset":
+			in.Reset = append(in.Reset, anOverride(t, append(f[1:], "", "")).Key())
 		case "once":
 			once = true
 		default:
@@ -111,6 +125,16 @@ func options(t *testing.T, in *Input, text string) (once bool) {
 		}
 	}
 	return once
+}
+
+// anOverride reads ADDRESS PATH ENDS VALUE.
+func anOverride(t *testing.T, f []string) api.Override {
+	t.Helper()
+	a, err := api.ParseAddress(f[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return api.Override{Address: a, Path: f[1], Ends: f[2], Value: api.RawJSON(f[3]), Who: "ann@ws1", Reason: "berth test"}
 }
 
 // story is a configuration as stories spell it.
@@ -135,6 +159,11 @@ func storyConfig(t *testing.T, text []byte) *api.Config {
 // flush (its services), unrecord (the objects of its pods), unset (its network), nodir (its volumes), stray (a pod and rules nobody knows).
 func (w *world) event(f []string) {
 	w.t.Helper()
+	if f[0] == "override" { // a command put it in force before
+		t := w.t.(*testing.T)
+		w.apply(w.plan(Applied(w.state), Options{Applied: true, Overrides: []api.Override{anOverride(t, f[1:])}}), first, everything)
+		return
+	}
 	h := w.hosts[f[1]]
 	switch f[0] {
 	case "cut":

@@ -19,7 +19,7 @@ func (d *draft) selectObjects() {
 	}
 	for _, o := range d.Config.Objects {
 		if !d.Destroy && chosen(o.Address) {
-			d.keep(o)
+			d.keep(d.override(o))
 		}
 	}
 	for _, o := range d.prior.Objects {
@@ -65,7 +65,7 @@ func (d *draft) addresses(texts []string, option string) []api.Address {
 		}
 		out = append(out, a)
 	}
-	if len(out) > 0 && option == "-target" {
+	if len(out) > 0 && option == "-target" && !d.Applied {
 		d.diags.Warnf(api.Range{}, "Resource targeting is in effect",
 			"The plan covers only %s and what that needs. Run plan again without -target to see whether anything else is to be done.", strings.Join(texts, ", "))
 	}

@@ -25,6 +25,13 @@ type Options struct {
 	Destroy bool
 	Targets []string // addresses; only these and what they need are planned
 	Replace []string // addresses of objects to make anew though nothing about them changed
+
+	// Applied plans from what was last applied instead of the configuration, so that a command changes the one thing
+	// that it is about: [Applied] makes the Config for it.
+	Applied bool
+	// Overrides are to be put in force, Reset are to be taken back.
+	Overrides []api.Override
+	Reset     []api.OverrideKey
 }
 
 // Plan returns what would have to be done. With errors among the diagnostics there is no plan; warnings are also in

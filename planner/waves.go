@@ -67,7 +67,8 @@ func (d *draft) record(o *api.Object, needs, own []graph.Step) []graph.Step {
 	prior := d.prior.Object(o.Address)
 	unchanged := c == nil || prior != nil && c.Action == api.Update && len(c.Diffs) == 0 && sameLinks(prior, o)
 	delta := api.Delta{PutObject: o, PutPin: d.newPins(o)}
-	if unchanged && len(delta.PutPin) == 0 {
+	d.overrideDelta(o.Address, &delta)
+	if unchanged && len(delta.PutPin)+len(delta.PutOverrides)+len(delta.DropOverrides) == 0 {
 		if len(own) == 0 {
 			return needs
 		}

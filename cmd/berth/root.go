@@ -139,11 +139,12 @@ need an SSH server, containerd and iptables; nothing of Berth is installed on th
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usageError{fmt.Errorf("%w. See '%s --help'", err, cmd.CommandPath())}
 	})
-	root.AddGroup(&cobra.Group{ID: "main", Title: "Main commands:"}, &cobra.Group{ID: "see", Title: "See what runs:"}, &cobra.Group{ID: "other", Title: "All other commands:"})
+	root.AddGroup(&cobra.Group{ID: "main", Title: "Main commands:"}, &cobra.Group{ID: "change", Title: "Change what runs:"}, &cobra.Group{ID: "see", Title: "See what runs:"}, &cobra.Group{ID: "other", Title: "All other commands:"})
 	for group, commands := range map[string][]*cobra.Command{
-		"main":  {newInit(g), newValidate(g), newPlan(g), newApply(g), newDestroy(g)},
-		"see":   {newGet(g), newEvents(g), newLogs(g), newExec(g), newShow(g), newOutput(g), newState(g)},
-		"other": {newFmt(g), newNode(g), newLab(g), newVersion(g)},
+		"main":   {newInit(g), newValidate(g), newPlan(g), newApply(g), newDestroy(g)},
+		"change": {newScale(g)},
+		"see":    {newGet(g), newEvents(g), newLogs(g), newExec(g), newShow(g), newOutput(g), newState(g)},
+		"other":  {newFmt(g), newNode(g), newLab(g), newVersion(g)},
 	} {
 		for _, c := range commands {
 			c.GroupID = group

@@ -128,7 +128,19 @@ func stateShow(ctx context.Context, g *globals, arg string, asJSON bool) error {
 		return err
 	}
 	g.out.Printf("# %s\n%s", a, b)
+	showOverrides(g, state, state.OverridesOf(a))
 	return nil
+}
+
+// showOverrides says what commands have put in place of what the configuration says.
+func showOverrides(g *globals, s *api.State, list []api.Override) {
+	if len(list) == 0 {
+		return
+	}
+	g.out.Println("# Overrides of the configuration:")
+	for _, o := range list {
+		g.out.Println("#   " + view.OverrideText(o, view.HidesOverride(s, o)))
+	}
 }
 
 // stateItem returns what the state has at an address, fit to be shown.
@@ -214,6 +226,7 @@ func showState(ctx context.Context, g *globals, asJSON bool) error {
 		}
 		g.out.Printf("# %s\n%s\n", a, y)
 	}
+	showOverrides(g, state, state.Overrides)
 	if len(state.Outputs) > 0 {
 		g.out.Println("# Outputs:")
 		g.out.Outputs(state.Outputs)

@@ -85,6 +85,9 @@ func (l *Lines) Plan(p *api.Plan) {
 			"pod": map[string]any{"addr": c.Address.String(), "action": c.Action.Verb(), "node": c.Node, "reason": c.Reason, "placement": c.Placement, "wave": c.Wave},
 		})
 	}
+	for i, c := range p.Overrides {
+		l.put("info", "override", c.Address.String()+": "+c.Path+" is overridden by "+c.Reason, map[string]any{"override": overridesJSON(p.Overrides)[i]})
+	}
 	add, change, remove := p.Summary()
 	l.Summary("plan", add, change, remove)
 	if len(p.Outputs) > 0 {

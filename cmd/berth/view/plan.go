@@ -51,6 +51,7 @@ func (s Stream) Plan(p *api.Plan) {
 		s.Println(s.paint(green, "No changes.") + s.paint(bold, matches))
 		s.Println("")
 		s.Println(s.wrap(keptText(p.Kept)+"No changes are needed.", ""))
+		s.overrides(p.Overrides)
 		return
 	}
 	s.legend(p)
@@ -64,6 +65,7 @@ func (s Stream) Plan(p *api.Plan) {
 		s.Println(s.paint(bold, "  # "+owner) + s.paint(bold, " has pods that do not belong to it"))
 		s.pods(pods[owner])
 	}
+	s.overrides(p.Overrides)
 	add, change, destroy := p.Summary()
 	s.Printf("\n%s %d to add, %d to change, %d to destroy.\n", s.paint(bold, "Plan:"), add, change, destroy)
 	s.podSummary(p)

@@ -3,6 +3,7 @@ package view
 import (
 	"encoding/json"
 	"slices"
+	"strings"
 
 	"berth.dev/berth/api"
 )
@@ -37,6 +38,7 @@ func PlanJSON(p *api.Plan, version string) ([]byte, error) {
 	return json.MarshalIndent(map[string]any{
 		"format_version": "1.2", "berth_version": version, "applyable": !p.Empty(), "complete": len(p.Unreachable) == 0, "errored": false,
 		"resource_changes": changes, "output_changes": outputs, "pods": p.Pods, "steps": steps, "unreachable": p.Unreachable,
+		"overrides":   overridesJSON(p.Overrides),
 		"summary":     map[string]int{"add": add, "change": change, "destroy": remove},
 		"prior_state": map[string]any{"lineage": p.Lineage, "serial": p.Serial},
 	}, "", "  ")
@@ -86,5 +88,34 @@ func StateJSON(s *api.State, version string) any {
 		"format_version": "1.0", "berth_version": version, "lineage": s.Lineage, "serial": s.Serial,
 		"values": map[string]any{"outputs": OutputsJSON(s.Outputs, false), "root_module": map[string]any{"resources": resources}},
 		"nodes":  s.Nodes, "pods": pods, "history": s.History,
+		"overrides": stateOverrides(s), "revisions": stateRevisions(s),
 	}
+}
+
+// stateOverrides are the overrides in force, without values that must not be shown.
+func stateOverrides(s *api.State) []map[string]any {
+	var list []api.OverrideChange
+	for _, o := range s.Overrides {
+		c := api.OverrideChange{Override: o, Sensitive: HidesOverride(s, o)}
+		if o.Path == o.Ends {
+			c.Configured = o.Base
+		}
+		list = append(list, c)
+	}
+	return overridesJSON(list)
+}
+
+// HidesOverride reports whether an override's value may hold something that must not be shown.
+func HidesOverride(s *api.State, o api.Override) bool {
+	applied := s.Object(o.Address)
+	return applied == nil || slices.ContainsFunc(applied.Sensitive, func(p string) bool { return strings.HasPrefix(p, o.Path) || strings.HasPrefix(o.Path, p) })
+}
+
+// stateRevisions are the revisions, without their templates.
+func stateRevisions(s *api.State) []map[string]any {
+	out := []map[string]any{}
+	for _, r := range s.Revisions {
+		out = append(out, map[string]any{"address": r.Address.String(), "number": r.Number, "hash": r.Hash, "cause": r.Cause, "at": r.At, "complete": r.Complete, "pins": r.Pins})
+	}
+	return out
 }
