@@ -349,12 +349,12 @@ var fieldRows = map[string]Field{
 	// Configuration and namespaces.
 
 	"ConfigMap.metadata":       on(EffectUpdate, ""),
-	"ConfigMap.immutable":      off("every change is shown in the plan first"),
-	"ConfigMap.data":           on(EffectUpdate, "pods that use it are replaced in waves"),
-	"ConfigMap.binaryData":     on(EffectUpdate, "base64; pods that use it are replaced in waves"),
+	"ConfigMap.immutable":      on(EffectUpdate, "once applied, its content cannot change any more"),
+	"ConfigMap.data":           on(EffectUpdate, "pods that use it are replaced in waves, or get new files: see on_config_change"),
+	"ConfigMap.binaryData":     on(EffectUpdate, "base64; pods that use it are replaced in waves, or get new files"),
 	"Secret.metadata":          on(EffectUpdate, ""),
-	"Secret.immutable":         off("every change is shown in the plan first"),
-	"Secret.data":              on(EffectUpdate, "plain text, or base64 as binary_data; pods that use it are replaced in waves"),
+	"Secret.immutable":         on(EffectUpdate, "once applied, its content cannot change any more"),
+	"Secret.data":              on(EffectUpdate, "plain text, or base64 as binary_data; pods that use it are replaced in waves, or get new files: see on_config_change"),
 	"Secret.stringData":        on(EffectUpdate, "the same as data"),
 	"Secret.type":              on(EffectReplace, ""),
 	"Namespace.metadata":       on(EffectUpdate, ""),

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"time"
@@ -29,6 +30,8 @@ type Object struct {
 	Sensitive []string
 	// PreventDestroy refuses any plan that would destroy the object (lifecycle.prevent_destroy).
 	PreventDestroy bool
+	// OnConfigChange says what becomes of the pods of a workload when config maps and secrets that it uses change.
+	OnConfigChange ConfigChange
 	// CreatedAt is when the object was first applied; nil before. The executor sets it.
 	CreatedAt *time.Time
 	// Range is where the object's block starts. Ranges maps JSON paths without indices of its attributes
@@ -36,6 +39,18 @@ type Object struct {
 	Range  Range
 	Ranges map[string]Range
 }
+
+// ConfigChange is what a change of the content of config maps and secrets does to the pods of a workload that uses them.
+type ConfigChange string
+
+// The ways.
+const (
+	ConfigRolls   ConfigChange = ""       // new pods, in waves; written as "roll"
+	ConfigUpdates ConfigChange = "update" // the files of running pods are rewritten; their variables stay
+)
+
+// String returns the way as the language writes it: "roll" or "update".
+func (c ConfigChange) String() string { return cmp.Or(string(c), "roll") }
 
 // Kind returns the object's row of the kinds table.
 func (o *Object) Kind() Kind { k, _ := KindByName(o.Address.Kind); return k }
@@ -61,6 +76,7 @@ type objectJSON struct {
 	DependsOn      []Address       `json:"depends_on,omitempty"`
 	Sensitive      []string        `json:"sensitive,omitempty"`
 	PreventDestroy bool            `json:"prevent_destroy,omitempty"`
+	OnConfigChange ConfigChange    `json:"on_config_change,omitempty"`
 	CreatedAt      *time.Time      `json:"created_at,omitempty"`
 	Value          json.RawMessage `json:"value"`
 }
@@ -72,7 +88,7 @@ func (o *Object) MarshalJSON() ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("marshal %s: %w", o.Address, err)
 	}
-	return json.Marshal(objectJSON{o.Address, o.DependsOn, o.Sensitive, o.PreventDestroy, o.CreatedAt, v})
+	return json.Marshal(objectJSON{o.Address, o.DependsOn, o.Sensitive, o.PreventDestroy, o.OnConfigChange, o.CreatedAt, v})
 }
 
 // UnmarshalJSON reads what MarshalJSON wrote, making the value by the address's kind.
@@ -89,6 +105,6 @@ func (o *Object) UnmarshalJSON(b []byte) error {
 	if err := json.Unmarshal(j.Value, v); err != nil {
 		return fmt.Errorf("object %s: %w", j.Address, err)
 	}
-	*o = Object{Address: j.Address, Value: v, DependsOn: j.DependsOn, Sensitive: j.Sensitive, PreventDestroy: j.PreventDestroy, CreatedAt: j.CreatedAt}
+	*o = Object{Address: j.Address, Value: v, DependsOn: j.DependsOn, Sensitive: j.Sensitive, PreventDestroy: j.PreventDestroy, OnConfigChange: j.OnConfigChange, CreatedAt: j.CreatedAt}
 	return nil
 }

@@ -148,12 +148,14 @@ type OutputChange struct {
 // PodChange is what happens to one pod, where, and why.
 type PodChange struct {
 	Address Address `json:"address"` // with Pod
-	Action  Action  `json:"action"`  // Create, Delete, or Update when it is made to run again in place
+	Action  Action  `json:"action"`  // Create, Delete, or Update when it is made to run again in place, or its files are rewritten
 	Node    string  `json:"node"`
 	Reason  string  `json:"reason"` // "scale 3 → 5", "image changed", "node a2 lost", "not in configuration"
 	// Placement says why this node: "only node with disk=ssd", "least allocated of 3".
 	Placement string `json:"placement,omitempty"`
 	Wave      int    `json:"wave,omitempty"` // from 1, within its workload
+	// Files marks an Update that only rewrites the pod's files: its containers run on.
+	Files bool `json:"files,omitempty"`
 }
 
 // Op is what a step does. The table of who carries it out is in executor and providers.
@@ -169,6 +171,7 @@ const (
 	OpVolumeRemove  Op = "volume.remove"  // carries Volume
 	OpPodEnsure     Op = "pod.ensure"     // the pod's sandbox and containers run afterwards; carries Pod
 	OpPodReady      Op = "pod.ready"      // waits until the pod is ready, or fails as soon as it cannot become so; carries Pod
+	OpPodFiles      Op = "pod.files"      // the files that a running pod has of config maps and secrets are what they should be; carries Pod
 	OpPodRemove     Op = "pod.remove"     // stops it within its grace period and removes all of it; carries Pod
 	OpServiceSet    Op = "service.set"    // the service's rules with just these endpoints; carries Service
 	OpServiceRemove Op = "service.remove" // carries Service

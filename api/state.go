@@ -57,6 +57,9 @@ type PodState struct {
 	Spec *corev1.PodSpec `json:"spec,omitempty"`
 	// Labels of the pod: what services select.
 	Labels map[string]string `json:"labels,omitempty"`
+	// Files says what the pod's files hold of config maps and secrets: hashes of the keys that it mounts, by
+	// "config_map/NAME" and "secret/NAME".
+	Files map[string]string `json:"files,omitempty"`
 }
 
 // ImagePin remembers the digest that a reference of the configuration meant when it was last resolved.

@@ -66,6 +66,7 @@ func (e *evaluation) addObject(d *declaration) hcl2.Diagnostics {
 	used := append(m.traversals(), schema.For(kind.Name).Variables(m.rest)...)
 	diags := e.graph.refer(e.mod, x, used, inInstances(m))
 	x.findKeys(d.body)
+	diags = append(diags, m.refuseConfigChange(kind)...)
 	if m.dependsOn != nil {
 		diags = append(diags, e.referDependencies(x, m.dependsOn)...)
 	}
@@ -182,9 +183,14 @@ func (e *evaluation) decode(x *vertex, b *evaluated, m meta, i int, dynamic bool
 	diags = append(diags, refuseSensitive(value, sensitive, ranges)...)
 	protect, more := m.preventDestroy(ctx)
 	diags = append(diags, more...)
+	change, more := m.configChange(ctx)
+	diags = append(diags, more...)
+	if m.onConfigChange != nil {
+		ranges[onConfigChange] = schema.Range(m.onConfigChange.NameRange)
+	}
 	return &api.Object{
 		Address: b.address(inst.key), Value: value,
-		DependsOn: e.linksOf(x, ctx), Sensitive: sensitive, PreventDestroy: protect,
+		DependsOn: e.linksOf(x, ctx), Sensitive: sensitive, PreventDestroy: protect, OnConfigChange: change,
 		Range: schema.Range(x.block.place), Ranges: ranges,
 	}, diags
 }

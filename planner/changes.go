@@ -22,6 +22,7 @@ func (d *draft) diffObjects() {
 			d.errorAt(o, "", "Object cannot be compared", "%s. This is a bug in Berth: please report it.", err)
 			continue
 		}
+		diffs = d.withConfigChange(diffs, prior, o)
 		c := api.Change{Address: o.Address, Action: api.Update, Diffs: diffs, Before: prior, After: o}
 		switch {
 		case prior == nil:
@@ -39,6 +40,9 @@ func (d *draft) diffObjects() {
 		if c.Action == api.Replace {
 			d.protectReplaced(prior, o)
 		}
+		if c.Action == api.Update {
+			d.protectImmutable(prior, o)
+		}
 		d.changes[o.Address] = &c
 	}
 	d.overrideChanges()
@@ -52,7 +56,7 @@ func (d *draft) diffObjects() {
 }
 
 func sameLinks(a, b *api.Object) bool {
-	return slices.Equal(a.DependsOn, b.DependsOn) && slices.Equal(a.Sensitive, b.Sensitive) && a.PreventDestroy == b.PreventDestroy
+	return slices.Equal(a.DependsOn, b.DependsOn) && slices.Equal(a.Sensitive, b.Sensitive) && a.PreventDestroy == b.PreventDestroy && a.OnConfigChange == b.OnConfigChange
 }
 
 func (d *draft) protectReplaced(prior, o *api.Object) {
@@ -121,6 +125,7 @@ func (d *draft) explain(w *workload) {
 		w.cause = d.causeOf(w)
 	}
 	touched := d.explainExisting(w)
+	touched = d.refreshPods(w) || touched
 	for _, list := range w.fresh {
 		for _, p := range list {
 			p.reason = d.reasonToCreate(w, p)
@@ -240,6 +245,9 @@ func (d *draft) causeOf(w *workload) string {
 			if p := api.SchemaPath(a.Path); strings.HasPrefix(p, base+".") && (base != "spec" || p != "spec.replicas") {
 				causes = append(causes, inPod(strings.TrimPrefix(a.Path, base+"."))+" changed")
 			}
+			if a.Path == configChangePath {
+				causes = append(causes, configChangePath+" changed")
+			}
 		}
 	}
 	causes = append(causes, d.causesElsewhere(w)...)
@@ -258,7 +266,10 @@ func (d *draft) causeOf(w *workload) string {
 func (d *draft) causesElsewhere(w *workload) []string {
 	var causes []string
 	for _, a := range d.contents(w) {
-		if old := d.prior.Object(a); old != nil && contentHash(old) != contentHash(d.byAddress[a]) {
+		switch old := d.prior.Object(a); {
+		case old == nil && w.prior != nil:
+			causes = append(causes, a.String()+" is new")
+		case old != nil && contentHash(old) != contentHash(d.byAddress[a]):
 			causes = append(causes, a.String()+" changed")
 		}
 	}
@@ -323,7 +334,7 @@ func (d *draft) reasonOfPods(w *workload, c *api.Change) {
 		note(p)
 	}
 	for _, p := range w.pods {
-		if p.mend || p.removed {
+		if p.mend || p.removed || p.refresh {
 			note(p)
 		}
 	}

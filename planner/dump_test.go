@@ -31,7 +31,7 @@ func dump(p *api.Plan) string {
 	}
 	section(&b, "pods", len(p.Pods))
 	for _, c := range p.Pods {
-		line(&b, "  ", symbol(c.Action), c.Address.String(), "on", c.Node, paren(c.Reason), word("placed", c.Placement), wave(c.Wave))
+		line(&b, "  ", symbol(c.Action), c.Address.String(), "on", c.Node, paren(c.Reason), word("placed", c.Placement), wave(c.Wave), note("files", c.Files))
 	}
 	section(&b, "steps", len(p.Steps))
 	for _, s := range p.Steps {

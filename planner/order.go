@@ -62,7 +62,7 @@ func (d *draft) podChanges() {
 			switch {
 			case p.removed:
 				d.podChange(p, api.Delete)
-			case p.mend:
+			case p.mend || p.refresh:
 				d.podChange(p, api.Update)
 			default:
 				d.plan.Kept++
@@ -82,7 +82,7 @@ func (d *draft) podChanges() {
 
 func (d *draft) podChange(p *pod, a api.Action) {
 	d.plan.Pods = append(d.plan.Pods, api.PodChange{
-		Address: p.address, Action: a, Node: p.host.name, Reason: p.reason, Placement: p.placement, Wave: p.wave,
+		Address: p.address, Action: a, Node: p.host.name, Reason: p.reason, Placement: p.placement, Wave: p.wave, Files: p.refresh,
 	})
 }
 

@@ -23,7 +23,8 @@ type pod struct {
 	host      *host
 	hash      string
 	labels    map[string]string
-	spec      *corev1.PodSpec // nil when it is no longer known
+	spec      *corev1.PodSpec   // nil when it is no longer known
+	files     map[string]string // see api.PodState.Files
 	ip        string
 	sandbox   string
 	created   time.Time
@@ -38,6 +39,7 @@ type pod struct {
 
 	fresh     bool        // made by this plan
 	mend      bool        // made to run again where it is
+	refresh   bool        // its files are rewritten; it runs on
 	object    *corev1.Pod // complete, for fresh and mended ones
 	placement string
 	reason    string
@@ -99,7 +101,7 @@ func (d *draft) observedPod(h *host, o *api.ObservedPod) *pod {
 		p.address = p.address.WithPod(o.Name)
 	}
 	if s := d.prior.Pod(p.address); s != nil && s.UID == o.UID {
-		p.known, p.ready, p.spec = true, s.Ready, s.Spec
+		p.known, p.ready, p.spec, p.files = true, s.Ready, s.Spec, s.Files
 		if s.Labels != nil {
 			p.labels = s.Labels
 		}
@@ -112,7 +114,7 @@ func (d *draft) observedPod(h *host, o *api.ObservedPod) *pod {
 func statePod(h *host, s *api.PodState) *pod {
 	p := &pod{
 		address: s.Address, namespace: s.Namespace, uid: s.UID, host: h, hash: s.Hash, labels: s.Labels, spec: s.Spec,
-		ip: s.IP, sandbox: s.SandboxID, known: true, ready: s.Ready,
+		files: s.Files, ip: s.IP, sandbox: s.SandboxID, known: true, ready: s.Ready,
 	}
 	if h.reach != up {
 		p.fixed = true
@@ -233,7 +235,7 @@ func groupOf(owner api.Address, hash string) string { return owner.String() + "#
 func (p *pod) state(ready bool) *api.PodState {
 	return &api.PodState{
 		Address: p.address, Namespace: p.namespace, UID: p.uid, Node: p.host.name, Hash: p.hash,
-		Ready: ready, Spec: p.spec, Labels: p.labels,
+		Ready: ready, Spec: p.spec, Labels: p.labels, Files: p.files,
 	}
 }
 

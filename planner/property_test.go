@@ -91,6 +91,9 @@ func checkWorld(rt *rapid.T, w *world, c *api.Config) {
 			if s := w.state.Pod(p.Address); s == nil || s.UID != p.UID || s.Node != h.Name || s.IP != p.IP {
 				rt.Fatalf("pod %s on %s is not in the state as it runs: %+v", p.Address, h.Name, s)
 			}
+			if want := wantedFiles(c, p.Address); w.files[p.UID] != want {
+				rt.Fatalf("the files of pod %s on %s hold %q, want %q", p.Address, h.Name, w.files[p.UID], want)
+			}
 		}
 	}
 	total := 0
@@ -105,6 +108,17 @@ func checkWorld(rt *rapid.T, w *world, c *api.Config) {
 	if len(w.state.Pods) != total {
 		rt.Fatalf("the state has %d pods, want %d", len(w.state.Pods), total)
 	}
+}
+
+// wantedFiles is what the files of a pod should hold.
+func wantedFiles(c *api.Config, pod api.Address) string {
+	var work api.PodWork
+	for _, o := range c.Objects {
+		if o.Address == pod.Owner() && len(sourcesOf(api.PodSpecOf(o.Value))) > 0 {
+			work.Objects = []api.Address{{Kind: api.KindConfigMap, Name: "page"}}
+		}
+	}
+	return filesText(&api.Plan{Objects: c.Objects}, &work)
 }
 
 func anyConfig(rt *rapid.T) *api.Config {
@@ -164,6 +178,7 @@ func anyDeployment(rt *rapid.T, name string, others []*api.Object) *api.Object {
 		}
 	})
 	o.Address.Name = name
+	o.OnConfigChange = rapid.SampledFrom([]api.ConfigChange{api.ConfigRolls, api.ConfigUpdates}).Draw(rt, "on_config_change")
 	for _, other := range others {
 		if rapid.IntRange(0, 2).Draw(rt, "depends") == 0 {
 			o.DependsOn = append(o.DependsOn, other.Address)

@@ -17,6 +17,7 @@ type workload struct {
 	prior   *api.Object // as last applied; nil when it is new
 	want    *rollout.Want
 	refs    references
+	files   map[string]string // what the files of its pods are to hold: see api.PodState.Files
 	frozen  bool
 
 	services []*service // that mean its pods
@@ -77,12 +78,13 @@ func (d *draft) wantWorkload(o *api.Object) {
 	if !w.frozen {
 		d.checkReferences(o, w.refs)
 	}
-	want, err := rollout.For(o, rollout.Inputs{Pin: func(ref string) string { return d.pin(w.prior, ref) }, Content: d.contentOf(o.Namespace(), w.refs)})
+	want, err := rollout.For(o, rollout.Inputs{Pin: func(ref string) string { return d.pin(w.prior, ref) }, Content: d.templateContent(o, w.refs)})
 	if err != nil {
 		d.errorAt(o, "spec", "Invalid workload", "%s: %s.", o.Address, err)
 		return
 	}
 	w.want = want
+	w.files = d.filesOf(o.Namespace(), &want.Template.Spec)
 	d.addWorkload(w)
 	for _, p := range w.pods {
 		if p.hash == want.Hash && !p.known {
@@ -181,7 +183,7 @@ func (w *workload) complete(p *pod) {
 	o.APIVersion, o.Kind = "v1", "Pod"
 	o.Name, o.Namespace, o.UID = p.address.Pod, p.namespace, uidOf(p)
 	o.Labels, o.Annotations = w.want.Template.Labels, w.want.Template.Annotations
-	p.object, p.spec, p.labels = o, &o.Spec, o.Labels
+	p.object, p.spec, p.labels, p.files = o, &o.Spec, o.Labels, w.files
 }
 
 func scaled(from, to int) string { return "scale " + strconv.Itoa(from) + " → " + strconv.Itoa(to) }

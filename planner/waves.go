@@ -107,6 +107,7 @@ func (d *draft) needs(o *api.Object) []graph.Step {
 func (d *draft) changeWorkload(w *workload, needs []graph.Step) []graph.Step {
 	t := &changeOver{draft: d, workload: w}
 	t.dropGone()
+	t.refresh(needs)
 	gate := slices.Clone(needs)
 	if w.want != nil && w.want.FixedName != "" {
 		gate = append(gate, t.own...) // the next pod has the name of the one that is gone

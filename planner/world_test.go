@@ -23,11 +23,12 @@ type world struct {
 	after func(s *api.Step)
 	used  map[string]bool                // uids that ever ran
 	rules map[string]map[string][]string // host → service → addresses
+	files map[string]string              // what the files of pods hold, by uid
 	quits map[string]bool                // hosts that leave in this plan: their rules are taken away with the rest
 }
 
 func newWorld(t testing.TB, nodes []*api.Node) *world {
-	w := &world{t: t, state: &api.State{Lineage: "11111111-2222-3333-4444-555555555555"}, hosts: map[string]*api.NodeObservation{}, nextIP: map[string]int{}, used: map[string]bool{}, rules: map[string]map[string][]string{}}
+	w := &world{t: t, state: &api.State{Lineage: "11111111-2222-3333-4444-555555555555"}, hosts: map[string]*api.NodeObservation{}, nextIP: map[string]int{}, used: map[string]bool{}, rules: map[string]map[string][]string{}, files: map[string]string{}}
 	for i, n := range nodes {
 		w.hosts[n.Name] = freshHost(n.Name, i)
 	}
@@ -151,6 +152,13 @@ func (w *world) onHost(h *api.NodeObservation, s *api.Step, d *api.Delta) {
 			w.t.Fatalf("pod.ready %s: it does not run", s.Address)
 		}
 		d.PutPod.IP, d.PutPod.SandboxID, d.PutPod.Ready = p.IP, p.SandboxID, true
+	case api.OpPodFiles:
+		p := w.podOn(h, string(s.Pod.Pod.UID))
+		if p == nil || !p.Running() {
+			w.t.Fatalf("pod.files %s: it does not run", s.Address)
+		}
+		w.files[p.UID] = filesText(w.current, s.Pod)
+		d.PutPod.IP, d.PutPod.SandboxID = p.IP, p.SandboxID
 	case api.OpPodRemove:
 		uid := string(s.Pod.Pod.UID)
 		w.checkOutOfServices(h, s, uid)
@@ -202,6 +210,7 @@ func (w *world) ensurePod(h *api.NodeObservation, s *api.Step, d *api.Delta) {
 		p = &h.Pods[len(h.Pods)-1]
 	}
 	w.used[p.UID] = true
+	w.files[p.UID] = filesText(w.current, s.Pod)
 	if !p.SandboxReady {
 		w.nextIP[h.Name]++
 		p.SandboxReady, p.SandboxID = true, fmt.Sprintf("sb-%s-%d", h.Name, w.nextIP[h.Name])
@@ -215,6 +224,18 @@ func (w *world) ensurePod(h *api.NodeObservation, s *api.Step, d *api.Delta) {
 		p.Containers = append(p.Containers, api.ObservedContainer{Name: c.Name, State: api.ContainerRunning})
 	}
 	d.PutPod.IP, d.PutPod.SandboxID = p.IP, p.SandboxID
+}
+
+// filesText is what a pod's files hold after a step.
+func filesText(p *api.Plan, work *api.PodWork) string {
+	text := ""
+	for _, a := range work.Objects {
+		data := dataOf(p.Object(a))
+		for _, k := range sortedKeys(data) {
+			text += a.String() + " " + k + "=" + string(data[k]) + "\n"
+		}
+	}
+	return text
 }
 
 func (w *world) setService(h *api.NodeObservation, s *api.Step) {

@@ -27,6 +27,7 @@ var commands = map[string]func(ctx context.Context, args []string) error{
 	"crash": crash, // CODE MESSAGE: says it and ends so
 	"say":   say,   // MESSAGE N: says it N times, then sleeps
 	"sleep": sleep, // DURATION, deaf to SIGTERM
+	"watch": watch, // FILE: says when it reads something else
 }
 
 func main() {

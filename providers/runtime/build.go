@@ -24,12 +24,8 @@ type build struct {
 
 // newBuild resolves what does not depend on the pod's IP, so that what is missing shows before anything is made.
 func newBuild(w *providers.Work, node string, f *facts) (*build, error) {
-	pod := w.Step.Pod.Pod
-	b := &build{
-		work: w, pod: pod, node: node, facts: f,
-		nodeIP:  cmp.Or(w.NodeIP, f.ip),
-		objects: newObjects(pod.Namespace, w.Objects),
-	}
+	b := bare(w, node, f)
+	pod := b.pod
 	var err error
 	if b.volumes, err = b.resolveVolumes(); err != nil {
 		return nil, err
@@ -52,4 +48,14 @@ func (b *build) withIP(ip string) (*build, error) {
 	var err error
 	done.volumes, err = done.resolveVolumes() // downward API files may tell the IP
 	return &done, err
+}
+
+// bare is a build with nothing resolved yet.
+func bare(w *providers.Work, node string, f *facts) *build {
+	pod := w.Step.Pod.Pod
+	return &build{
+		work: w, pod: pod, node: node, facts: f,
+		nodeIP:  cmp.Or(w.NodeIP, f.ip),
+		objects: newObjects(pod.Namespace, w.Objects),
+	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -13,6 +14,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	runtimev1 "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"berth.dev/berth/api"
 	"berth.dev/berth/executor/ssh"
@@ -261,4 +263,20 @@ func (j *job) run(container string, args ...string) string {
 func (j *job) pid(name string) string {
 	j.t.Helper()
 	return j.f.sh(j.t, `ctr -n k8s.io task ls | awk -v id="$1" '$1 == id { print $2 }'`, j.id(name))
+}
+
+// containerIDs names the containers of a pod that run, with their process and number of starts.
+func (f *fixture) containerIDs(t testing.TB, pod *corev1.Pod) string {
+	t.Helper()
+	list, err := f.cri.Runtime.ListContainers(t.Context(), &runtimev1.ListContainersRequest{Filter: &runtimev1.ContainerFilter{
+		LabelSelector: map[string]string{api.LabelPodUID: string(pod.UID)}, State: &runtimev1.ContainerStateValue{State: runtimev1.ContainerState_CONTAINER_RUNNING}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out []string
+	for _, c := range list.Containers {
+		out = append(out, fmt.Sprint(c.Metadata.Name, " ", c.Metadata.Attempt, " ", c.Id))
+	}
+	slices.Sort(out)
+	return strings.Join(out, "\n")
 }

@@ -245,11 +245,18 @@ while [ $# -gt 0 ]; do
 		group "$1" "$2" "$3"
 		shift 3
 		;;
+	standing)
+		[ -L "$3/..data" ] || die "the files of volume $2 are not there: $3"
+		if [ "$1" = tmpfs ]; then mounted "$3" || die "volume $2 is not in memory: nothing is mounted at $3"; fi
+		shift 3
+		;;
 	unpack)
 		for volume in $1; do tidy "$volume"; done
 		tar -x -p --same-owner --numeric-owner --skip-old-files -C / -f -
 		for volume in $1; do
-			mv -fT -- "$volume/..data_next" "$volume/..data"
+			if [ "$(readlink -- "$volume/..data" || :)" != "$(readlink -- "$volume/..data_next")" ]; then
+				mv -fT -- "$volume/..data_next" "$volume/..data"
+			fi
 			tidy "$volume"
 		done
 		shift

@@ -31,7 +31,9 @@ func New() *Provider { return &Provider{} }
 func (*Provider) Name() string { return "runtime" }
 
 // Ops lists the pod operations.
-func (*Provider) Ops() []api.Op { return []api.Op{api.OpPodEnsure, api.OpPodReady, api.OpPodRemove} }
+func (*Provider) Ops() []api.Op {
+	return []api.Op{api.OpPodEnsure, api.OpPodReady, api.OpPodFiles, api.OpPodRemove}
+}
 
 // Apply carries out one pod step.
 func (*Provider) Apply(ctx context.Context, h providers.Host, w *providers.Work) (providers.Result, error) {
@@ -58,6 +60,8 @@ func carryOut(ctx context.Context, m *machine, w *providers.Work) (providers.Res
 		return ensure(ctx, m, w)
 	case api.OpPodReady:
 		return awaitReady(ctx, m, w)
+	case api.OpPodFiles:
+		return providers.Result{}, updateFiles(ctx, m, w)
 	case api.OpPodRemove:
 		return providers.Result{}, remove(ctx, m, w)
 	}

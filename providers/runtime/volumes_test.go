@@ -124,6 +124,70 @@ func TestConfigChangesInPlace(t *testing.T) {
 	}
 }
 
+// TestPodFiles rewrites the files of a running pod by their own step: its containers run on, secrets stay in memory, and
+// what is not there is not made.
+func TestPodFiles(t *testing.T) {
+	f := host(t)
+	pod := f.pod(t)
+	source := func(s corev1.VolumeProjection) corev1.VolumeSource {
+		return corev1.VolumeSource{Projected: &corev1.ProjectedVolumeSource{Sources: []corev1.VolumeProjection{s}}}
+	}
+	pod.Spec.Volumes = []corev1.Volume{
+		{Name: "config", VolumeSource: corev1.VolumeSource{ConfigMap: &corev1.ConfigMapVolumeSource{LocalObjectReference: local("settings")}}},
+		{Name: "secret", VolumeSource: corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{SecretName: "keys", DefaultMode: new(int32(0o400))}}},
+		{Name: "both", VolumeSource: source(corev1.VolumeProjection{Secret: &corev1.SecretProjection{LocalObjectReference: local("keys")}})},
+		{Name: "labels", VolumeSource: source(corev1.VolumeProjection{DownwardAPI: &corev1.DownwardAPIProjection{Items: []corev1.DownwardAPIVolumeFile{
+			{Path: "labels", FieldRef: &corev1.ObjectFieldSelector{FieldPath: "metadata.labels"}}}}})},
+	}
+	for _, v := range pod.Spec.Volumes {
+		pod.Spec.Containers[0].VolumeMounts = append(pod.Spec.Containers[0].VolumeMounts, corev1.VolumeMount{Name: v.Name, MountPath: "/" + v.Name})
+	}
+	pod.Spec.Containers[0].VolumeMounts = append(pod.Spec.Containers[0].VolumeMounts, corev1.VolumeMount{Name: "config", MountPath: "/part", SubPath: "page"})
+	give := func(j *job, page, token string) {
+		for _, o := range []*api.Object{configMap("settings", map[string]string{"page": page}), secret("keys", map[string]string{"token": token})} {
+			j.work.Objects[o.Address] = o
+		}
+	}
+	j := f.take(t, pod)
+	give(j, "one", "s3cret")
+	j.must(api.OpPodEnsure, api.OpPodReady)
+	dir := api.PodsDir + "/" + string(pod.UID) + "/volumes"
+	links := `cd "$1" && for v in */*; do echo "$v $(readlink "$v/..data") $(stat -c %Y.%i "$v/..data")"; done`
+	before, first := f.containerIDs(t, pod), f.sh(t, links, dir)
+
+	j.must(api.OpPodFiles)
+	if again := f.sh(t, links, dir); again != first {
+		t.Errorf("the same content was written again:\n%s\n%s", first, again)
+	}
+	give(j, "two", "changed")
+	j.must(api.OpPodFiles)
+	if got, want := j.run("app", "cat", "/config/page", "/secret/token", "/both/token", "/labels/labels", "/part"), `twochangedchangedapp="web"one`; got != want {
+		t.Errorf("the container sees %q, want %q", got, want)
+	}
+	if got := f.containerIDs(t, pod); got != before {
+		t.Errorf("containers were %s and are %s", before, got)
+	}
+	if got := f.sh(t, `cd "$1" && for v in kubernetes.io~secret/secret kubernetes.io~projected/both; do stat -f -c %T $v/..data/token; ls -A $v | wc -l; done; ! grep -rl changed --exclude-dir=secret --exclude-dir=both .`, dir); got != "tmpfs\n3\ntmpfs\n3" {
+		t.Errorf("the secrets' folders: %q", got)
+	}
+
+	f.sh(t, `umount "$1/kubernetes.io~secret/secret" && ln -s nowhere "$1/kubernetes.io~secret/secret/..data"`, dir)
+	give(j, "three", "leaked")
+	if _, detail := j.detail(api.OpPodFiles); !strings.Contains(detail, "volume secret is not in memory") {
+		t.Errorf("got %q", detail)
+	}
+	if got := f.sh(t, `grep -rl leaked "$1" || true; cat "$1/kubernetes.io~configmap/config/page"`, dir); got != "two" {
+		t.Errorf("something was written: %q", got)
+	}
+	j.must(api.OpPodRemove)
+	if _, detail := j.detail(api.OpPodFiles); !strings.Contains(detail, "the files of volume both are not there") {
+		t.Errorf("got %q", detail)
+	}
+	if got := f.sh(t, `ls -d "$1" 2>/dev/null || true`, dir); got != "" {
+		t.Errorf("the removed pod has files again: %s", got)
+	}
+}
+
 func TestFilesThatCannotBeMade(t *testing.T) {
 	f := host(t)
 	tests := []struct {

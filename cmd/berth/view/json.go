@@ -82,7 +82,7 @@ func (l *Lines) Plan(p *api.Plan) {
 	}
 	for _, c := range p.Pods {
 		l.put("info", "pod_scheduled", fmt.Sprintf("%s: %s on %s", c.Address, c.Action.Verb(), c.Node), map[string]any{
-			"pod": map[string]any{"addr": c.Address.String(), "action": c.Action.Verb(), "node": c.Node, "reason": c.Reason, "placement": c.Placement, "wave": c.Wave},
+			"pod": map[string]any{"addr": c.Address.String(), "action": c.Action.Verb(), "node": c.Node, "reason": c.Reason, "placement": c.Placement, "wave": c.Wave, "files": c.Files},
 		})
 	}
 	for i, c := range p.Overrides {

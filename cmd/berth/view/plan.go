@@ -75,14 +75,19 @@ func (s Stream) Plan(p *api.Plan) {
 // podSummary counts pods: an object that changes may have many, or none.
 func (s Stream) podSummary(p *api.Plan) {
 	counts := map[api.Action]int{}
+	files := 0
 	for _, c := range p.Pods {
+		if c.Files {
+			files++
+			continue
+		}
 		counts[c.Action]++
 	}
 	var parts []string
 	for _, w := range []struct {
 		n    int
 		text string
-	}{{counts[api.Create], "to start"}, {counts[api.Update], "to start again"}, {counts[api.Delete], "to remove"}, {p.Kept, "untouched"}} {
+	}{{counts[api.Create], "to start"}, {counts[api.Update], "to start again"}, {files, "to get new files"}, {counts[api.Delete], "to remove"}, {p.Kept, "untouched"}} {
 		if w.n > 0 {
 			parts = append(parts, fmt.Sprintf("%d %s", w.n, w.text))
 		}

@@ -19,6 +19,7 @@ var opWords = map[api.Op]struct{ doing, done string }{
 	api.OpVolumeRemove:  {"Destroying the volume's data", "Volume destroyed"},
 	api.OpPodEnsure:     {"Creating", "Created"},
 	api.OpPodReady:      {"Waiting until ready", "Ready"},
+	api.OpPodFiles:      {"Updating files", "Files updated"},
 	api.OpPodRemove:     {"Stopping", "Stopped and removed"},
 	api.OpServiceSet:    {"Writing rules", "Rules are in force"},
 	api.OpServiceRemove: {"Removing rules", "Rules removed"},
@@ -30,7 +31,7 @@ var opWords = map[api.Op]struct{ doing, done string }{
 var quiet = map[api.Op]bool{api.OpRecord: true, api.OpForget: true}
 
 // brief are the operations that end at once, so that their start is not worth a line.
-var brief = map[api.Op]bool{api.OpServiceSet: true, api.OpServiceRemove: true, api.OpVolumeEnsure: true, api.OpImageRemove: true}
+var brief = map[api.Op]bool{api.OpServiceSet: true, api.OpServiceRemove: true, api.OpVolumeEnsure: true, api.OpImageRemove: true, api.OpPodFiles: true}
 
 // patience is how long a step may take before its reports are shown. The executor repeats the last report of a
 // step that goes on.
