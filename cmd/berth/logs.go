@@ -145,7 +145,7 @@ func runLogs(ctx context.Context, g *globals, name string, o logsCommand) error 
 	}
 	opts := runtime.LogsOptions{
 		Pod:       runtime.PodRef{Namespace: t.pod.Namespace, Name: t.pod.Address.Pod, UID: t.pod.UID},
-		Container: container, Follow: o.follow, Previous: o.previous, Timestamps: o.timestamps,
+		Container: container, Follow: o.follow, Previous: o.previous, Format: runtime.LogFormat{Timestamps: o.timestamps},
 	}
 	if o.tail >= 0 {
 		opts.Tail = &o.tail

@@ -47,7 +47,7 @@ func (m *machine) tail(ctx context.Context, file string, n int) ([]string, error
 		return nil, err
 	}
 	var text bytes.Buffer
-	p := &logPrinter{w: &text}
+	p := newLogPrinter(&text, LogsOptions{})
 	if _, err := p.Write(out.Stdout); err != nil {
 		return nil, err
 	}

@@ -4,14 +4,15 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
-	runtimev1 "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"berth.dev/berth/api"
 	"berth.dev/berth/providers/internal/testimage"
@@ -58,7 +59,7 @@ func TestLogs(t *testing.T) {
 			}
 		})
 	}
-	got, err := j.logs(runtime.LogsOptions{Timestamps: true, Tail: new(int64(1))})
+	got, err := j.logs(runtime.LogsOptions{Tail: new(int64(1)), Format: runtime.LogFormat{Timestamps: true}})
 	stamp, rest, _ := strings.Cut(got, " ")
 	if _, perr := time.Parse(time.RFC3339Nano, stamp); perr != nil || err != nil || rest != "line 2\n" {
 		t.Errorf("with timestamps: %q, %v", got, err)
@@ -92,9 +93,10 @@ type buffer struct {
 func (b *buffer) Write(p []byte) (int, error) { b.mu.Lock(); defer b.mu.Unlock(); return b.b.Write(p) }
 func (b *buffer) String() string              { b.mu.Lock(); defer b.mu.Unlock(); return b.b.String() }
 
+// A followed log that is rotated again and again, with files that are compressed and deleted, comes whole.
 func TestLogsFollowAcrossRotation(t *testing.T) {
 	f := host(t)
-	pod := f.pod(t, "lines", "60", "40ms")
+	pod := f.pod(t, "lines", "100", "20ms")
 	pod.Spec.RestartPolicy = corev1.RestartPolicyNever
 	j := f.take(t, pod)
 	j.must(api.OpPodEnsure)
@@ -103,17 +105,87 @@ func TestLogsFollowAcrossRotation(t *testing.T) {
 	go func() {
 		done <- runtime.Logs(t.Context(), f, runtime.LogsOptions{Pod: j.ref(), Container: "app", Follow: true}, &out)
 	}()
-	f.eventually(t, "the first lines", func() bool { return strings.Contains(out.String(), "line 5\n") })
-	f.sh(t, `mv "$1/0.log" "$1/0.log.20260101-000000"`, api.PodLogsDir+"/default_"+pod.Name+"_"+string(pod.UID)+"/app")
-	if _, err := f.cri.Runtime.ReopenContainerLog(t.Context(), &runtimev1.ReopenContainerLogRequest{ContainerId: j.id("app")}); err != nil {
-		t.Fatal(err)
+	rotated := 0
+	now := time.Now()
+	for _, seen := range []string{"line 5\n", "line 30\n", "line 60\n"} {
+		f.eventually(t, seen, func() bool { return strings.Contains(out.String(), seen) })
+		n, err := runtime.RotateLogs(t.Context(), f, runtime.Rotation{MaxBytes: 1, MaxFiles: 3}, now.Add(time.Duration(rotated)*time.Second))
+		if err != nil {
+			t.Fatal(err)
+		}
+		rotated += n
 	}
 	if err := <-done; err != nil {
 		t.Fatal(err)
 	}
-	lines := strings.Split(strings.TrimSpace(out.String()), "\n")
-	if len(lines) != 60 || lines[59] != "line 59" {
-		t.Errorf("%d lines, the last %q", len(lines), lines[len(lines)-1])
+	if want := numbered(0, 100); out.String() != want {
+		t.Errorf("got %q", out.String())
+	}
+	dir := api.PodLogsDir + "/default_" + pod.Name + "_" + string(pod.UID) + "/app"
+	if names := strings.Fields(f.sh(t, `ls "$1"`, dir)); rotated != 3 || len(names) != 3 || !strings.HasSuffix(names[1], ".gz") {
+		t.Errorf("rotated %d times; there are %q", rotated, names)
+	}
+	f.sh(t, `grep -q "line 99" "$1/0.log"`, dir) // containerd writes to the new file
+	if got, err := j.logs(runtime.LogsOptions{Tail: new(int64(50))}); err != nil || got != numbered(50, 100) {
+		t.Errorf("the last fifty, across files: %q, %v", got, err)
+	}
+	if n, err := runtime.RotateLogs(t.Context(), f, runtime.Rotation{}, now); n != 0 || err != nil {
+		t.Errorf("small logs were rotated: %d, %v", n, err)
+	}
+}
+
+func numbered(from, to int) string {
+	var b strings.Builder
+	for i := from; i < to; i++ {
+		fmt.Fprintln(&b, "line", i)
+	}
+	return b.String()
+}
+
+// Following goes on with the runs that come after one that ended, and ends with the pod.
+func TestLogsFollowAcrossRestarts(t *testing.T) {
+	f := host(t)
+	j := f.take(t, f.pod(t, "lines", "10", "20ms"))
+	j.must(api.OpPodEnsure)
+	var out buffer
+	var told atomic.Int32
+	done := make(chan error, 1)
+	go func() {
+		done <- runtime.Logs(t.Context(), f, runtime.LogsOptions{
+			Pod: j.ref(), Container: "app", Follow: true, Again: func(code int32) bool { return true }, Waiting: func(int32) { told.Add(1) },
+		}, &out)
+	}()
+	for run := 1; run <= 3; run++ {
+		f.eventually(t, "the end of a run", func() bool {
+			return strings.Count(out.String(), "line 9\n") == run && j.seen().Containers[0].State == api.ContainerExited
+		})
+		if run == 2 {
+			f.eventually(t, "a word that it waits", func() bool { return told.Load() == 1 })
+		}
+		if run < 3 {
+			j.must(api.OpPodEnsure)
+		}
+	}
+	j.must(api.OpPodRemove)
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	if want := strings.Repeat(numbered(0, 10), 3); out.String() != want {
+		t.Errorf("got %q", out.String())
+	}
+}
+
+// The limit counts bytes, also within a line, and ends following.
+func TestLogsLimit(t *testing.T) {
+	f := host(t)
+	j := f.take(t, f.pod(t, "lines", "100000", "1ms"))
+	j.must(api.OpPodEnsure)
+	for _, follow := range []bool{true, false} {
+		var out buffer
+		o := runtime.LogsOptions{Pod: j.ref(), Container: "app", Follow: follow, Limit: 11, Format: runtime.LogFormat{Prefix: "[x] "}}
+		if err := runtime.Logs(t.Context(), f, o, &out); err != nil || out.String() != "[x] line 0\n[x] line" {
+			t.Errorf("follow %t: %q, %v", follow, out.String(), err)
+		}
 	}
 }
 

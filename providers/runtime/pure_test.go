@@ -164,7 +164,7 @@ func TestLogPrinterJoinsPieces(t *testing.T) {
 	const log = "2024-05-01T10:00:00Z stdout P one \n2024-05-01T10:00:01Z stdout F line\n2024-05-01T10:00:02Z stderr F second\n2024-05-01T10:00:03Z stdout P open"
 	for size := 1; size < len(log); size += 7 {
 		var out strings.Builder
-		p := &logPrinter{w: &out, timestamps: true}
+		p := newLogPrinter(&out, LogsOptions{Format: LogFormat{Timestamps: true}})
 		for rest := log; rest != ""; {
 			n := min(size, len(rest))
 			if _, err := p.Write([]byte(rest[:n])); err != nil {
@@ -179,6 +179,50 @@ func TestLogPrinterJoinsPieces(t *testing.T) {
 		if diff := cmp.Diff(want, out.String()); diff != "" {
 			t.Fatalf("in pieces of %d (-want +got):\n%s", size, diff)
 		}
+	}
+}
+
+func TestLogPrinterKeepsStreamsApart(t *testing.T) {
+	t.Parallel()
+	const log = "2024-05-01T10:00:00Z stdout P one \n2024-05-01T10:00:01Z stderr F second\n2024-05-01T10:00:02Z stdout F line\n"
+	o := LogsOptions{Format: LogFormat{JSON: true, Fields: LogSource{"dev", "web", "app"}}}
+	want := `{"time":"2024-05-01T10:00:01Z","stream":"stderr","namespace":"dev","pod":"web","container":"app","line":"second"}
+{"time":"2024-05-01T10:00:00Z","stream":"stdout","namespace":"dev","pod":"web","container":"app","line":"one line"}
+`
+	var out strings.Builder
+	p := newLogPrinter(&out, o)
+	if _, err := p.Write([]byte(log)); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, out.String()); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	out.Reset()
+	p = newLogPrinter(&out, LogsOptions{Since: time.Date(2024, 5, 1, 10, 0, 1, 0, time.UTC), Format: LogFormat{Prefix: "> "}})
+	if _, err := p.Write([]byte(log)); err != nil {
+		t.Fatal(err)
+	}
+	if got := out.String(); got != "> second\n" {
+		t.Errorf("since: %q", got)
+	}
+}
+
+// A line without an end is not kept without an end: it is written in parts.
+func TestLogPrinterBounds(t *testing.T) {
+	t.Parallel()
+	var out strings.Builder
+	p := newLogPrinter(&out, LogsOptions{})
+	part := "2024-05-01T10:00:00Z stdout P " + strings.Repeat("x", 16<<10) + "\n"
+	for range 100 {
+		if _, err := p.Write([]byte(part)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if out.Len() < maxLine || strings.Contains(out.String(), "\n") {
+		t.Errorf("%d bytes were written of a line of %d", out.Len(), 100*16<<10)
+	}
+	if err := p.flush(); err != nil || out.String() != strings.Repeat("x", 100*16<<10)+"\n" {
+		t.Errorf("%d bytes in all, %v", out.Len(), err)
 	}
 }
 
