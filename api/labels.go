@@ -9,6 +9,7 @@ const (
 	AnnPod            = "berth.dev/pod"        // the pod object as JSON, without secrets: what `get` shows when the state is lost
 	AnnStartTime      = "berth.dev/start-time" // of a pod whose sandbox was made anew: when the first one was, RFC 3339
 	AnnBackoff        = "berth.dev/backoff"    // of a container's attempt: the seconds to wait after its end before the next one
+	AnnEphemeral      = "berth.dev/ephemeral"  // of a container that `debug` has put beside a pod's own: its specification as JSON
 	AnnContainerHash  = "io.kubernetes.container.hash"
 
 	LabelPodName       = "io.kubernetes.pod.name"

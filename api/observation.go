@@ -1,6 +1,10 @@
 package api
 
-import "time"
+import (
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+)
 
 // Observation is what was seen on the hosts just now, one entry per node asked, sorted by name. It is never
 // mixed with the state: what was last done and what is seen are two things.
@@ -67,8 +71,18 @@ type ObservedPod struct {
 	CreatedAt      time.Time           `json:"created_at"`                // the sandbox
 	StartedAt      time.Time           `json:"started_at"`                // the pod: when its first sandbox was made; see [AnnStartTime]
 	Containers     []ObservedContainer `json:"containers"`                // the newest attempt of each, sorted by name
-	// Labels as Kubernetes knows them, without io.kubernetes.* and ours.
-	Labels map[string]string `json:"labels,omitempty"`
+	// Ephemeral are those that `debug` has put beside the pod's own, sorted by name. They are no part of what was applied: nothing is
+	// decided by them.
+	Ephemeral []ObservedEphemeral `json:"ephemeral,omitempty"`
+	// Labels and annotations as Kubernetes knows them, without io.kubernetes.* and ours.
+	Labels      map[string]string `json:"labels,omitempty"`
+	Annotations map[string]string `json:"annotations,omitempty"`
+}
+
+// ObservedEphemeral is an ephemeral container with what it was made from.
+type ObservedEphemeral struct {
+	ObservedContainer
+	Spec corev1.EphemeralContainer `json:"spec"`
 }
 
 // Running reports whether the sandbox is ready and every container runs; init containers may have ended well.

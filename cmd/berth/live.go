@@ -98,6 +98,7 @@ func (l *live) pod(p *api.PodState, seen *api.ObservedPod) corev1.Pod {
 		return pod
 	}
 	l.status(&pod, p, seen)
+	addEphemeral(&pod, seen)
 	return pod
 }
 

@@ -137,7 +137,7 @@ func (m *machine) observePod(ctx context.Context, s *runtimev1.PodSandbox, all [
 		Namespace: s.GetMetadata().GetNamespace(), Name: s.GetMetadata().GetName(), UID: s.GetMetadata().GetUid(),
 		Hash: s.GetLabels()[api.LabelTemplateHash], Lineage: s.GetLabels()[api.LabelLineage],
 		SandboxID: s.GetId(), SandboxReady: s.GetState() == runtimev1.PodSandboxState_SANDBOX_READY,
-		SandboxAttempt: s.GetMetadata().GetAttempt(), CreatedAt: moment(s.GetCreatedAt()), StartedAt: startTime(s), Labels: ownLabels(s.GetLabels()),
+		SandboxAttempt: s.GetMetadata().GetAttempt(), CreatedAt: moment(s.GetCreatedAt()), StartedAt: startTime(s), Labels: ownLabels(s.GetLabels()), Annotations: ownAnnotations(s.GetAnnotations()),
 	}
 	// An address that is not ours to read leaves the pod without one: an orphan.
 	if owner, err := api.ParseAddress(s.GetAnnotations()[api.AnnAddress]); err == nil {
@@ -153,14 +153,21 @@ func (m *machine) observePod(ctx context.Context, s *runtimev1.PodSandbox, all [
 		}
 		p.IP = st.GetStatus().GetNetwork().GetIp()
 	}
-	var own []*runtimev1.Container
+	var own, guests []*runtimev1.Container
 	for _, c := range all {
-		if c.GetPodSandboxId() == s.GetId() {
+		switch {
+		case c.GetPodSandboxId() != s.GetId():
+		case isEphemeral(c):
+			guests = append(guests, c)
+		default:
 			own = append(own, c)
 		}
 	}
 	var words map[string]lastWords
 	var err error
+	if p.Ephemeral, err = m.observeEphemeral(ctx, s.GetMetadata(), guests); err != nil {
+		return p, nil, err
+	}
 	p.Containers, words, err = m.observeContainers(ctx, s.GetMetadata(), own, podAsMade(s))
 	return p, words, err
 }
@@ -373,6 +380,17 @@ func ownLabels(all map[string]string) map[string]string {
 	out := map[string]string{}
 	for k, v := range all {
 		if !strings.HasPrefix(k, "io.kubernetes.") && k != api.LabelLineage {
+			out[k] = v
+		}
+	}
+	return out
+}
+
+// ownAnnotations leaves out what Berth adds.
+func ownAnnotations(all map[string]string) map[string]string {
+	out := map[string]string{}
+	for k, v := range all {
+		if !strings.HasPrefix(k, "berth.dev/") {
 			out[k] = v
 		}
 	}
