@@ -28,14 +28,16 @@ func EnumOf(f JSONField) (Enum, bool) {
 // enumRows is the table, keyed by the name of the string type or by the field's key where the type says nothing. A test
 // fails on a string type of an honoured field without a row; free text of a type of its own is an open row.
 var enumRows = map[string]Enum{
-	"Capability":             {Open: true},
-	"SecretType":             {Open: true},
-	"DeploymentStrategyType": {Values: []string{"Recreate", "RollingUpdate"}},
-	"DNSPolicy":              {Values: []string{"ClusterFirst", "ClusterFirstWithHostNet", "Default", "None"}},
+	"Capability":                  {Open: true},
+	"SecretType":                  {Open: true},
+	"DaemonSetUpdateStrategyType": {Values: []string{"RollingUpdate", "OnDelete"}},
+	"DeploymentStrategyType":      {Values: []string{"Recreate", "RollingUpdate"}},
+	"DNSPolicy":                   {Values: []string{"ClusterFirst", "ClusterFirstWithHostNet", "Default", "None"}},
 	"HostPathType": {Values: []string{"", "DirectoryOrCreate", "Directory", "FileOrCreate", "File", "Socket",
 		"CharDevice", "BlockDevice"}},
-	"LabelSelectorOperator":  {Values: []string{"In", "NotIn", "Exists", "DoesNotExist"}},
-	"PodFSGroupChangePolicy": {Values: []string{"OnRootMismatch", "Always"}},
+	"LabelSelectorOperator":   {Values: []string{"In", "NotIn", "Exists", "DoesNotExist"}},
+	"PodManagementPolicyType": {Values: []string{"OrderedReady", "Parallel"}},
+	"PodFSGroupChangePolicy":  {Values: []string{"OnRootMismatch", "Always"}},
 	"Protocol": {Values: []string{"TCP", "UDP"}, Refused: map[string]string{
 		"SCTP": "this version carries TCP and UDP"}},
 	"PullPolicy":    {Values: []string{"Always", "IfNotPresent", "Never"}},
@@ -47,6 +49,7 @@ var enumRows = map[string]Enum{
 	"ServiceSpec.clusterIP": {Open: true, Refused: map[string]string{
 		"None": "a headless service is known by the cluster's DNS alone, which this version does not have",
 	}},
+	"StatefulSetUpdateStrategyType": {Values: []string{"RollingUpdate", "OnDelete"}},
 	"StorageMedium": {Values: []string{"", "Memory"}, Refused: map[string]string{
 		"HugePages": "huge pages are not supported"}},
 	"TaintEffect":              {Values: []string{"NoSchedule", "PreferNoSchedule", "NoExecute"}},

@@ -73,8 +73,61 @@ var fieldRows = map[string]Field{
 	"api.DeploymentStrategy.rollingUpdate":   on(EffectNone, ""),
 	"RollingUpdateDeployment.maxUnavailable": on(EffectNone, "a number, or a share of the replicas, rounded down"),
 	"RollingUpdateDeployment.maxSurge":       on(EffectNone, "a number, or a share of the replicas, rounded up"),
-	"PodTemplateSpec.metadata":               on(EffectRoll, "as pod_labels and pod_annotations"),
-	"PodTemplateSpec.spec":                   on(EffectRoll, ""),
+
+	// Replica set.
+
+	"ReplicaSet.metadata": on(EffectUpdate, ""),
+	"ReplicaSet.spec":     on(EffectUpdate, ""),
+	"ReplicaSet.status":   off(byObserving),
+
+	"ReplicaSetSpec.replicas":        on(EffectUpdate, "1 when it is not set"),
+	"ReplicaSetSpec.minReadySeconds": on(EffectNone, "used from the next change on"),
+	"ReplicaSetSpec.selector":        on(EffectReplace, "the object's labels when it is not set"),
+	"ReplicaSetSpec.template":        on(EffectNone, "its fields stand in the workload block itself; a change is for new pods alone"),
+
+	// Stateful set.
+
+	"StatefulSet.metadata": on(EffectUpdate, ""),
+	"StatefulSet.spec":     on(EffectUpdate, ""),
+	"StatefulSet.status":   off(byObserving),
+
+	"StatefulSetSpec.replicas":                             on(EffectUpdate, "1 when it is not set"),
+	"StatefulSetSpec.selector":                             on(EffectReplace, "the object's labels when it is not set"),
+	"StatefulSetSpec.template":                             on(EffectRoll, "its fields stand in the workload block itself"),
+	"StatefulSetSpec.volumeClaimTemplates":                 off(notYet),
+	"StatefulSetSpec.serviceName":                          on(EffectReplace, "the headless service that names the pods; declare it beside the set"),
+	"StatefulSetSpec.podManagementPolicy":                  on(EffectReplace, "OrderedReady when it is not set"),
+	"StatefulSetSpec.updateStrategy":                       on(EffectNone, "used from the next change on"),
+	"StatefulSetSpec.revisionHistoryLimit":                 off("the state keeps the history of what was applied"),
+	"StatefulSetSpec.minReadySeconds":                      on(EffectNone, "used from the next change on"),
+	"StatefulSetSpec.persistentVolumeClaimRetentionPolicy": off(notYet),
+	"StatefulSetSpec.ordinals":                             on(EffectUpdate, ""),
+	"StatefulSetUpdateStrategy.type":                       on(EffectNone, ""),
+	"StatefulSetUpdateStrategy.rollingUpdate":              on(EffectNone, ""),
+	"RollingUpdateStatefulSetStrategy.partition":           on(EffectNone, "ordinals below it keep the template that they have"),
+	"RollingUpdateStatefulSetStrategy.maxUnavailable":      on(EffectNone, "1 when it is not set; a number, or a share of the replicas, rounded up"),
+	"StatefulSetOrdinals.start":                            on(EffectUpdate, "the first ordinal"),
+
+	// Daemon set.
+
+	"DaemonSet.metadata": on(EffectUpdate, ""),
+	"DaemonSet.spec":     on(EffectUpdate, ""),
+	"DaemonSet.status":   off(byObserving),
+
+	"DaemonSetSpec.selector":                on(EffectReplace, "the object's labels when it is not set"),
+	"DaemonSetSpec.template":                on(EffectRoll, "its fields stand in the workload block itself"),
+	"DaemonSetSpec.updateStrategy":          on(EffectNone, "used from the next change on"),
+	"DaemonSetSpec.minReadySeconds":         on(EffectNone, "used from the next change on"),
+	"DaemonSetSpec.revisionHistoryLimit":    off("the state keeps the history of what was applied"),
+	"DaemonSetUpdateStrategy.type":          on(EffectNone, ""),
+	"DaemonSetUpdateStrategy.rollingUpdate": on(EffectNone, ""),
+	"RollingUpdateDaemonSet.maxUnavailable": on(EffectNone, "1 when it is not set; a number, or a share of the nodes, rounded up"),
+	"RollingUpdateDaemonSet.maxSurge":       on(EffectNone, "0 when it is not set; a number, or a share of the nodes, rounded up"),
+
+	// Pod template.
+
+	"PodTemplateSpec.metadata": on(EffectRoll, "as pod_labels and pod_annotations"),
+	"PodTemplateSpec.spec":     on(EffectRoll, ""),
 
 	// Pod.
 

@@ -5,6 +5,8 @@ import (
 	"reflect"
 	"strings"
 	"sync"
+
+	corev1 "k8s.io/api/core/v1"
 )
 
 // Field is one row of the table of field rules over the types in kinds.go: whether we honour the field and
@@ -85,7 +87,7 @@ func (t *fieldTree) grow(s reflect.Type, whole FieldEffect) {
 		t.children[f.Name] = child
 		if elem, ok := StructOf(f.Type); ok && child.field.Honoured {
 			below := whole
-			if e := child.field.Effect; e == EffectRoll || e == EffectReplace {
+			if e := child.field.Effect; e == EffectRoll || e == EffectReplace || elem == reflect.TypeFor[corev1.PodTemplateSpec]() {
 				below = e
 			}
 			child.grow(elem, below)

@@ -1,6 +1,9 @@
 package api
 
 import (
+	"slices"
+
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 )
 
@@ -9,14 +12,17 @@ const KindNode = "node"
 
 // Names of the kinds of objects, as they stand in addresses.
 const (
-	KindDeployment = "deployment"
-	KindPod        = "pod"
-	KindService    = "service"
-	KindVolume     = "volume"
-	KindConfigMap  = "config_map"
-	KindSecret     = "secret"
-	KindNamespace  = "namespace"
-	KindImage      = "image"
+	KindDaemonSet   = "daemonset"
+	KindDeployment  = "deployment"
+	KindPod         = "pod"
+	KindReplicaSet  = "replicaset"
+	KindStatefulSet = "statefulset"
+	KindService     = "service"
+	KindVolume      = "volume"
+	KindConfigMap   = "config_map"
+	KindSecret      = "secret"
+	KindNamespace   = "namespace"
+	KindImage       = "image"
 )
 
 // Kind is one row of the table of kinds: what the rooms need to know of a kind without knowing it.
@@ -24,6 +30,7 @@ type Kind struct {
 	Name       string   // in addresses: "deployment"
 	Block      string   // the block type in HCL: "workload" for those with two labels, else the name
 	Plural     string   // for `get`: "deployments"
+	Also       []string // other first labels of a workload block that mean this kind
 	Short      []string // short names for `get`: "deploy"
 	APIVersion string   // as Kubernetes prints it: "apps/v1"; "berth.dev/v1" for our own
 	APIKind    string   // "Deployment"
@@ -37,13 +44,26 @@ type Kind struct {
 // provider if no present one can do it, and a file in planner/rollout if it owns pods.
 var Kinds = []Kind{
 	{Name: KindConfigMap, Block: "config_map", Plural: "configmaps", Short: []string{"cm", "configmap"}, APIVersion: "v1", APIKind: "ConfigMap", Namespaced: true, New: func() Value { return &corev1.ConfigMap{} }},
+	{Name: KindDaemonSet, Block: "workload", Plural: "daemonsets", Short: []string{"ds"}, APIVersion: "apps/v1", APIKind: "DaemonSet", Namespaced: true, OwnsPods: true, Workload: true, New: func() Value { return &appsv1.DaemonSet{} }},
 	{Name: KindDeployment, Block: "workload", Plural: "deployments", Short: []string{"deploy"}, APIVersion: "apps/v1", APIKind: "Deployment", Namespaced: true, OwnsPods: true, Workload: true, New: func() Value { return &Deployment{} }},
 	{Name: KindImage, Block: "image", Plural: "images", APIVersion: "berth.dev/v1", APIKind: "Image", New: func() Value { return &Image{} }},
 	{Name: KindNamespace, Block: "namespace", Plural: "namespaces", Short: []string{"ns"}, APIVersion: "v1", APIKind: "Namespace", New: func() Value { return &corev1.Namespace{} }},
 	{Name: KindPod, Block: "workload", Plural: "pods", Short: []string{"po"}, APIVersion: "v1", APIKind: "Pod", Namespaced: true, OwnsPods: true, Workload: true, New: func() Value { return &corev1.Pod{} }},
+	{Name: KindReplicaSet, Block: "workload", Also: []string{"replicationcontroller"}, Plural: "replicasets", Short: []string{"rs", "replicationcontrollers", "rc"}, APIVersion: "apps/v1", APIKind: "ReplicaSet", Namespaced: true, OwnsPods: true, Workload: true, New: func() Value { return &appsv1.ReplicaSet{} }},
 	{Name: KindSecret, Block: "secret", Plural: "secrets", APIVersion: "v1", APIKind: "Secret", Namespaced: true, New: func() Value { return &corev1.Secret{} }},
 	{Name: KindService, Block: "service", Plural: "services", Short: []string{"svc"}, APIVersion: "v1", APIKind: "Service", Namespaced: true, New: func() Value { return &corev1.Service{} }},
+	{Name: KindStatefulSet, Block: "workload", Plural: "statefulsets", Short: []string{"sts"}, APIVersion: "apps/v1", APIKind: "StatefulSet", Namespaced: true, OwnsPods: true, Workload: true, New: func() Value { return &appsv1.StatefulSet{} }},
 	{Name: KindVolume, Block: "volume", Plural: "volumes", Short: []string{"vol"}, APIVersion: "berth.dev/v1", APIKind: "Volume", Namespaced: true, New: func() Value { return &Volume{} }},
+}
+
+// WorkloadKind returns the kind that the first label of a workload block means.
+func WorkloadKind(label string) (Kind, bool) {
+	for _, k := range Kinds {
+		if k.Workload && (k.Name == label || slices.Contains(k.Also, label)) {
+			return k, true
+		}
+	}
+	return Kind{}, false
 }
 
 // KindByName returns the row of a kind by its name in addresses.
@@ -54,15 +74,4 @@ func KindByName(name string) (Kind, bool) {
 		}
 	}
 	return Kind{}, false
-}
-
-// PodSpecOf returns the pod specification inside a value that owns pods, or nil.
-func PodSpecOf(v Value) *corev1.PodSpec {
-	switch v := v.(type) {
-	case *Deployment:
-		return &v.Spec.Template.Spec
-	case *corev1.Pod:
-		return &v.Spec
-	}
-	return nil
 }

@@ -70,8 +70,8 @@ func templateOf(v api.Value) (podTemplate, bool) {
 	if spec == nil {
 		return podTemplate{}, false
 	}
-	if d, ok := v.(*api.Deployment); ok {
-		return podTemplate{d.Spec.Template.Labels, spec}, true
+	if c, ok := api.ControllerOf(v); ok {
+		return podTemplate{c.Template.Labels, spec}, true
 	}
 	return podTemplate{v.GetLabels(), spec}, true
 }

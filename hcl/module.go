@@ -85,14 +85,15 @@ func foreignBlocks() map[string]string {
 		"variables":               `Each variable has a block of its own: variable "name" { … }.`,
 		"local":                   "Local values stand in a locals block: locals { name = … }.",
 		"container":               "A container stands in a workload block.",
-		"replicaset":              `Replica sets are made by deployments: write workload "deployment" "name" { … }.`,
 		"persistent_volume_claim": `A volume is claim and storage in one: write volume "name" { … }.`,
 		"persistent_volume":       `A volume is claim and storage in one: write volume "name" { … }.`,
 		"configmap":               `Write config_map "name" { … }.`,
 	}
 	for _, k := range api.Kinds {
 		if k.Workload {
-			blocks[k.Name] = fmt.Sprintf(`Write workload %q "name" { … }.`, k.Name)
+			for _, name := range append([]string{k.Name}, k.Also...) {
+				blocks[name] = fmt.Sprintf(`Write workload %q "name" { … }.`, name)
+			}
 		}
 	}
 	return blocks
@@ -204,7 +205,10 @@ func kindOf(b *hcl2.Block) (api.Kind, hcl2.Diagnostics) {
 		if k.Block != b.Type {
 			continue
 		}
-		if !k.Workload || k.Name == b.Labels[0] {
+		if !k.Workload {
+			return k, nil
+		}
+		if meant, _ := api.WorkloadKind(b.Labels[0]); meant.Name == k.Name {
 			return k, nil
 		}
 		workloads = append(workloads, k.Name)

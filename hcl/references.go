@@ -80,8 +80,10 @@ func (m *Module) resolve(t hcl2.Traversal) (*reference, *hcl2.Diagnostic) {
 		return m.resolveNamed(ref, t, 1, "node")
 	case "workload":
 		if len(t) > 1 {
-			if kind, ok := firstName(t); ok && isWorkload(kind) {
-				return m.resolveNamed(ref, t, 2, kind)
+			if name, ok := firstName(t); ok {
+				if kind, ok := api.WorkloadKind(name); ok {
+					return m.resolveNamed(ref, t, 2, kind.Name)
+				}
 			}
 		}
 		return nil, errorAt(ref.place, "Invalid reference", "A workload is referred to by its kind and name: workload.deployment.web. The kinds are %s.", list(workloadKinds()))
@@ -194,8 +196,6 @@ func workloadKinds() []string {
 	}
 	return names
 }
-
-func isWorkload(kind string) bool { return slices.Contains(workloadKinds(), kind) }
 
 // firstName is the name after the root of a traversal.
 func firstName(t hcl2.Traversal) (string, bool) {

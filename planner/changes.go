@@ -7,6 +7,7 @@ import (
 
 	"berth.dev/berth/api"
 	"berth.dev/berth/planner/diff"
+	"berth.dev/berth/planner/rollout"
 )
 
 // diffObjects compares every desired object with what was last applied. It comes before pods are placed, because an
@@ -158,7 +159,7 @@ func (d *draft) explain(w *workload) {
 // refuseOnIll refuses what would have to be done on hosts with problems.
 func (d *draft) refuseOnIll(w *workload) {
 	for _, p := range w.pods {
-		if p.fixed && p.host.reach == ill && (w.want == nil || p.hash != w.want.Hash) {
+		if p.fixed && p.host.reach == ill && (w.want == nil || !w.current(p)) {
 			d.escalate(p.host)
 		}
 	}
@@ -168,12 +169,21 @@ func (d *draft) explainExisting(w *workload) (touched bool) {
 	for k, wave := range w.waves {
 		for _, i := range wave.Remove {
 			p := w.pods[i]
-			p.removed, p.wave, touched = true, max(k, 1), true
+			p.removed, p.wave, touched = true, waveOfRemoval(w, p, k), true
 			p.reason = d.reasonToRemove(w, p)
 		}
 		touched = touched || len(wave.Mend) > 0
 	}
 	return touched
+}
+
+// waveOfRemoval is the wave that people see: pods that make room for their successors go in these successors' wave, others at
+// the end of the wave before.
+func waveOfRemoval(w *workload, p *pod, k int) int {
+	if w.want != nil && (w.want.Fixed() || p.slot >= 0 && w.want.Slot(p.slot).Node != "" && slices.Contains(w.waves[k].Create, p.slot)) {
+		return k + 1
+	}
+	return max(k, 1)
 }
 
 func (d *draft) reasonToRemove(w *workload, p *pod) string {
@@ -182,11 +192,15 @@ func (d *draft) reasonToRemove(w *workload, p *pod) string {
 		return "destroy"
 	case w.object == nil:
 		return firstOf(w.cause, "not in configuration")
-	case p.hash != w.want.Hash && w.cause != unknownCause:
+	case p.slot < 0 && w.want.Fixed():
+		return firstOf(p.evict, d.scaling(w))
+	case p.slot < 0:
+		return firstOf(p.evict, "node "+p.host.name+" is no longer eligible")
+	case !w.current(p) && w.cause != unknownCause:
 		return w.cause
 	case p.evict != "":
 		return p.evict
-	case p.hash != w.want.Hash:
+	case !w.current(p):
 		return w.cause
 	}
 	return d.scaling(w)
@@ -195,9 +209,12 @@ func (d *draft) reasonToRemove(w *workload, p *pod) string {
 // scaling says how the number of pods changes.
 func (d *draft) scaling(w *workload) string {
 	if w.prior != nil {
-		if from, to := replicasOf(w.prior), w.want.Replicas; from != to {
-			return scaled(from, to)
+		if from, known := rollout.Replicas(w.prior); known && from != w.want.Replicas {
+			return scaled(from, w.want.Replicas)
 		}
+	}
+	if w.want.Fixed() && len(w.pods) == w.want.Replicas {
+		return "other ordinals are wanted"
 	}
 	return scaled(len(w.pods), w.want.Replicas)
 }
@@ -207,27 +224,23 @@ func (d *draft) reasonToCreate(w *workload, p *pod) string {
 		return "new"
 	}
 	for _, old := range w.pods {
-		if old.removed && (old.evict != "" || old.hash != w.want.Hash) {
+		if old.removed && old.slot >= 0 && (old.evict != "" || !w.current(old)) && (p.only == "" || p.only == old.host.name) {
 			return d.reasonToRemove(w, old)
 		}
 	}
 	if len(w.lost) > 0 {
 		return "node " + w.lost[0].host.name + " left"
 	}
-	if len(w.gone) > 0 && w.gone[0].hash == w.want.Hash {
+	if len(w.gone) > 0 && w.current(w.gone[0]) {
 		return w.gone[0].trouble
 	}
 	if len(w.gone) > 0 {
 		return w.cause
 	}
-	return d.scaling(w)
-}
-
-func replicasOf(o *api.Object) int {
-	if v, ok := o.Value.(*api.Deployment); ok && v.Spec.Replicas != nil {
-		return int(*v.Spec.Replicas)
+	if p.only != "" {
+		return "node " + p.only + " has none"
 	}
-	return 1
+	return d.scaling(w)
 }
 
 // causeOf says what is different about the template that new pods are made from.
@@ -353,9 +366,9 @@ func (d *draft) reasonOfPods(w *workload, c *api.Change) {
 func (d *draft) describeRollout(w *workload, c *api.Change) {
 	var came, went, waves int
 	for k, wave := range w.waves {
-		came += wave.Create
+		came += len(wave.Create)
 		went += len(wave.Remove)
-		if wave.Create > 0 || len(w.waves[k].Mend) > 0 {
+		if len(wave.Create) > 0 || len(w.waves[k].Mend) > 0 {
 			waves++
 		}
 	}
@@ -369,14 +382,14 @@ func (d *draft) describeRollout(w *workload, c *api.Change) {
 		if w.want.Replicas == 0 {
 			c.Disruption = api.DisruptionRestart
 		}
-	case w.want.Strategy.Recreate || w.want.Strategy.Unavailable >= w.want.Replicas:
+	case w.want.Order.Least(w.want.Replicas) == 0:
 		c.Disruption = api.DisruptionRestart
 	default:
 		c.Disruption = api.DisruptionRolling
 	}
 	if came > 0 && went > 0 {
-		c.Rollout = w.want.Strategy.String()
-		if !w.want.Strategy.Recreate {
+		c.Rollout = w.want.Order.String()
+		if waves > 1 || w.want.Order.Least(w.want.Replicas) > 0 {
 			c.Rollout += ", " + plural(waves, "wave")
 		}
 	}

@@ -183,7 +183,7 @@ func (d *draft) refreshPods(w *workload) bool {
 	}
 	any, stays := false, false
 	for _, p := range w.pods {
-		if p.fixed || p.removed || p.mend || p.hash != w.want.Hash {
+		if p.fixed || p.removed || p.mend || !w.madeFor(p) {
 			continue
 		}
 		stays = true

@@ -7,6 +7,7 @@ import (
 
 	"berth.dev/berth/api"
 	"berth.dev/berth/planner/graph"
+	"berth.dev/berth/planner/schedule"
 )
 
 // draft is a plan in the making: what the moves hand to each other.
@@ -31,10 +32,11 @@ type draft struct {
 	pods      map[api.Address][]*pod // existing ones by owner; each list sorted by node, then uid
 	workloads []*workload            // desired and deleted ones, by address
 	work      map[api.Address]*workload
-	services  []*service    // by address
-	room      *room         // what pods take on nodes
-	line      []*api.Object // desired ones, each after what it depends on
-	last      []*api.Object // those of them that need the room of pods that go
+	services  []*service          // by address
+	room      *room               // what pods take on nodes
+	nodes     *schedule.Scheduler // what nodes declare, without pods; nil before it is asked for
+	line      []*api.Object       // desired ones, each after what it depends on
+	last      []*api.Object       // those of them that need the room of pods that go
 
 	changes map[api.Address]*api.Change
 	volumes map[api.Address]*volume

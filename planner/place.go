@@ -79,8 +79,8 @@ func (d *draft) removeAll(w *workload) {
 // evictions marks pods that must leave their nodes.
 func (d *draft) evictions(w *workload) {
 	for _, p := range w.pods {
-		if p.hash == w.want.Hash && !p.host.leaves {
-			d.bind(w, p.host) // a volume that the state does not know is where a pod that claims it runs
+		if w.current(p) && !p.host.leaves {
+			d.bind(w, p.spec, p.host) // a volume that the state does not know is where a pod that claims it runs
 		}
 	}
 	moved := ""
@@ -89,7 +89,6 @@ func (d *draft) evictions(w *workload) {
 			moved = v.object.Address.String() + " moves to node " + v.host.name
 		}
 	}
-	pins := d.pins(w)
 	for _, p := range w.pods {
 		switch {
 		case p.fixed:
@@ -103,8 +102,8 @@ func (d *draft) evictions(w *workload) {
 			p.evict = moved
 		default:
 			s := p.scheduled()
-			s.Pins = pins
-			if err := d.room.after.Fits(s, p.host.name); err != nil && p.hash == w.want.Hash {
+			s.Pins = d.pins(w, p.spec)
+			if err := d.room.after.Fits(s, p.host.name); err != nil && w.current(p) {
 				p.evict = err.Error()
 			}
 		}
@@ -113,27 +112,25 @@ func (d *draft) evictions(w *workload) {
 
 // changeOver asks the workload's controller for the waves.
 func (d *draft) changeOver(w *workload) {
-	strategy := w.want.Strategy
 	if d.replaced(w.object) && !d.remade[w.address] || d.movesVolume(w) {
-		strategy = rollout.Strategy{Recreate: true}
+		w.want.Order = w.want.Order.Anew()
 	}
 	pods := make([]rollout.Pod, len(w.pods))
 	for i, p := range w.pods {
 		cost, _ := strconv.Atoi(p.labels["controller.kubernetes.io/pod-deletion-cost"])
 		pods[i] = rollout.Pod{
-			Current: p.hash == w.want.Hash && p.evict == "", Available: p.available(), Fixed: p.fixed, Leaving: p.host.leaves,
-			UID: p.uid, Node: p.host.name, DeletionCost: cost, Created: p.created,
+			Slot: p.slot, Current: w.current(p) && p.evict == "", Hash: p.hash, Available: p.available(), Fixed: p.fixed, Leaving: p.host.leaves,
+			Known: p.known, Ordinal: rollout.Ordinal(p.address.Pod), UID: p.uid, Node: p.host.name, DeletionCost: cost, Created: p.created,
 		}
 	}
-	if strategy.Blocked(pods) {
-		d.warnAt(w.object, "", "Workload waits for a host", "%s replaces all its pods at once, and some are on a host that takes no work now. Nothing of it changes until that host is back or leaves the inventory.", w.address)
+	if why := w.want.Order.Blocked(w.want, pods); why != "" {
+		d.warnAt(w.object, "", "Workload waits for a host", "%s %s. Nothing of it changes until that host is back or leaves the inventory.", w.address, why)
 	}
-	w.want.Strategy = strategy
-	w.waves = strategy.Waves(w.want.Replicas, pods)
-	for _, wave := range w.waves {
+	w.waves = w.want.Order.Waves(w.want, pods)
+	for k, wave := range w.waves {
 		for _, i := range wave.Mend {
 			p := w.pods[i]
-			p.mend, p.reason, p.wave = true, p.trouble, 1
+			p.mend, p.reason, p.wave = true, p.trouble, k+1
 			w.complete(p)
 		}
 	}
@@ -152,17 +149,16 @@ func (d *draft) movesVolume(w *workload) bool {
 func (d *draft) placeWorkload(w *workload) *schedule.FitError {
 	taken, n := w.taken(d), 0
 	w.fresh = make([][]*pod, len(w.waves))
-	pins := d.pins(w)
 	undo := d.room.mark()
 	var bound []*volume
 	for k, wave := range w.waves {
-		for i := range wave.Create {
+		for i, slot := range wave.Create {
 			if i == wave.Free {
 				d.room.release(w, wave)
 			}
 			var p *pod
-			p, n = d.newPod(w, n, taken)
-			fit := d.room.place(w, p, pins)
+			p, n = d.newPod(w, slot, n, taken)
+			fit := d.room.place(w, p, d.pins(w, p.spec))
 			if fit != nil {
 				undo()
 				for _, v := range bound {
@@ -172,12 +168,9 @@ func (d *draft) placeWorkload(w *workload) *schedule.FitError {
 			}
 			p.wave = k + 1
 			w.fresh[k] = append(w.fresh[k], p)
-			if bound == nil {
-				bound = d.bind(w, p.host)
-				pins = d.pins(w)
-			}
+			bound = append(bound, d.bind(w, p.spec, p.host)...)
 		}
-		if wave.Create <= wave.Free {
+		if len(wave.Create) <= wave.Free {
 			d.room.release(w, wave)
 		}
 	}

@@ -23,6 +23,7 @@ type pod struct {
 	host      *host
 	hash      string
 	labels    map[string]string
+	slot      int               // its place among those that its workload wants, -1 for none
 	spec      *corev1.PodSpec   // nil when it is no longer known
 	files     map[string]string // see api.PodState.Files
 	ip        string
@@ -36,6 +37,9 @@ type pod struct {
 	dead    bool   // its address no longer answers: the sandbox is gone
 	trouble string // why it does not run as it should: "container web exited (1)"
 	evict   string // why it must leave its node
+
+	annotations map[string]string // of fresh and mended ones
+	only        string            // the one node that a fresh one is for; "" for any
 
 	fresh     bool        // made by this plan
 	mend      bool        // made to run again where it is

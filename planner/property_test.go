@@ -12,6 +12,7 @@ import (
 	"pgregory.net/rapid"
 
 	"berth.dev/berth/api"
+	"berth.dev/berth/planner/rollout"
 )
 
 // TestConverges changes configuration and hosts by chance, kills applies in the middle, and expects that one more
@@ -99,10 +100,10 @@ func checkWorld(rt *rapid.T, w *world, c *api.Config) {
 	total := 0
 	for _, o := range c.Objects {
 		if o.Kind().OwnsPods {
-			if got, want := running[o.Address.String()], replicasOf(o); got != want {
+			if got, want := running[o.Address.String()], wantedOf(c, o); got != want {
 				rt.Fatalf("%s: %d pods run, want %d", o.Address, got, want)
 			}
-			total += replicasOf(o)
+			total += wantedOf(c, o)
 		}
 	}
 	if len(w.state.Pods) != total {
@@ -119,6 +120,15 @@ func wantedFiles(c *api.Config, pod api.Address) string {
 		}
 	}
 	return filesText(&api.Plan{Objects: c.Objects}, &work)
+}
+
+// wantedOf is how many pods an object is to have.
+func wantedOf(c *api.Config, o *api.Object) int {
+	n, known := rollout.Replicas(o)
+	if !known {
+		return len(c.Nodes)
+	}
+	return n
 }
 
 func anyConfig(rt *rapid.T) *api.Config {

@@ -51,7 +51,7 @@ func (r *room) place(w *workload, p *pod, pins []schedule.Pin) *schedule.FitErro
 	// A number instead of the pod's random name, so that ties break alike in every plan.
 	s := schedule.Pod{
 		Key: key + "#" + strconv.Itoa(r.count[key]), Owner: groupOf(w.address, p.hash), Namespace: p.namespace,
-		Labels: p.labels, Spec: p.spec, Pins: pins,
+		Labels: p.labels, Spec: p.spec, Pins: pins, Only: p.only,
 	}
 	at, fit := r.after.Place(s)
 	if fit != nil {

@@ -90,6 +90,11 @@ func (d *draft) servicesFor(w *workload) []*service {
 	var sets []labels.Set // one of each template
 	if w.want != nil {
 		sets = append(sets, w.want.Template.Labels)
+		for i := range w.want.Slots {
+			if s := &w.want.Slots[i]; s.Template != nil || len(s.Labels) > 0 {
+				sets = append(sets, w.want.Pod(s).Labels)
+			}
+		}
 	}
 	namespaces, templates := map[string]bool{}, map[string]bool{}
 	if w.object != nil {

@@ -3,6 +3,9 @@ package planner
 import (
 	"path"
 	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
 
 	"berth.dev/berth/api"
 	"berth.dev/berth/planner/graph"
@@ -115,10 +118,10 @@ func (d *draft) pinVolume(v *volume, node string) {
 	}
 }
 
-// pins are the nodes that a workload's volumes bind its pods to.
-func (d *draft) pins(w *workload) []schedule.Pin {
+// pins are the nodes that its volumes bind a pod to.
+func (d *draft) pins(w *workload, spec *corev1.PodSpec) []schedule.Pin {
 	var out []schedule.Pin
-	for _, v := range d.volumesOf(w) {
+	for _, v := range d.volumesIn(w, spec) {
 		if v.host != nil {
 			out = append(out, schedule.Pin{Node: v.host.name, Why: "volume " + v.object.Name() + " is here"})
 		}
@@ -140,10 +143,28 @@ func (d *draft) volumesOf(w *workload) []*volume {
 	return out
 }
 
-// bind gives the volumes that have no node yet the one of the first pod that claims them, and returns them.
-func (d *draft) bind(w *workload, h *host) []*volume {
+// volumesIn are the volumes that a pod's specification claims, in the order of their names.
+func (d *draft) volumesIn(w *workload, spec *corev1.PodSpec) []*volume {
+	if spec == nil {
+		return nil
+	}
 	var out []*volume
-	for _, v := range d.volumesOf(w) {
+	for _, s := range spec.Volumes {
+		if s.PersistentVolumeClaim == nil {
+			continue
+		}
+		if o := d.named[kindName(api.KindVolume, w.object.Namespace(), s.PersistentVolumeClaim.ClaimName)]; o != nil && !slices.Contains(out, d.volumes[o.Address]) {
+			out = append(out, d.volumes[o.Address])
+		}
+	}
+	slices.SortFunc(out, func(a, b *volume) int { return strings.Compare(a.object.Name(), b.object.Name()) })
+	return out
+}
+
+// bind gives the volumes that have no node yet the one of the first pod that claims them, and returns them.
+func (d *draft) bind(w *workload, spec *corev1.PodSpec, h *host) []*volume {
+	var out []*volume
+	for _, v := range d.volumesIn(w, spec) {
 		if v.host == nil {
 			v.host = h
 			out = append(out, v)
@@ -152,17 +173,14 @@ func (d *draft) bind(w *workload, h *host) []*volume {
 	return out
 }
 
-// claims maps a workload's claim names to directories.
-func (d *draft) claims(w *workload) map[string]string {
+// claims maps a pod's claim names to directories.
+func (d *draft) claims(w *workload, p *pod) map[string]string {
 	var out map[string]string
-	for _, r := range w.refs {
-		if r.kind != api.KindVolume {
-			continue
-		}
+	for _, v := range d.volumesIn(w, p.spec) {
 		if out == nil {
 			out = map[string]string{}
 		}
-		out[r.name] = d.volumes[d.object(w.object.Namespace(), r).Address].path
+		out[v.object.Name()] = v.path
 	}
 	return out
 }

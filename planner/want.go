@@ -54,12 +54,16 @@ func (d *draft) addWorkload(w *workload) {
 	d.workloads = append(d.workloads, w)
 	d.work[w.address] = w
 	for _, p := range d.pods[w.address] {
+		p.slot = -1
+		if w.want != nil {
+			p.slot = w.want.SlotOf(p.address.Pod, p.host.name)
+		}
 		switch {
 		case p.host.leaves && p.host.reach != up:
 			w.lost = append(w.lost, p)
 		case w.frozen || p.fixed:
 			w.pods = append(w.pods, p)
-		case p.missing && (w.want == nil || p.hash != w.want.Hash || p.host.leaves):
+		case p.missing && (!w.remakes(p) || p.host.leaves):
 			w.gone = append(w.gone, p)
 		default:
 			w.pods = append(w.pods, p)
@@ -78,7 +82,11 @@ func (d *draft) wantWorkload(o *api.Object) {
 	if !w.frozen {
 		d.checkReferences(o, w.refs)
 	}
-	want, err := rollout.For(o, rollout.Inputs{Pin: func(ref string) string { return d.pin(w.prior, ref) }, Content: d.templateContent(o, w.refs)})
+	want, err := rollout.For(o, rollout.Inputs{
+		Pin:     func(ref string) string { return d.pin(w.prior, ref) },
+		Content: d.templateContent(o, w.refs),
+		Nodes:   func(t *rollout.Template) []string { return d.eligible(o, t) },
+	})
 	if err != nil {
 		d.errorAt(o, "spec", "Invalid workload", "%s: %s.", o.Address, err)
 		return
@@ -87,9 +95,9 @@ func (d *draft) wantWorkload(o *api.Object) {
 	w.files = d.filesOf(o.Namespace(), &want.Template.Spec)
 	d.addWorkload(w)
 	for _, p := range w.pods {
-		if p.hash == want.Hash && !p.known {
-			p.spec = &want.Template.Spec // adopted: made from just this template
-			p.labels = want.Template.Labels
+		if w.madeFor(p) && !p.known { // adopted: made from just this template
+			t := want.Pod(want.Slot(p.slot))
+			p.spec, p.labels = &t.Spec, t.Labels
 		}
 	}
 }
@@ -143,25 +151,42 @@ func (d *draft) identity(w *workload) rollout.Identity {
 	if d.prior.Serial == 0 { // nothing was written yet, and opening the state anew gives another lineage: the names are to be those of the plan
 		lineage = ""
 	}
-	return rollout.Identity{Lineage: lineage, Serial: d.prior.Serial, Owner: w.address, Name: w.object.Name(), Hash: w.want.Hash}
+	return rollout.Identity{Lineage: lineage, Serial: d.prior.Serial, Owner: w.address, Hash: w.want.Template.Hash}
 }
 
-// newPod makes the n-th new pod of a workload, without a node, and returns the next n. Names that exist are passed over.
-func (d *draft) newPod(w *workload, n int, taken map[string]bool) (*pod, int) {
-	id := d.identity(w)
+// madeFor reports whether a pod was made from the template that its slot wants.
+func (w *workload) madeFor(p *pod) bool {
+	return p.slot >= 0 && p.hash == w.want.TemplateOf(w.want.Slot(p.slot)).Hash
+}
+
+// current reports whether a pod may stay what it is: made from the template that its slot wants, or held by this.
+func (w *workload) current(p *pod) bool {
+	return w.madeFor(p) || p.slot >= 0 && p.spec != nil && w.want.Slot(p.slot).Hold != rollout.HoldNot
+}
+
+// remakes reports whether a pod that is missing is made again as it was.
+func (w *workload) remakes(p *pod) bool {
+	return w.want != nil && (w.madeFor(p) || p.slot >= 0 && p.spec != nil && w.want.Slot(p.slot).Hold == rollout.HoldAlways)
+}
+
+// newPod makes the n-th new pod of a workload for one of its slots, without a node, and returns the next n. Names that exist
+// are passed over.
+func (d *draft) newPod(w *workload, slot, n int, taken map[string]bool) (*pod, int) {
+	id, s := d.identity(w), w.want.Slot(slot)
 	for {
-		name, uid := id.Pod(n)
+		name, uid := id.Pod(s.Base, n)
 		n++
 		if taken[name] || taken[uid] {
 			continue
 		}
 		taken[name], taken[uid] = true, true
-		if w.want.FixedName != "" {
-			name = w.want.FixedName
+		if s.Name != "" {
+			name = s.Name
 		}
+		t := w.want.Pod(s)
 		return &pod{
-			address: w.address.WithPod(name), namespace: w.object.Namespace(), uid: uid, hash: w.want.Hash,
-			labels: w.want.Template.Labels, spec: &w.want.Template.Spec, fresh: true,
+			address: w.address.WithPod(name), namespace: w.object.Namespace(), uid: uid, hash: w.want.TemplateOf(s).Hash, slot: slot,
+			labels: t.Labels, annotations: t.Annotations, spec: &t.Spec, only: s.Node, fresh: true,
 		}, n
 	}
 }
@@ -177,13 +202,17 @@ func (w *workload) taken(d *draft) map[string]bool {
 
 // complete binds a fresh or mended pod to its node and makes its whole object.
 func (w *workload) complete(p *pod) {
-	spec := w.want.Template.Spec // shares what it points to: nobody changes it
+	if !p.fresh && w.madeFor(p) {
+		t := w.want.Pod(w.want.Slot(p.slot))
+		p.spec, p.labels, p.annotations = &t.Spec, t.Labels, t.Annotations
+	}
+	spec := *p.spec // shares what it points to: nobody changes it
 	spec.NodeName = p.host.name
 	o := &corev1.Pod{Spec: spec}
 	o.APIVersion, o.Kind = "v1", "Pod"
 	o.Name, o.Namespace, o.UID = p.address.Pod, p.namespace, uidOf(p)
-	o.Labels, o.Annotations = w.want.Template.Labels, w.want.Template.Annotations
-	p.object, p.spec, p.labels, p.files = o, &o.Spec, o.Labels, w.files
+	o.Labels, o.Annotations = p.labels, p.annotations
+	p.object, p.spec, p.files = o, &o.Spec, w.files
 }
 
 func scaled(from, to int) string { return "scale " + strconv.Itoa(from) + " → " + strconv.Itoa(to) }

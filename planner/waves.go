@@ -109,7 +109,7 @@ func (d *draft) changeWorkload(w *workload, needs []graph.Step) []graph.Step {
 	t.dropGone()
 	t.refresh(needs)
 	gate := slices.Clone(needs)
-	if w.want != nil && w.want.FixedName != "" {
+	if w.want != nil && w.want.Fixed() {
 		gate = append(gate, t.own...) // the next pod has the name of the one that is gone
 	}
 	for k, wave := range w.waves {
@@ -118,7 +118,7 @@ func (d *draft) changeWorkload(w *workload, needs []graph.Step) []graph.Step {
 		removed := t.remove(wave, slices.Concat(gate, sets))
 		var made []graph.Step
 		mending := slices.Concat(gate, sets)
-		if w.want != nil && w.want.FixedName != "" {
+		if w.want != nil && w.want.Fixed() {
 			mending = append(mending, removed...) // those that go have its address in the state
 		}
 		for _, i := range wave.Mend {
@@ -185,11 +185,9 @@ func (t *changeOver) leaveServices(k int, wave rollout.Wave, gate []graph.Step) 
 		leave = append(leave, w.pods[i])
 	}
 	dead := slices.Concat(w.gone, w.lost)
-	if k == 1 {
-		for _, p := range w.pods {
-			if p.mend {
-				come = append(come, p)
-			}
+	if k > 0 {
+		for _, i := range w.waves[k-1].Mend {
+			come = append(come, w.pods[i])
 		}
 	}
 	for _, p := range w.pods {
@@ -253,7 +251,7 @@ func (t *changeOver) remove(wave rollout.Wave, after []graph.Step) []graph.Step 
 func (t *changeOver) make(p *pod, after []graph.Step) graph.Step {
 	w := t.workload
 	before := slices.Concat(after, p.host.set, t.imagesFor(w, p), t.pull(p.host, api.ImageWork{Ref: api.PauseRef, Build: pauseImage()}, p.host.address()))
-	for _, v := range t.volumesOf(w) {
+	for _, v := range t.volumesIn(w, p.spec) {
 		before = append(before, t.ensureVolume(v)...)
 	}
 	work := t.podWork(w, p)
@@ -271,7 +269,7 @@ func (t *changeOver) make(p *pod, after []graph.Step) graph.Step {
 
 func (d *draft) podWork(w *workload, p *pod) *api.PodWork {
 	work := &api.PodWork{
-		Pod: p.object, Hash: p.hash, Objects: d.contents(w), Claims: d.claims(w),
+		Pod: p.object, Hash: p.hash, Objects: d.contents(w), Claims: d.claims(w, p),
 		DeadlineSeconds: w.want.DeadlineSeconds, MinReadySeconds: w.want.MinReadySeconds,
 	}
 	for _, a := range work.Objects {

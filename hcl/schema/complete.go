@@ -27,26 +27,26 @@ func complete(kind api.Kind, v api.Value, opts Options, ranges map[string]api.Ra
 	if kind.Namespaced && v.GetNamespace() == "" {
 		v.SetNamespace(metav1.NamespaceDefault)
 	}
-	switch v := v.(type) {
-	case *api.Deployment:
-		labelPods(&v.ObjectMeta, &v.Spec.Template, &v.Spec.Selector, ranges)
-	case *corev1.Secret:
-		mergeStringData(v, ranges)
+	if c, ok := api.ControllerOf(v); ok {
+		labelPods(v, c.Template, c.Selector, ranges)
+	}
+	if s, ok := v.(*corev1.Secret); ok {
+		mergeStringData(s, ranges)
 	}
 }
 
 // labelPods puts the labels and annotations of a controller on its pods and gives it a selector.
-func labelPods(meta *metav1.ObjectMeta, template *corev1.PodTemplateSpec, selector **metav1.LabelSelector, ranges map[string]api.Range) {
-	inherit(&template.Labels, meta.Labels)
-	inherit(&template.Annotations, meta.Annotations)
+func labelPods(meta metav1.Object, template *corev1.PodTemplateSpec, selector **metav1.LabelSelector, ranges map[string]api.Range) {
+	inherit(&template.Labels, meta.GetLabels())
+	inherit(&template.Annotations, meta.GetAnnotations())
 	follow(ranges, "spec.template.metadata.labels", "metadata.labels")
 	follow(ranges, "spec.template.metadata.annotations", "metadata.annotations")
 	if *selector != nil {
 		return
 	}
-	labels := meta.Labels
+	labels := meta.GetLabels()
 	if len(labels) == 0 {
-		labels = map[string]string{LabelName: meta.Name}
+		labels = map[string]string{LabelName: meta.GetName()}
 		inherit(&template.Labels, labels)
 	}
 	*selector = &metav1.LabelSelector{MatchLabels: maps.Clone(labels)}

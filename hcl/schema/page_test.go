@@ -52,7 +52,7 @@ type page struct {
 func fieldsPage() string {
 	p := page{seen: map[*block]string{}}
 	p.WriteString(pageHead)
-	for _, p.kind = range api.Kinds {
+	for _, p.kind = range pageKinds() {
 		title := p.kind.Block
 		if p.kind.Workload {
 			title += ` "` + p.kind.Name + `"`
@@ -69,6 +69,21 @@ func fieldsPage() string {
 		}
 	}
 	return p.String()
+}
+
+// pageKinds are the kinds with the deployment first: blocks that workloads share are described there.
+func pageKinds() []api.Kind {
+	out := slices.Clone(api.Kinds)
+	slices.SortStableFunc(out, func(a, b api.Kind) int {
+		switch {
+		case a.Name == api.KindDeployment && b.Name != a.Name:
+			return -1
+		case b.Name == api.KindDeployment && b.Name != a.Name:
+			return 1
+		}
+		return 0
+	})
+	return out
 }
 
 func (p *page) fields(b *block, prefix, path, title string, refused *[][2]string) {

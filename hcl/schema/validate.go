@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/validation"
 	k8sfield "k8s.io/apimachinery/pkg/util/validation/field"
@@ -22,8 +23,14 @@ func Validate(o *api.Object) api.Diagnostics {
 	c := &checker{o: o}
 	c.metadata()
 	switch v := o.Value.(type) {
+	case *appsv1.DaemonSet:
+		c.daemonSet(v)
 	case *api.Deployment:
 		c.deployment(v)
+	case *appsv1.ReplicaSet:
+		c.replicaSet(v)
+	case *appsv1.StatefulSet:
+		c.statefulSet(v)
 	case *corev1.Pod:
 		c.podSpec("spec", &v.Spec, nil)
 	case *corev1.Service:

@@ -9,25 +9,24 @@ import (
 	"berth.dev/berth/api"
 )
 
+// defaultDeadline is how many seconds a pod has to become ready where the workload does not say it.
+const defaultDeadline = 600
+
 // deployment wants replicas of one template that change over in waves or all at once (semantics.md 3.3).
 func deployment(d *api.Deployment, in Inputs) (*Want, error) {
 	w := &Want{
-		Replicas:        1,
-		DeadlineSeconds: 600,
+		Replicas:        number(d.Spec.Replicas),
+		Template:        templateFor(&d.Spec.Template, in, api.LabelTemplateHash),
+		DeadlineSeconds: defaultDeadline,
 		MinReadySeconds: d.Spec.MinReadySeconds,
 	}
-	if d.Spec.Replicas != nil {
-		w.Replicas = int(*d.Spec.Replicas)
-	}
+	w.Slots = []Slot{{Base: cut(d.Name, maxBase-1-len(w.Template.Hash)) + "-" + w.Template.Hash}}
 	if d.Spec.ProgressDeadlineSeconds != nil {
 		w.DeadlineSeconds = *d.Spec.ProgressDeadlineSeconds
 	}
 	var err error
-	if w.Strategy, err = strategyOf(d.Spec.Strategy, w.Replicas); err != nil {
-		return nil, err
-	}
-	w.complete(&d.Spec.Template, in)
-	return w, nil
+	w.Order, err = strategyOf(d.Spec.Strategy, w.Replicas)
+	return w, err
 }
 
 // strategyOf resolves percentages against the number of replicas: surge rounds up, unavailable rounds down, and

@@ -69,12 +69,14 @@ type Identity struct {
 	Lineage string
 	Serial  uint64 // of the state that the plan was made from
 	Owner   api.Address
-	Name    string // the owner's Kubernetes name
 	Hash    string // the template's
 }
 
-// Pod returns the name and the uid of the n-th pod. The same identity and n give the same ones.
-func (id Identity) Pod(n int) (name, uid string) {
+// maxBase is the length to which what a numbered name begins with is cut: with a dash and five characters it is a label then.
+const maxBase = 57
+
+// Pod returns the name and the uid of the n-th pod, the name beginning with base. The same identity and n give the same ones.
+func (id Identity) Pod(base string, n int) (name, uid string) {
 	seed := id.Lineage + "\x00" + strconv.FormatUint(id.Serial, 10) + "\x00" + id.Owner.String() + "\x00" + id.Hash + "\x00" + strconv.Itoa(n)
 	sum := sha256.Sum256([]byte(seed))
 	v := binary.BigEndian.Uint64(sum[:8])
@@ -83,9 +85,7 @@ func (id Identity) Pod(n int) (name, uid string) {
 		suffix[i] = alphabet[v%uint64(len(alphabet))]
 		v /= uint64(len(alphabet))
 	}
-	base := id.Name
-	if room := 57 - len(id.Hash) - 1; len(base) > room {
-		base = base[:room]
-	}
-	return base + "-" + id.Hash + "-" + string(suffix), uuid.NewSHA1(uuid.NameSpaceOID, []byte(seed)).String()
+	return cut(base, maxBase) + "-" + string(suffix), uuid.NewSHA1(uuid.NameSpaceOID, []byte(seed)).String()
 }
+
+func cut(s string, most int) string { return s[:min(len(s), most)] }

@@ -1,12 +1,16 @@
 // Package rollout says which pods a workload wants and in what waves they change over from those that exist.
 //
-// It is pure arithmetic over values: it knows neither nodes nor steps, never places a pod and never looks at a
-// host. Start with [For], which has one file per controller (deployment.go, pod.go), then read [Strategy.Waves].
+// It is pure arithmetic over values: it never places a pod, never looks at a host and knows no step. Start with [For],
+// which has one file per controller (deployment.go, statefulset.go, …). What a controller returns is a [Want]: who the pods
+// are ([Slot]), what they are made from ([Template]), and an [Order] (order.go), of which there is one for pods that are all
+// alike ([Strategy]), one for pods with ordinals ([Ordered]) and one for a pod on every node ([PerNode]). The planner walks a
+// Want without knowing kinds.
 package rollout
 
 import (
 	"fmt"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 
 	"berth.dev/berth/api"
@@ -14,53 +18,102 @@ import (
 
 // Want is what one workload wants, whatever exists.
 type Want struct {
+	// Replicas is how many pods there should be.
 	Replicas int
-	Strategy Strategy
-	// Template is what every pod is made from: defaults filled in, images pinned, labelled with Hash.
-	Template corev1.PodTemplateSpec
+	// Slots says who they are: one for each pod or, when all are alike, a single one.
+	Slots []Slot
+	// Order says in what waves they change over.
+	Order Order
+	// Template is what new pods are made from, unless their slot says otherwise. It is never nil.
+	Template *Template
+	// DeadlineSeconds and MinReadySeconds bound and delay the readiness of each pod.
+	DeadlineSeconds, MinReadySeconds int32
+	// Once means that a pod which is gone is not made again, until the workload changes or somebody asks for it.
+	Once bool
+	// OnePerIdentity means that no two pods of one name may ever run: one on a host that cannot be seen is replaced only
+	// with a proof that it is dead.
+	OnePerIdentity bool
+}
+
+// Template is what pods are made from.
+type Template struct {
+	// PodTemplateSpec is complete: defaults filled in, images pinned, labelled with the hash where the controller does that.
+	corev1.PodTemplateSpec
 	// Hash names the template as the user wrote it, with the pinned images and the content of the config maps and
 	// secrets that it refers to.
 	Hash string
-	// FixedName is the name of the one pod of a workload that is a pod; "" for those that number theirs.
-	FixedName string
-	// DeadlineSeconds and MinReadySeconds bound and delay the readiness of each pod.
-	DeadlineSeconds, MinReadySeconds int32
 }
 
-// Inputs is what a template depends on beside itself.
+// Inputs is what a workload's pods depend on beside the object itself.
 type Inputs struct {
 	// Pin returns the reference by digest that an image reference means in this plan, or the reference itself.
 	Pin func(ref string) string
 	// Content is a hash of the config maps and secrets that the template refers to; "" when there are none.
 	Content string
+	// Nodes returns the nodes that a pod of a template may run on, sorted; those where one runs that may stay among them.
+	// Only controllers that want a pod on each of them ask.
+	Nodes func(*Template) []string
 }
 
 // For returns what the workload o wants. A kind without a controller here is an error.
 func For(o *api.Object, in Inputs) (*Want, error) {
 	switch v := o.Value.(type) {
+	case *appsv1.DaemonSet:
+		return daemonSet(v, in)
 	case *api.Deployment:
 		return deployment(v, in)
+	case *appsv1.ReplicaSet:
+		return replicaSet(v, in)
+	case *appsv1.StatefulSet:
+		return statefulSet(v, in)
 	case *corev1.Pod:
 		return pod(v, in), nil
 	}
 	return nil, fmt.Errorf("%s: no controller makes pods for objects of kind %s", o.Address, o.Address.Kind)
 }
 
-// complete makes the template that pods are made from and its hash.
-func (w *Want) complete(t *corev1.PodTemplateSpec, in Inputs) {
-	w.Template = *t.DeepCopy()
-	spec := &w.Template.Spec
+// Replicas returns how many pods an object asks for, and false for kinds of which that does not follow from the object alone.
+func Replicas(o *api.Object) (int, bool) {
+	var n *int32
+	switch v := o.Value.(type) {
+	case *api.Deployment:
+		n = v.Spec.Replicas
+	case *appsv1.ReplicaSet:
+		n = v.Spec.Replicas
+	case *appsv1.StatefulSet:
+		n = v.Spec.Replicas
+	case *corev1.Pod:
+	default:
+		return 0, false
+	}
+	return number(n), true
+}
+
+// number is the number of replicas: 1 when it is not set.
+func number(n *int32) int {
+	if n == nil {
+		return 1
+	}
+	return int(*n)
+}
+
+// templateFor makes the template that pods are made from and its hash. With a label the hash is put on the pods under that
+// name, as Kubernetes does.
+func templateFor(t *corev1.PodTemplateSpec, in Inputs, hashLabel string) *Template {
+	out := &Template{PodTemplateSpec: *t.DeepCopy()}
+	spec := &out.Spec
 	policies := pullPolicies(spec) // by the tags as written, before they become digests
 	pinImages(spec, in.Pin)
-	w.Hash = templateHash(&w.Template, in.Content)
+	out.Hash = templateHash(&out.PodTemplateSpec, in.Content)
 	applyPullPolicies(spec, policies)
 	PodDefaults(spec)
-	if w.Template.Labels == nil {
-		w.Template.Labels = map[string]string{}
+	if out.Labels == nil {
+		out.Labels = map[string]string{}
 	}
-	if w.FixedName == "" {
-		w.Template.Labels[api.LabelTemplateHash] = w.Hash
+	if hashLabel != "" {
+		out.Labels[hashLabel] = out.Hash
 	}
+	return out
 }
 
 func pinImages(spec *corev1.PodSpec, pin func(string) string) {

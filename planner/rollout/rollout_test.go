@@ -55,7 +55,7 @@ func TestStrategy(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if diff := cmp.Diff(tt.want, w.Strategy); diff != "" {
+			if diff := cmp.Diff(Order(tt.want), w.Order); diff != "" {
 				t.Error(diff)
 			}
 		})
@@ -81,7 +81,7 @@ func TestHash(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		return w.Hash
+		return w.Template.Hash
 	}
 	plain := Inputs{Pin: asWritten}
 	base := hash(plain, nil)
@@ -123,11 +123,12 @@ func memory(q string) func(*api.Deployment) {
 
 func TestIdentity(t *testing.T) {
 	t.Parallel()
-	id := Identity{Lineage: "l", Serial: 3, Owner: api.Address{Kind: api.KindDeployment, Name: "web"}, Name: strings.Repeat("long", 30), Hash: "6dfcf46866"}
+	id := Identity{Lineage: "l", Serial: 3, Owner: api.Address{Kind: api.KindDeployment, Name: "web"}, Hash: "6dfcf46866"}
+	base := cut(strings.Repeat("long", 30), maxBase-11) + "-6dfcf46866"
 	seen := map[string]bool{}
 	for n := range 1000 {
-		name, uid := id.Pod(n)
-		again, uid2 := id.Pod(n)
+		name, uid := id.Pod(base, n)
+		again, uid2 := id.Pod(base, n)
 		if name != again || uid != uid2 {
 			t.Fatalf("pod %d has two names: %s %s", n, name, again)
 		}
@@ -141,8 +142,8 @@ func TestIdentity(t *testing.T) {
 	}
 	next := id
 	next.Serial++
-	if a, _ := id.Pod(0); true {
-		if b, _ := next.Pod(0); a == b {
+	if a, _ := id.Pod(base, 0); true {
+		if b, _ := next.Pod(base, 0); a == b {
 			t.Error("another serial, the same name")
 		}
 	}
@@ -230,18 +231,18 @@ func TestWaves(t *testing.T) {
 		want     []Wave
 	}{
 		{"nothing to do", Strategy{Surge: 1}, 1, []Pod{now}, nil},
-		{"from nothing", Strategy{Surge: 1}, 3, nil, []Wave{{Create: 3, Free: 3}, {}}},
-		{"scale up", Strategy{Surge: 1}, 3, []Pod{now}, []Wave{{Create: 2, Free: 2}, {}}},
+		{"from nothing", Strategy{Surge: 1}, 3, nil, []Wave{{Create: sequence(0, 3), Free: 3}, {}}},
+		{"scale up", Strategy{Surge: 1}, 3, []Pod{now}, []Wave{{Create: sequence(0, 2), Free: 2}, {}}},
 		{"scale to nothing", Strategy{Surge: 1}, 0, []Pod{now, now}, []Wave{{Remove: []int{0, 1}}}},
-		{"surge", Strategy{Surge: 1}, 2, []Pod{old, old}, []Wave{{Create: 1, Free: 1}, {Remove: []int{0}, Create: 1}, {Remove: []int{1}}}},
-		{"unavailable", Strategy{Unavailable: 1}, 2, []Pod{old, old}, []Wave{{Remove: []int{0}, Create: 1}, {Remove: []int{1}, Create: 1}, {}}},
-		{"broken old pods go first", Strategy{Surge: 1}, 2, []Pod{old, bad}, []Wave{{Create: 1, Free: 1}, {Remove: []int{1}, Create: 1}, {Remove: []int{0}}}},
+		{"surge", Strategy{Surge: 1}, 2, []Pod{old, old}, []Wave{{Create: sequence(0, 1), Free: 1}, {Remove: []int{0}, Create: []int{1}}, {Remove: []int{1}}}},
+		{"unavailable", Strategy{Unavailable: 1}, 2, []Pod{old, old}, []Wave{{Remove: []int{0}, Create: []int{0}}, {Remove: []int{1}, Create: []int{1}}, {}}},
+		{"broken old pods go first", Strategy{Surge: 1}, 2, []Pod{old, bad}, []Wave{{Create: sequence(0, 1), Free: 1}, {Remove: []int{1}, Create: []int{1}}, {Remove: []int{0}}}},
 		{"mend", Strategy{Surge: 1}, 2, []Pod{now, broken}, []Wave{{Mend: []int{1}}, {}}},
 		{"broken ones are the first to go", Strategy{Surge: 1}, 1, []Pod{now, broken}, []Wave{{Remove: []int{1}}}},
-		{"an old pod out of reach stays", Strategy{Surge: 1}, 1, []Pod{away}, []Wave{{Create: 1, Free: 1}, {}}},
-		{"recreate", Strategy{Recreate: true}, 2, []Pod{old, old}, []Wave{{Remove: []int{0, 1}, Create: 2}, {}}},
+		{"an old pod out of reach stays", Strategy{Surge: 1}, 1, []Pod{away}, []Wave{{Create: sequence(0, 1), Free: 1}, {}}},
+		{"recreate", Strategy{Recreate: true}, 2, []Pod{old, old}, []Wave{{Remove: []int{0, 1}, Create: []int{0, 1}}, {}}},
 		{"recreate waits for hosts", Strategy{Recreate: true}, 2, []Pod{old, away}, nil},
-		{"recreate scales", Strategy{Recreate: true}, 2, []Pod{now}, []Wave{{Create: 1, Free: 1}, {}}},
+		{"recreate scales", Strategy{Recreate: true}, 2, []Pod{now}, []Wave{{Create: sequence(0, 1), Free: 1}, {}}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -249,7 +250,7 @@ func TestWaves(t *testing.T) {
 			for i := range tt.pods {
 				tt.pods[i].UID, tt.pods[i].Node = string(rune('a'+i)), string(rune('a'+i))
 			}
-			got := tt.strategy.Waves(tt.wanted, tt.pods)
+			got := tt.strategy.Waves(&Want{Replicas: tt.wanted}, tt.pods)
 			for i := range got { // the order of victims is another test's
 				if len(got[i].Remove) > 0 {
 					got[i].Remove = sorted(got[i].Remove)
@@ -304,17 +305,17 @@ func TestWavesEnd(t *testing.T) {
 		wanted := rapid.IntRange(0, 8).Draw(rt, "wanted")
 		count := 0
 		removed := map[int]bool{}
-		for _, w := range s.Waves(wanted, pods) {
+		for _, w := range s.Waves(&Want{Replicas: wanted}, pods) {
 			for _, i := range w.Remove {
 				if removed[i] {
 					rt.Fatalf("pod %d is removed twice", i)
 				}
 				removed[i] = true
 			}
-			if w.Free > w.Create {
+			if w.Free > len(w.Create) {
 				rt.Fatalf("wave %+v frees more than it creates", w)
 			}
-			count += w.Create
+			count += len(w.Create)
 		}
 		for i, p := range pods {
 			if !removed[i] && !p.Current {

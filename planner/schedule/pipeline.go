@@ -7,6 +7,7 @@ func filters() []filter {
 		filterAvailable(),
 		filterUnschedulable(),
 		filterNodeName(),
+		filterOnly(),
 		filterTaints(),
 		filterSelector(),
 		filterPorts(),

@@ -55,6 +55,8 @@ type Pod struct {
 	Spec *corev1.PodSpec
 	// Pins are the nodes that the pod's volumes bind it to. It must go where all of them say.
 	Pins []Pin
+	// Only is the one node that the pod is for, as those of a daemon set are; "" for any.
+	Only string
 	// Node is where a pod given to [New] has its place. Place ignores it.
 	Node string
 }

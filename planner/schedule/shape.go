@@ -42,13 +42,14 @@ type shapeKey struct {
 	owner     string
 	namespace string
 	pins      string
+	only      string
 }
 
 // shapeLimit bounds the memory that remembered shapes take. What is forgotten is computed again.
 const shapeLimit = 512
 
 func (s *Scheduler) shapeOf(p Pod) *shape {
-	key := shapeKey{p.Spec, p.Owner, p.Namespace, pinKey(p.Pins)}
+	key := shapeKey{p.Spec, p.Owner, p.Namespace, pinKey(p.Pins), p.Only}
 	if sh := s.shapes[key]; sh != nil {
 		return sh
 	}

@@ -14,6 +14,8 @@ func (s *Scheduler) why(sh *shape, p Pod, c choice) string {
 		return p.Pins[0].Why
 	case len(p.Pins) > 0:
 		return "its volume is here"
+	case p.Only != "":
+		return "one per node"
 	case p.Spec != nil && p.Spec.NodeName != "":
 		return "node_name is " + c.node.Name
 	case len(s.nodes) == 1:

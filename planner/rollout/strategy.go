@@ -1,10 +1,8 @@
 package rollout
 
 import (
-	"cmp"
 	"fmt"
 	"slices"
-	"time"
 )
 
 // Strategy says how many pods may be too many or too few while they change over.
@@ -22,56 +20,44 @@ func (s Strategy) String() string {
 	return fmt.Sprintf("surge %d, unavailable %d", s.Surge, s.Unavailable)
 }
 
-// Pod is one existing pod of a workload as its controller sees it.
-type Pod struct {
-	Current   bool // of the wanted template and allowed to stay where it is
-	Available bool // it serves, as far as is known
-	Fixed     bool // its host cannot be reached: it can be neither removed nor mended
-	Leaving   bool // its host leaves the cluster: it goes, whatever else has to wait
-	// What follows only orders those of which some must go.
-	UID          string
-	Node         string
-	DeletionCost int
-	Created      time.Time
+// Least is what Unavailable leaves.
+func (s Strategy) Least(n int) int {
+	if s.Recreate {
+		return 0
+	}
+	return max(0, n-s.Unavailable)
 }
 
-// Wave is one round of a change-over. Its removals start when the pods created by the wave before are ready;
-// the first Free creations start at the same time, the others when the removals are done.
-type Wave struct {
-	Remove []int // indices of existing pods
-	Mend   []int // indices of existing pods that have to be made to run again where they are; first wave only
-	Create int
-	Free   int
-}
+// Anew is Recreate.
+func (s Strategy) Anew() Order { return Strategy{Recreate: true} }
 
-// Waves returns the rounds that lead from the existing pods to the wanted ones, none when there is nothing to do.
-// At no time do more than wanted+Surge pods exist or fewer than wanted-Unavailable serve, except where that was
-// so before. The last wave creates nothing, so that each wave's pods have a successor that shows them ready.
-func (s Strategy) Waves(wanted int, pods []Pod) []Wave {
-	r := newRound(s, wanted, pods)
+// Waves works for pods that are all alike, and for a single one with a name of its own. At no time do more than
+// Replicas+Surge pods exist or fewer than Replicas-Unavailable serve, except where that was so before.
+func (s Strategy) Waves(w *Want, pods []Pod) []Wave {
+	r := newRound(s, w, pods)
 	var waves []Wave
 	for {
-		w := r.next()
-		if len(w.Remove) == 0 && len(w.Mend) == 0 && w.Create == 0 {
-			break
+		wave := r.next()
+		if wave.empty() {
+			return finish(waves)
 		}
-		waves = append(waves, w)
+		waves = append(waves, wave)
 	}
-	if n := len(waves); n > 0 && (waves[n-1].Create > 0 || len(waves[n-1].Mend) > 0) {
-		waves = append(waves, Wave{})
-	}
-	return waves
 }
 
-// Blocked reports whether the strategy has to wait for old pods on hosts that cannot be reached.
-func (s Strategy) Blocked(pods []Pod) bool {
-	return s.Recreate && slices.ContainsFunc(pods, func(p Pod) bool { return p.Fixed && !p.Current })
+// Blocked reports old pods on hosts that cannot be reached, where all have to go first.
+func (s Strategy) Blocked(_ *Want, pods []Pod) string {
+	if s.Recreate && slices.ContainsFunc(pods, func(p Pod) bool { return p.Fixed && !p.Current }) {
+		return "replaces all its pods at once, and " + inTheWay
+	}
+	return ""
 }
 
 // round is the simulation: what exists after the waves so far.
 type round struct {
 	strategy  Strategy
 	wanted    int
+	made      int   // slots filled so far
 	surplus   []int // removable pods of the wanted template, first victim first
 	oldBad    []int // removable old pods that do not serve, first victim first
 	oldGood   []int
@@ -83,8 +69,8 @@ type round struct {
 	blocked   bool
 }
 
-func newRound(s Strategy, wanted int, pods []Pod) *round {
-	r := &round{strategy: s, wanted: wanted, blocked: s.Blocked(pods)}
+func newRound(s Strategy, w *Want, pods []Pod) *round {
+	r := &round{strategy: s, wanted: w.Replicas, blocked: s.Blocked(w, pods) != ""}
 	for _, i := range victims(pods) {
 		p := pods[i]
 		if p.Available {
@@ -122,14 +108,21 @@ func (r *round) next() Wave {
 	} else {
 		free := r.room()
 		w.Remove = append(r.removeSurplus(), r.removeOld()...)
-		w.Create = r.room()
-		w.Free = min(free, w.Create)
+		w.Create = r.fill(r.room())
+		w.Free = min(free, len(w.Create))
 	}
 	slices.Sort(r.mend)
 	w.Mend, r.mend = r.mend, nil
-	r.available += w.Create + len(w.Mend)
-	r.current += w.Create
+	r.available += len(w.Create) + len(w.Mend)
+	r.current += len(w.Create)
 	return w
+}
+
+// fill takes the next n slots: which ones does not matter, since all are alike.
+func (r *round) fill(n int) []int {
+	out := sequence(r.made, n)
+	r.made += len(out)
+	return out
 }
 
 // room is how many pods may be created now.
@@ -179,50 +172,9 @@ func (r *round) recreate() Wave {
 	w := Wave{Remove: append(append(r.removeSurplus(), r.oldBad...), r.oldGood...)}
 	r.available -= len(r.oldGood)
 	r.oldBad, r.oldGood = nil, nil
-	w.Create = max(0, r.wanted-r.current)
+	w.Create = r.fill(r.wanted - r.current)
 	if len(w.Remove) == 0 {
-		w.Free = w.Create
+		w.Free = len(w.Create)
 	}
 	return w
-}
-
-// victims returns the indices of pods, the one that should go first in front (semantics.md 3.2): not serving,
-// cheap to delete, from the fullest node, youngest. Ages are not compared on a logarithmic scale as upstream,
-// since a plan has no clock.
-func victims(pods []Pod) []int {
-	byAge := func(a, b int) int {
-		p, q := pods[a], pods[b]
-		return cmp.Or(
-			compareBool(p.Available, q.Available), cmp.Compare(p.DeletionCost, q.DeletionCost),
-			q.Created.Compare(p.Created), cmp.Compare(p.UID, q.UID))
-	}
-	order := make([]int, len(pods))
-	left := map[string]int{}
-	for i, p := range pods {
-		order[i] = i
-		left[p.Node]++
-	}
-	slices.SortFunc(order, byAge)
-	crowd := make([]int, len(pods)) // pods on its node when its turn comes
-	for _, i := range order {
-		crowd[i] = left[pods[i].Node]
-		left[pods[i].Node]--
-	}
-	slices.SortStableFunc(order, func(a, b int) int {
-		p, q := pods[a], pods[b]
-		return cmp.Or(
-			compareBool(p.Available, q.Available), cmp.Compare(p.DeletionCost, q.DeletionCost),
-			cmp.Compare(crowd[b], crowd[a]), q.Created.Compare(p.Created), cmp.Compare(p.UID, q.UID))
-	})
-	return order
-}
-
-func compareBool(a, b bool) int {
-	switch {
-	case a == b:
-		return 0
-	case b:
-		return -1
-	}
-	return 1
 }

@@ -1,0 +1,41 @@
+package api
+
+import (
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// Controller is what the kinds have in common whose pods are made from a template.
+type Controller struct {
+	Template *corev1.PodTemplateSpec
+	Selector **metav1.LabelSelector
+	Replicas *int32 // as written; nil when it is not set, or the kind has no such number
+}
+
+// ControllerOf returns the parts of a value that makes pods from a template, false for every other value: a bare pod is its
+// own pod. The parts are the value's own, to be read or completed.
+func ControllerOf(v Value) (Controller, bool) {
+	switch v := v.(type) {
+	case *appsv1.DaemonSet:
+		return Controller{&v.Spec.Template, &v.Spec.Selector, nil}, true
+	case *Deployment:
+		return Controller{&v.Spec.Template, &v.Spec.Selector, v.Spec.Replicas}, true
+	case *appsv1.ReplicaSet:
+		return Controller{&v.Spec.Template, &v.Spec.Selector, v.Spec.Replicas}, true
+	case *appsv1.StatefulSet:
+		return Controller{&v.Spec.Template, &v.Spec.Selector, v.Spec.Replicas}, true
+	}
+	return Controller{}, false
+}
+
+// PodSpecOf returns the pod specification inside a value that owns pods, or nil.
+func PodSpecOf(v Value) *corev1.PodSpec {
+	if c, ok := ControllerOf(v); ok {
+		return &c.Template.Spec
+	}
+	if p, ok := v.(*corev1.Pod); ok {
+		return &p.Spec
+	}
+	return nil
+}
