@@ -40,7 +40,7 @@ var allowed = map[string][]string{
 	"providers/providertest": {"api", "providers"},
 	"providers/all":          {"providers", "providers/..."},
 	"statefile":              {"api"},
-	"statefile/backend":      {"api", "statefile"},
+	"statefile/backend":      {"api", "statefile", "statefile/backend/internal/..."},
 	"statefile/backend/all":  {"api", "statefile", "statefile/..."},
 	"statefile/statetest":    {"api", "statefile"},
 	"internal/lab":           {"internal/lab/..."},

@@ -19,6 +19,8 @@ openssh-server              sshd
 openssh-client              ssh
 sudo                        sudo
 redis-server                redis-server
+postgresql                  /usr/lib/postgresql/15/bin/initdb:/usr/lib/postgresql/16/bin/initdb:/usr/lib/postgresql/17/bin/initdb
+etcd-server                 etcd
 ca-certificates             update-ca-certificates
 '
 

@@ -10,6 +10,7 @@ import (
 
 	"berth.dev/berth/statefile"
 	"berth.dev/berth/statefile/backend/local"
+	"berth.dev/berth/statefile/backend/postgres"
 )
 
 // kind is a kind of backend.
@@ -22,6 +23,7 @@ type kind struct {
 func kinds() []kind {
 	return []kind{
 		{"local", local.Keys(), local.Open},
+		{"postgres", postgres.Keys(), postgres.Open},
 	}
 }
 
