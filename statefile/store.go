@@ -46,8 +46,8 @@ type Lease interface {
 	Put(ctx context.Context, data []byte, ifVersion string) (version string, err error)
 
 	// Append adds a line, which ends in its only newline, to the journal. Lines keep the order of the calls.
-	// What was appended survives the end of this process, and a crash of the machine once Sync
-	// returned. An error leaves no part of the line behind, or breaks the journal for good.
+	// What was appended survives the end of this process, at the latest 200 ms later, and a crash of the machine
+	// once Sync returned. An error leaves no part of the line behind, or breaks the journal for good.
 	Append(ctx context.Context, line []byte) error
 
 	// Sync makes every line whose Append returned before durable. Calls at the same time share the work.
@@ -70,6 +70,12 @@ type Waiter interface {
 type Keeper interface {
 	// Backup returns that document and how a person finds it; no name when there is none.
 	Backup(ctx context.Context) (name string, data []byte, err error)
+}
+
+// Unlocker is a Store whose lock can stay when its holder is gone.
+type Unlocker interface {
+	// ForceUnlock takes the lock from the holder with that ID, and from no other.
+	ForceUnlock(ctx context.Context, id string) error
 }
 
 // Namer is a Store that can say where it keeps things, for messages to people.

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"berth.dev/berth/statefile"
+	"berth.dev/berth/statefile/backend/http"
 	"berth.dev/berth/statefile/backend/local"
 	"berth.dev/berth/statefile/backend/postgres"
 )
@@ -23,6 +24,7 @@ type kind struct {
 func kinds() []kind {
 	return []kind{
 		{"local", local.Keys(), local.Open},
+		{"http", http.Keys(), http.Open},
 		{"postgres", postgres.Keys(), postgres.Open},
 	}
 }
