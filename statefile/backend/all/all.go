@@ -12,6 +12,7 @@ import (
 	"berth.dev/berth/statefile/backend/http"
 	"berth.dev/berth/statefile/backend/local"
 	"berth.dev/berth/statefile/backend/postgres"
+	"berth.dev/berth/statefile/backend/s3"
 )
 
 // kind is a kind of backend.
@@ -26,6 +27,7 @@ func kinds() []kind {
 		{"local", local.Keys(), local.Open},
 		{"http", http.Keys(), http.Open},
 		{"postgres", postgres.Keys(), postgres.Open},
+		{"s3", s3.Keys(), s3.Open},
 	}
 }
 
