@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"berth.dev/berth/statefile"
+	"berth.dev/berth/statefile/backend/etcd"
 	"berth.dev/berth/statefile/backend/http"
 	"berth.dev/berth/statefile/backend/local"
 	"berth.dev/berth/statefile/backend/postgres"
@@ -25,6 +26,7 @@ type kind struct {
 func kinds() []kind {
 	return []kind{
 		{"local", local.Keys(), local.Open},
+		{"etcd", etcd.Keys(), etcd.Open},
 		{"http", http.Keys(), http.Open},
 		{"postgres", postgres.Keys(), postgres.Open},
 		{"s3", s3.Keys(), s3.Open},

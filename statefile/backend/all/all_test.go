@@ -17,7 +17,7 @@ func TestOpen(t *testing.T) {
 	}{
 		{"default", "local", nil, ""},
 		{"path", "local", map[string]string{"path": "x.state"}, ""},
-		{"unknown kind", "floppy", nil, `backend "floppy" is not known: use local, http, postgres, s3`},
+		{"unknown kind", "floppy", nil, `backend "floppy" is not known: use local, etcd, http, postgres, s3`},
 		{"unknown attributes", "local", map[string]string{"zone": "a", "bucket": "b"}, `backend "local" has no attribute "bucket": it takes path`},
 		{"bad attribute", "local", map[string]string{"path": ""}, `backend "local": path "" names no file: write it as in path = "berth.state"`},
 	} {
