@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"time"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 )
 
@@ -58,8 +59,13 @@ func (s *State) RevisionsOf(a Address) []Revision {
 
 // TemplateOf returns the pod template inside a value whose pods have revisions, or nil.
 func TemplateOf(v Value) *corev1.PodTemplateSpec {
-	if d, ok := v.(*Deployment); ok {
-		return &d.Spec.Template
+	switch v := v.(type) {
+	case *appsv1.DaemonSet:
+		return &v.Spec.Template
+	case *Deployment:
+		return &v.Spec.Template
+	case *appsv1.StatefulSet:
+		return &v.Spec.Template
 	}
 	return nil
 }

@@ -28,6 +28,10 @@ type workload struct {
 	waves []rollout.Wave
 	fresh [][]*pod // created in each wave
 	cause string   // why its pods change over: "image changed"
+
+	revision api.Revision    // of its template; the zero value for kinds without
+	known    bool            // the state has it as the newest one
+	returns  api.RevisionKey // it is an older one that comes back
 }
 
 // want says which objects, pods and services should exist and which pods do.
@@ -92,6 +96,7 @@ func (d *draft) wantWorkload(o *api.Object) {
 		return
 	}
 	w.want = want
+	d.revise(w)
 	w.files = d.filesOf(o.Namespace(), &want.Template.Spec)
 	d.addWorkload(w)
 	for _, p := range w.pods {

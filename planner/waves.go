@@ -68,7 +68,9 @@ func (d *draft) record(o *api.Object, needs, own []graph.Step) []graph.Step {
 	unchanged := c == nil || prior != nil && c.Action == api.Update && len(c.Diffs) == 0 && sameLinks(prior, o)
 	delta := api.Delta{PutObject: o, PutPin: d.newPins(o)}
 	d.overrideDelta(o.Address, &delta)
-	if unchanged && len(delta.PutPin)+len(delta.PutOverrides)+len(delta.DropOverrides) == 0 {
+	d.endRevision(d.work[o.Address], &delta)
+	revised := len(delta.PutRevisions) > 0 && (len(own) > 0 || len(d.prior.RevisionsOf(o.Address)) > 0)
+	if unchanged && len(delta.PutPin)+len(delta.PutOverrides)+len(delta.DropOverrides) == 0 && !revised {
 		if len(own) == 0 {
 			return needs
 		}
@@ -112,6 +114,7 @@ func (d *draft) changeWorkload(w *workload, needs []graph.Step) []graph.Step {
 	if w.want != nil && w.want.Fixed() {
 		gate = append(gate, t.own...) // the next pod has the name of the one that is gone
 	}
+	gate = t.beginRevision(gate)
 	for k, wave := range w.waves {
 		gate = d.graph.Join(w.address, waveReason(k), gate)
 		sets := t.leaveServices(k, wave, gate)

@@ -38,7 +38,7 @@ func complete(kind api.Kind, v api.Value, opts Options, ranges map[string]api.Ra
 // labelPods puts the labels and annotations of a controller on its pods and gives it a selector.
 func labelPods(meta metav1.Object, template *corev1.PodTemplateSpec, selector **metav1.LabelSelector, ranges map[string]api.Range) {
 	inherit(&template.Labels, meta.GetLabels())
-	inherit(&template.Annotations, meta.GetAnnotations())
+	inherit(&template.Annotations, withoutCause(meta.GetAnnotations()))
 	follow(ranges, "spec.template.metadata.labels", "metadata.labels")
 	follow(ranges, "spec.template.metadata.annotations", "metadata.annotations")
 	if *selector != nil {
@@ -51,6 +51,16 @@ func labelPods(meta metav1.Object, template *corev1.PodTemplateSpec, selector **
 	}
 	*selector = &metav1.LabelSelector{MatchLabels: maps.Clone(labels)}
 	follow(ranges, "spec.selector", "metadata.labels")
+}
+
+// withoutCause leaves out the annotation that says why an object's newest revision came: on the pods it would make another one.
+func withoutCause(annotations map[string]string) map[string]string {
+	if _, ok := annotations[api.AnnChangeCause]; !ok {
+		return annotations
+	}
+	out := maps.Clone(annotations)
+	delete(out, api.AnnChangeCause)
+	return out
 }
 
 // inheritedPaths says where else what is written at a path ends up.

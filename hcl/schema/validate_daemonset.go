@@ -8,6 +8,7 @@ import (
 func (c *checker) daemonSet(d *appsv1.DaemonSet) {
 	s := &d.Spec
 	atLeast(c, "spec.minReadySeconds", &s.MinReadySeconds, 0)
+	atLeast(c, "spec.revisionHistoryLimit", s.RevisionHistoryLimit, 0)
 	const path = "spec.updateStrategy.rollingUpdate"
 	if r := s.UpdateStrategy.RollingUpdate; r != nil {
 		if s.UpdateStrategy.Type == appsv1.OnDeleteDaemonSetStrategyType {

@@ -15,6 +15,7 @@ func (c *checker) deployment(d *api.Deployment) {
 	s := &d.Spec
 	atLeast(c, "spec.replicas", s.Replicas, 0)
 	atLeast(c, "spec.minReadySeconds", &s.MinReadySeconds, 0)
+	atLeast(c, "spec.revisionHistoryLimit", s.RevisionHistoryLimit, 0)
 	atLeast(c, "spec.progressDeadlineSeconds", s.ProgressDeadlineSeconds, 0)
 	deadline := int32(600)
 	if s.ProgressDeadlineSeconds != nil {

@@ -10,6 +10,7 @@ func (c *checker) statefulSet(s *appsv1.StatefulSet) {
 	spec := &s.Spec
 	atLeast(c, "spec.replicas", spec.Replicas, 0)
 	atLeast(c, "spec.minReadySeconds", &spec.MinReadySeconds, 0)
+	atLeast(c, "spec.revisionHistoryLimit", spec.RevisionHistoryLimit, 0)
 	if spec.Ordinals != nil {
 		atLeast(c, "spec.ordinals.start", &spec.Ordinals.Start, 0)
 	}
