@@ -16,10 +16,9 @@ const (
 	needsAccounts = "this version has no service accounts"
 	linuxOnly     = "hosts are Linux"
 	otherStorage  = "a volume is made of persistent_volume_claim, host_path, empty_dir, config_map or secret"
-	otherSource   = "variables can come from config_map_key_ref, secret_key_ref and field_ref"
 	perNode       = "services of this version are reached through their cluster IP and node ports, from everywhere alike"
 	noPriority    = "pods of this version have no priorities"
-	noOverrides   = "this version gives pods the runtime's own settings"
+	noSELinux     = "labels of SELinux are the runtime's own"
 )
 
 // fieldRows is the table: one row for every field of every type that can be reached from kinds.go, keyed by type and JSON name.
@@ -149,8 +148,8 @@ var fieldRows = map[string]Field{
 	"PodSpec.automountServiceAccountToken":  off(needsAccounts + ", so no token is ever mounted"),
 	"PodSpec.nodeName":                      on(EffectRoll, ""),
 	"PodSpec.hostNetwork":                   on(EffectRoll, ""),
-	"PodSpec.hostPID":                       off(notYet),
-	"PodSpec.hostIPC":                       off(notYet),
+	"PodSpec.hostPID":                       on(EffectRoll, ""),
+	"PodSpec.hostIPC":                       on(EffectRoll, ""),
 	"PodSpec.shareProcessNamespace":         on(EffectRoll, ""),
 	"PodSpec.securityContext":               on(EffectRoll, ""),
 	"PodSpec.imagePullSecrets":              off("credentials for registries come from ~/.docker/config.json of the workstation"),
@@ -171,7 +170,7 @@ var fieldRows = map[string]Field{
 	"PodSpec.topologySpreadConstraints":     off("pods of one workload are spread over the nodes anyhow"),
 	"PodSpec.setHostnameAsFQDN":             off(needsDNS),
 	"PodSpec.os":                            off(linuxOnly),
-	"PodSpec.hostUsers":                     off(notYet),
+	"PodSpec.hostUsers":                     off("containers run as the users of the node; user namespaces need containerd 2"),
 	"PodSpec.schedulingGates":               off("a plan places every pod"),
 	"PodSpec.resourceClaims":                off(notYet),
 	"PodSpec.resources":                     off("set the resources of each container"),
@@ -179,19 +178,26 @@ var fieldRows = map[string]Field{
 	"PodSpec.schedulingGroup":               off("a plan places every pod by itself"),
 	"PodSpec.evictionResponders":            off(notYet),
 
-	"PodSecurityContext.seLinuxOptions":           off(noOverrides),
+	"PodSecurityContext.seLinuxOptions":           off(noSELinux),
 	"PodSecurityContext.windowsOptions":           off(linuxOnly),
 	"PodSecurityContext.runAsUser":                on(EffectRoll, ""),
 	"PodSecurityContext.runAsGroup":               on(EffectRoll, ""),
 	"PodSecurityContext.runAsNonRoot":             on(EffectRoll, ""),
 	"PodSecurityContext.supplementalGroups":       on(EffectRoll, ""),
-	"PodSecurityContext.supplementalGroupsPolicy": off("groups of the image and of the pod are merged"),
+	"PodSecurityContext.supplementalGroupsPolicy": on(EffectRoll, ""),
 	"PodSecurityContext.fsGroup":                  on(EffectRoll, ""),
-	"PodSecurityContext.sysctls":                  off(noOverrides),
+	"PodSecurityContext.sysctls":                  on(EffectRoll, "those that Kubernetes counts as safe, and what the cluster block allows"),
 	"PodSecurityContext.fsGroupChangePolicy":      on(EffectRoll, ""),
-	"PodSecurityContext.seccompProfile":           off(noOverrides),
-	"PodSecurityContext.appArmorProfile":          off(noOverrides),
-	"PodSecurityContext.seLinuxChangePolicy":      off(noOverrides),
+	"PodSecurityContext.seccompProfile":           on(EffectRoll, "RuntimeDefault when it is not set"),
+	"PodSecurityContext.appArmorProfile":          on(EffectRoll, "the runtime's own when it is not set"),
+	"PodSecurityContext.seLinuxChangePolicy":      off(noSELinux),
+
+	"Sysctl.name":                      on(EffectRoll, "with dots between its parts"),
+	"Sysctl.value":                     on(EffectRoll, ""),
+	"SeccompProfile.type":              on(EffectRoll, ""),
+	"SeccompProfile.localhostProfile":  on(EffectRoll, "a file on the node, below /var/lib/kubelet/seccomp"),
+	"AppArmorProfile.type":             on(EffectRoll, ""),
+	"AppArmorProfile.localhostProfile": on(EffectRoll, "the name of a profile that is loaded on the node"),
 
 	"Toleration.key":               on(EffectRoll, ""),
 	"Toleration.operator":          on(EffectRoll, ""),
@@ -230,8 +236,8 @@ var fieldRows = map[string]Field{
 	"Container.terminationMessagePolicy": on(EffectRoll, ""),
 	"Container.imagePullPolicy":          on(EffectRoll, ""),
 	"Container.securityContext":          on(EffectRoll, ""),
-	"Container.stdin":                    off("nothing can be attached to a container's input"),
-	"Container.stdinOnce":                off("nothing can be attached to a container's input"),
+	"Container.stdin":                    on(EffectRoll, ""),
+	"Container.stdinOnce":                on(EffectRoll, ""),
 	"Container.tty":                      on(EffectRoll, ""),
 
 	"ContainerPort.name":          on(EffectRoll, ""),
@@ -249,10 +255,10 @@ var fieldRows = map[string]Field{
 	"EnvVar.value":                   on(EffectRoll, ""),
 	"EnvVar.valueFrom":               on(EffectRoll, ""),
 	"EnvVarSource.fieldRef":          on(EffectRoll, ""),
-	"EnvVarSource.resourceFieldRef":  off(otherSource),
+	"EnvVarSource.resourceFieldRef":  on(EffectRoll, ""),
 	"EnvVarSource.configMapKeyRef":   on(EffectRoll, ""),
 	"EnvVarSource.secretKeyRef":      on(EffectRoll, ""),
-	"EnvVarSource.fileKeyRef":        off(otherSource),
+	"EnvVarSource.fileKeyRef":        off("variables come from field_ref, resource_field_ref, config_map_key_ref and secret_key_ref"),
 	"ObjectFieldSelector.apiVersion": off("paths are those of v1"),
 	"ObjectFieldSelector.fieldPath":  on(EffectRoll, ""),
 	"ConfigMapKeySelector.key":       on(EffectRoll, ""),
@@ -260,6 +266,10 @@ var fieldRows = map[string]Field{
 	"SecretKeySelector.key":          on(EffectRoll, ""),
 	"SecretKeySelector.optional":     on(EffectRoll, ""),
 	"LocalObjectReference.name":      on(EffectRoll, ""),
+
+	"ResourceFieldSelector.containerName": on(EffectRoll, "the container itself when it is not set"),
+	"ResourceFieldSelector.resource":      on(EffectRoll, "limits or requests of cpu, memory or ephemeral-storage, as in limits.cpu; a limit that is not set reads as what the node can give"),
+	"ResourceFieldSelector.divisor":       on(EffectRoll, "1 when it is not set; results are rounded up"),
 
 	"ResourceRequirements.limits":   on(EffectRoll, "cpu and memory"),
 	"ResourceRequirements.requests": on(EffectRoll, "cpu and memory"),
@@ -298,16 +308,16 @@ var fieldRows = map[string]Field{
 
 	"SecurityContext.capabilities":             on(EffectRoll, ""),
 	"SecurityContext.privileged":               on(EffectRoll, ""),
-	"SecurityContext.seLinuxOptions":           off(noOverrides),
+	"SecurityContext.seLinuxOptions":           off(noSELinux),
 	"SecurityContext.windowsOptions":           off(linuxOnly),
 	"SecurityContext.runAsUser":                on(EffectRoll, ""),
 	"SecurityContext.runAsGroup":               on(EffectRoll, ""),
 	"SecurityContext.runAsNonRoot":             on(EffectRoll, ""),
 	"SecurityContext.readOnlyRootFilesystem":   on(EffectRoll, ""),
 	"SecurityContext.allowPrivilegeEscalation": on(EffectRoll, ""),
-	"SecurityContext.procMount":                off(noOverrides),
-	"SecurityContext.seccompProfile":           off(noOverrides),
-	"SecurityContext.appArmorProfile":          off(noOverrides),
+	"SecurityContext.procMount":                on(EffectRoll, ""),
+	"SecurityContext.seccompProfile":           on(EffectRoll, "the pod's when it is not set"),
+	"SecurityContext.appArmorProfile":          on(EffectRoll, "the pod's when it is not set"),
 	"Capabilities.add":                         on(EffectRoll, ""),
 	"Capabilities.drop":                        on(EffectRoll, ""),
 

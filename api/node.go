@@ -43,6 +43,10 @@ type Cluster struct {
 	NodePorts   string `json:"node_ports"`   // "30000-32767"
 	Network     string `json:"network"`      // "vxlan", "host-gw", "none"
 	Domain      string `json:"domain"`       // "cluster.local"
+	// AllowedUnsafeSysctls are names and prefixes ("kernel.msg*") between commas, as the kubelet's flag of this name has them.
+	AllowedUnsafeSysctls string `json:"allowed_unsafe_sysctls,omitempty"`
+	// PodPidsLimit is how many processes and threads a new pod may have, as the kubelet's podPidsLimit; 0 for as many as its node.
+	PodPidsLimit int64 `json:"pod_pids_limit,omitempty"`
 }
 
 // DefaultCluster holds the values of attributes that a cluster block leaves out (design.md section 4).

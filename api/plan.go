@@ -216,6 +216,9 @@ type PodWork struct {
 	DeadlineSeconds int32 `json:"deadline_seconds,omitempty"`
 	// MinReadySeconds is how long the pod must stay ready without a break before OpPodReady is done.
 	MinReadySeconds int32 `json:"min_ready_seconds,omitempty"`
+	// Allocatable is what the node can give to pods, for variables and files that tell a container's limits; nil when
+	// nothing in the pod asks for them.
+	Allocatable corev1.ResourceList `json:"allocatable,omitempty"`
 	// SandboxID is set for OpPodRemove when it is known.
 	SandboxID string `json:"sandbox_id,omitempty"`
 }

@@ -226,6 +226,7 @@ func traces(t testing.TB, ctx context.Context, n *lab.Node) string {
 		ip -o link | grep -E ' (berth|veth)' | grep -v eth0
 		ip route | grep 10.244
 		ls -d /var/lib/berth/* /etc/cni/net.d/*berth* /var/log/pods/* /var/lib/cni/networks/* 2>/dev/null
+		find /sys/fs/cgroup -path '*/berth*' -type d
 		grep -E 'berth|kubelet' /proc/1/mountinfo | grep -v berth-lab
 		true`)
 }

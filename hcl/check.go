@@ -15,6 +15,7 @@ import (
 // cross checks what must hold between the objects of a configuration, and finds which objects use which by name.
 type cross struct {
 	objects    []*api.Object
+	cluster    api.Cluster
 	nodes      []string // names
 	incomplete bool     // some block has errors, so nothing is said of what is missing
 	byName     map[objectName]*api.Object
@@ -42,8 +43,8 @@ type podTemplate struct {
 	spec   *corev1.PodSpec
 }
 
-func newCross(objects []*api.Object, nodes []*api.Node, incomplete bool) *cross {
-	c := &cross{objects: objects, incomplete: incomplete, byName: make(map[objectName]*api.Object, len(objects)), pods: map[string][]podTemplate{}, labelled: map[podLabel][]podTemplate{}}
+func newCross(cluster api.Cluster, objects []*api.Object, nodes []*api.Node, incomplete bool) *cross {
+	c := &cross{cluster: cluster, objects: objects, incomplete: incomplete, byName: make(map[objectName]*api.Object, len(objects)), pods: map[string][]podTemplate{}, labelled: map[podLabel][]podTemplate{}}
 	for _, n := range nodes {
 		c.nodes = append(c.nodes, n.Name)
 	}
@@ -96,6 +97,7 @@ func (c *cross) check() {
 		if spec := api.PodSpecOf(o.Value); spec != nil {
 			c.node(o, specPath(o.Value)+".nodeName", spec.NodeName)
 			c.podSpec(o, specPath(o.Value), spec)
+			c.sysctls(o, specPath(o.Value), spec)
 		}
 		if v, ok := o.Value.(*api.Volume); ok {
 			c.node(o, "spec.node", v.Spec.Node)

@@ -218,7 +218,7 @@ func (e *evaluation) addCluster() hcl2.Diagnostics {
 		e.allocations = allocations
 		fields := map[string]cty.Value{}
 		for _, f := range clusterFields {
-			fields[f.name] = cty.StringVal(*f.field(&cluster))
+			fields[f.name] = cty.StringVal(f.get(&cluster))
 		}
 		return cty.ObjectVal(fields), diags
 	}

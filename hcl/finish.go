@@ -17,7 +17,7 @@ func (e *evaluation) finish() hcl2.Diagnostics {
 	slices.SortFunc(e.config.Objects, func(a, b *api.Object) int { return a.Address.Compare(b.Address) })
 	slices.SortFunc(e.config.Nodes, compareNodes)
 	slices.SortFunc(e.config.Outputs, func(a, b *api.Output) int { return strings.Compare(a.Name, b.Name) })
-	c := newCross(e.config.Objects, e.config.Nodes, e.incomplete())
+	c := newCross(e.config.Cluster, e.config.Objects, e.config.Nodes, e.incomplete())
 	c.check()
 	e.found = append(e.found, c.diags...)
 	e.addLinks(c.links)

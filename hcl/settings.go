@@ -5,6 +5,7 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/hashicorp/go-version"
@@ -119,18 +120,53 @@ func (s *settings) checkVersion(running string) hcl2.Diagnostics {
 	return nil
 }
 
+// clusterField is an attribute of the cluster block; null and "" mean the default.
+type clusterField struct {
+	name string
+	get  func(*api.Cluster) string
+	set  func(*api.Cluster, string) error
+}
+
 // clusterFields are the attributes of the cluster block.
-var clusterFields = []struct {
-	name  string
-	field func(*api.Cluster) *string
-	check func(string) error
-}{
-	{"name", func(c *api.Cluster) *string { return &c.Name }, checkClusterName},
-	{"pod_cidr", func(c *api.Cluster) *string { return &c.PodCIDR }, checkPodCIDR},
-	{"service_cidr", func(c *api.Cluster) *string { return &c.ServiceCIDR }, checkServiceCIDR},
-	{"node_ports", func(c *api.Cluster) *string { return &c.NodePorts }, checkNodePorts},
-	{"network", func(c *api.Cluster) *string { return &c.Network }, checkNetwork},
-	{"domain", func(c *api.Cluster) *string { return &c.Domain }, checkDomain},
+var clusterFields = []clusterField{
+	clusterText("name", func(c *api.Cluster) *string { return &c.Name }, checkClusterName),
+	clusterText("pod_cidr", func(c *api.Cluster) *string { return &c.PodCIDR }, checkPodCIDR),
+	clusterText("service_cidr", func(c *api.Cluster) *string { return &c.ServiceCIDR }, checkServiceCIDR),
+	clusterText("node_ports", func(c *api.Cluster) *string { return &c.NodePorts }, checkNodePorts),
+	clusterText("network", func(c *api.Cluster) *string { return &c.Network }, checkNetwork),
+	clusterText("domain", func(c *api.Cluster) *string { return &c.Domain }, checkDomain),
+	clusterText("allowed_unsafe_sysctls", func(c *api.Cluster) *string { return &c.AllowedUnsafeSysctls }, checkUnsafeSysctls),
+	{
+		name: "pod_pids_limit",
+		get:  func(c *api.Cluster) string { return strconv.FormatInt(c.PodPidsLimit, 10) },
+		set:  setPidsLimit,
+	},
+}
+
+func clusterText(name string, field func(*api.Cluster) *string, check func(string) error) clusterField {
+	return clusterField{
+		name: name,
+		get:  func(c *api.Cluster) string { return *field(c) },
+		set: func(c *api.Cluster, v string) error {
+			if err := check(v); err != nil {
+				return err
+			}
+			*field(c) = v
+			return nil
+		},
+	}
+}
+
+// minPidsLimit leaves room for a pod's own first processes and a shell to look at it.
+const minPidsLimit = 16
+
+func setPidsLimit(c *api.Cluster, v string) error {
+	n, err := strconv.ParseInt(v, 10, 64)
+	if err != nil || n != 0 && n < minPidsLimit {
+		return fmt.Errorf("%q is not a number of processes: write %d or more, or 0 for no limit", v, minPidsLimit)
+	}
+	c.PodPidsLimit = n
+	return nil
 }
 
 // evaluateCluster makes the cluster of its block and the defaults.
@@ -154,11 +190,9 @@ func evaluateCluster(block *hcl2.Block, ctx *hcl2.EvalContext) (api.Cluster, hcl
 		if v == "" {
 			continue
 		}
-		if err := f.check(v); err != nil {
+		if err := f.set(&c, v); err != nil {
 			diags = append(diags, errorAt(attr.Expr.Range(), "Invalid value", "%s: %s.", f.name, err))
-			continue
 		}
-		*f.field(&c) = v
 	}
 	if diags.HasErrors() {
 		return c, diags

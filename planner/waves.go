@@ -275,6 +275,9 @@ func (d *draft) podWork(w *workload, p *pod) *api.PodWork {
 		Pod: p.object, Hash: p.hash, Objects: d.contents(w), Claims: d.claims(w, p),
 		DeadlineSeconds: w.want.DeadlineSeconds, MinReadySeconds: w.want.MinReadySeconds,
 	}
+	if readsLimits(p.spec) {
+		work.Allocatable = p.host.allocatableList()
+	}
 	for _, a := range work.Objects {
 		d.needed[a] = true
 	}

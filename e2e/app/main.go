@@ -26,6 +26,7 @@ var commands = map[string]func(ctx context.Context, args []string) error{
 	"env":   env,   // all of it
 	"crash": crash, // CODE MESSAGE: says it and ends so
 	"say":   say,   // MESSAGE N: says it N times, then sleeps
+	"eat":   eat,   // N: takes so many MiB of memory and keeps them
 	"sleep": sleep, // DURATION, deaf to SIGTERM
 	"watch": watch, // FILE: says when it reads something else
 }

@@ -21,13 +21,11 @@ func (c *checker) container(p string, ct *corev1.Container, volumes map[string]b
 	if c.needs(p+".image", ct.Image, "a container runs an image") && strings.TrimSpace(ct.Image) != ct.Image {
 		c.invalid(p+".image", ct.Image, "must not have leading or trailing whitespace")
 	}
-	c.environment(p, ct)
 	c.resources(p+".resources", &ct.Resources)
 	c.mounts(p+".volumeMounts", ct.VolumeMounts, volumes)
 	if ct.ReadinessProbe != nil {
 		c.probe(p+".readinessProbe", ct.ReadinessProbe, ct.Ports)
 	}
-	c.security(p+".securityContext", ct.SecurityContext)
 }
 
 // ports checks the ports of a container. hostPorts collects those of the pod.
@@ -63,99 +61,6 @@ func protocol(p corev1.Protocol) corev1.Protocol {
 		return corev1.ProtocolTCP
 	}
 	return p
-}
-
-func (c *checker) environment(p string, ct *corev1.Container) {
-	names := once{}
-	for i, ep := range elements(p+".env", ct.Env, func(e *corev1.EnvVar) string { return e.Name }) {
-		e := &ct.Env[i]
-		if c.needs(ep+".name", e.Name, "write it as the block's label") {
-			c.invalid(ep+".name", e.Name, validation.IsRelaxedEnvVarName(e.Name)...)
-			names.add(c, ep+".name", e.Name)
-		}
-		if e.ValueFrom == nil {
-			continue
-		}
-		if e.Value != "" {
-			c.invalid(ep+".valueFrom", "", "may not be specified when `value` is not empty")
-		}
-		c.valueFrom(ep+".valueFrom", e.ValueFrom)
-	}
-	for i, ep := range indexed(p+".envFrom", ct.EnvFrom) {
-		e := &ct.EnvFrom[i]
-		if e.Prefix != "" {
-			c.invalid(ep+".prefix", e.Prefix, validation.IsRelaxedEnvVarName(e.Prefix)...)
-		}
-		c.exactlyOne(ep, []string{"configMapRef", "secretRef"}, e.ConfigMapRef != nil, e.SecretRef != nil)
-		if r := e.ConfigMapRef; r != nil {
-			c.reference(ep+".configMapRef.name", r.Name)
-		}
-		if r := e.SecretRef; r != nil {
-			c.reference(ep+".secretRef.name", r.Name)
-		}
-	}
-}
-
-// exactlyOne checks a choice of which one has to be made.
-func (c *checker) exactlyOne(p string, choices []string, set ...bool) {
-	n := 0
-	for _, s := range set {
-		if s {
-			n++
-		}
-	}
-	switch {
-	case n == 0:
-		c.required(p, "must specify one of: `"+strings.Join(choices, "`, `")+"`")
-	case n > 1:
-		c.invalid(p, "", "may not have more than one field specified at a time")
-	}
-}
-
-// reference checks the name of another object.
-func (c *checker) reference(p, name string) {
-	if c.needs(p, name, "") {
-		c.invalid(p, name, validation.IsDNS1123Subdomain(name)...)
-	}
-}
-
-func (c *checker) valueFrom(p string, v *corev1.EnvVarSource) {
-	c.exactlyOne(p, []string{"fieldRef", "configMapKeyRef", "secretKeyRef"}, v.FieldRef != nil, v.ConfigMapKeyRef != nil, v.SecretKeyRef != nil)
-	if r := v.FieldRef; r != nil {
-		c.fieldPath(p+".fieldRef.fieldPath", r.FieldPath)
-	}
-	if r := v.ConfigMapKeyRef; r != nil {
-		c.reference(p+".configMapKeyRef.name", r.Name)
-		c.key(p+".configMapKeyRef.key", r.Key)
-	}
-	if r := v.SecretKeyRef; r != nil {
-		c.reference(p+".secretKeyRef.name", r.Name)
-		c.key(p+".secretKeyRef.key", r.Key)
-	}
-}
-
-func (c *checker) key(p, key string) {
-	if c.needs(p, key, "") {
-		c.invalid(p, key, validation.IsConfigMapKey(key)...)
-	}
-}
-
-// fieldPaths are the fields of a pod that a variable can have.
-var fieldPaths = []string{"metadata.name", "metadata.namespace", "metadata.uid", "metadata.labels['KEY']", "metadata.annotations['KEY']",
-	"spec.nodeName", "status.hostIP", "status.hostIPs", "status.podIP", "status.podIPs"}
-
-func (c *checker) fieldPath(p, value string) {
-	if !c.needs(p, value, "") || slices.Contains(fieldPaths, value) {
-		return
-	}
-	for _, f := range []string{"metadata.labels['", "metadata.annotations['"} {
-		if key, ok := strings.CutPrefix(value, f); ok && strings.HasSuffix(key, "']") {
-			key = strings.TrimSuffix(key, "']")
-			c.invalid(p, value, validation.IsQualifiedName(strings.ToLower(key))...)
-			return
-		}
-	}
-	c.unsupported(p, value, fieldPaths...)
 }
 
 func (c *checker) resources(p string, r *corev1.ResourceRequirements) {
@@ -279,22 +184,5 @@ func (c *checker) probePort(p string, port intstr.IntOrString, ports []corev1.Co
 		e := k8sfield.NotFound(nil, port.StrVal)
 		e.Detail = "the container has no port of this name"
 		c.report(p, e)
-	}
-}
-
-func (c *checker) security(p string, s *corev1.SecurityContext) {
-	if s == nil {
-		return
-	}
-	c.user(p+".runAsUser", s.RunAsUser)
-	c.group(p+".runAsGroup", s.RunAsGroup)
-	if s.AllowPrivilegeEscalation == nil || *s.AllowPrivilegeEscalation {
-		return
-	}
-	if s.Privileged != nil && *s.Privileged {
-		c.invalid(p, "", "cannot set `allowPrivilegeEscalation` to false and `privileged` to true")
-	}
-	if s.Capabilities != nil && slices.ContainsFunc(s.Capabilities.Add, func(n corev1.Capability) bool { return n == "SYS_ADMIN" || n == "CAP_SYS_ADMIN" }) {
-		c.invalid(p, "", "cannot set `allowPrivilegeEscalation` to false and `capabilities.Add` CAP_SYS_ADMIN")
 	}
 }

@@ -33,6 +33,8 @@ func (c *checker) podSpec(path string, s *corev1.PodSpec, restart []corev1.Resta
 			ct := &list.containers[i]
 			c.container(p, ct, volumes)
 			names.add(c, p+".name", ct.Name)
+			c.environment(p, s, ct)
+			c.security(p+".securityContext", s, ct.SecurityContext)
 			c.ports(p+".ports", ct.Ports, s.HostNetwork, hostPorts)
 			if list.init && ct.ReadinessProbe != nil {
 				c.forbidden(p+".readinessProbe", "may not be set for init containers without restartPolicy=Always")
@@ -42,7 +44,7 @@ func (c *checker) podSpec(path string, s *corev1.PodSpec, restart []corev1.Resta
 	atLeast(c, path+".terminationGracePeriodSeconds", s.TerminationGracePeriodSeconds, 0)
 	c.placement(path, s)
 	c.podNetwork(path, s)
-	c.podSecurity(path+".securityContext", s.SecurityContext)
+	c.podSecurity(path, s)
 }
 
 func (c *checker) placement(path string, s *corev1.PodSpec) {
@@ -116,29 +118,5 @@ func (c *checker) dns(path string, s *corev1.PodSpec) {
 func (c *checker) ip(path, value string) {
 	for _, e := range validation.IsValidIP(nil, value) {
 		c.report(path, k8sfield.Invalid(nil, value, e.Detail))
-	}
-}
-
-func (c *checker) podSecurity(path string, s *corev1.PodSecurityContext) {
-	if s == nil {
-		return
-	}
-	c.user(path+".runAsUser", s.RunAsUser)
-	c.group(path+".runAsGroup", s.RunAsGroup)
-	c.group(path+".fsGroup", s.FSGroup)
-	for i, g := range s.SupplementalGroups {
-		c.group(fmt.Sprintf("%s.supplementalGroups[%d]", path, i), &g)
-	}
-}
-
-func (c *checker) user(path string, id *int64) {
-	if id != nil {
-		c.invalid(path, *id, validation.IsValidUserID(*id)...)
-	}
-}
-
-func (c *checker) group(path string, id *int64) {
-	if id != nil {
-		c.invalid(path, *id, validation.IsValidGroupID(*id)...)
 	}
 }

@@ -1,14 +1,12 @@
 package runtime
 
 import (
+	"cmp"
 	"fmt"
-	"math"
-	"slices"
 	"strconv"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/resource"
 	runtimev1 "k8s.io/cri-api/pkg/apis/runtime/v1"
 )
 
@@ -135,7 +133,7 @@ func (b *build) field(path string) (string, error) {
 	case "spec.nodeName":
 		return b.node, nil
 	case "spec.serviceAccountName":
-		return pod.Spec.ServiceAccountName, nil
+		return cmp.Or(pod.Spec.ServiceAccountName, "default"), nil
 	case "status.hostIP", "status.hostIPs":
 		return b.nodeIP, nil
 	case "status.podIP", "status.podIPs":
@@ -170,46 +168,4 @@ func mapText(m map[string]string) string {
 		lines = append(lines, k+"="+strconv.Quote(m[k]))
 	}
 	return strings.Join(lines, "\n")
-}
-
-// resourceField is a request or a limit in units of the divisor, rounded up. A limit that is not set reads as what the node has.
-func (b *build) resourceField(c *corev1.Container, ref *corev1.ResourceFieldSelector) (string, error) {
-	if ref.ContainerName != "" {
-		i := slices.IndexFunc(allContainers(&b.pod.Spec), func(o *corev1.Container) bool { return o.Name == ref.ContainerName })
-		if i < 0 {
-			return "", fmt.Errorf("resourceFieldRef: no container %q", ref.ContainerName)
-		}
-		c = allContainers(&b.pod.Spec)[i]
-	}
-	if c == nil {
-		return "", fmt.Errorf("resourceFieldRef %s: containerName is missing", ref.Resource)
-	}
-	list, name, _ := strings.Cut(ref.Resource, ".")
-	node := map[string]*resource.Quantity{
-		"cpu":    resource.NewQuantity(b.facts.cpus, resource.DecimalSI),
-		"memory": resource.NewQuantity(b.facts.memory, resource.BinarySI),
-	}
-	var q resource.Quantity
-	switch {
-	case list == "requests":
-		q = c.Resources.Requests[corev1.ResourceName(name)]
-		if _, set := c.Resources.Requests[corev1.ResourceName(name)]; !set {
-			q = c.Resources.Limits[corev1.ResourceName(name)]
-		}
-	case list == "limits":
-		q = c.Resources.Limits[corev1.ResourceName(name)]
-		if q.IsZero() && node[name] != nil {
-			q = *node[name]
-		}
-	default:
-		return "", fmt.Errorf("resourceFieldRef %q: want requests.* or limits.*", ref.Resource)
-	}
-	divisor := ref.Divisor
-	if divisor.IsZero() {
-		divisor = resource.MustParse("1")
-	}
-	if name == "cpu" {
-		return strconv.FormatInt(int64(math.Ceil(float64(q.MilliValue())/float64(divisor.MilliValue()))), 10), nil
-	}
-	return strconv.FormatInt(int64(math.Ceil(float64(q.Value())/float64(divisor.Value()))), 10), nil
 }

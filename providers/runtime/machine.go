@@ -59,21 +59,6 @@ type facts struct {
 	resolver resolver
 }
 
-// cgroupParent is where all containers of all our pods have their cgroups. They lie side by side: with no level
-// per pod in between, the kernel weighs containers by their own requests, and nothing is left of a pod
-// when its containers are gone.
-func (f *facts) cgroupParent() string {
-	if f.systemd {
-		return systemdSlice
-	}
-	return cgroupfsParent
-}
-
-const (
-	systemdSlice   = "berth.slice"
-	cgroupfsParent = "/berth"
-)
-
 // facts asks the host at the first call.
 func (m *machine) facts(ctx context.Context) (*facts, error) {
 	m.mu.Lock()

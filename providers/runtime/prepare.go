@@ -74,6 +74,7 @@ func (b *build) preparation(attempts map[string]uint32) (args []string, archive 
 	}
 	args = append([]string{"pod", podDir(uid), strings.Join(dirs, "\n")}, made...)
 	args = append(append(args, b.hostsInstruction()...), given...)
+	args = append(args, b.cgroupInstruction()...)
 	if len(content) > 0 {
 		if archive, err = hostfs.Archive(content...); err != nil {
 			return nil, nil, err
@@ -183,6 +184,12 @@ group() {
 	find "$3" -xdev -type d -exec chmod ug+rwx,g+s {} + -o -type f -exec chmod ug+rw {} +
 }
 
+` + cgroupFunctions + `
+# property UNIT PROPERTY...: tell systemd, once, what a slice of ours is to have.
+property() {
+	[ -d "/run/systemd/system.control/$1.d" ] || systemctl set-property --runtime -- "$@"
+}
+
 while [ $# -gt 0 ]; do
 	do=$1
 	shift
@@ -261,6 +268,19 @@ while [ $# -gt 0 ]; do
 		done
 		shift
 		;;
+	cgroups)
+		for line in $2; do
+			case $1 in
+			files) echo "${line#* }" >"${line%% *}" ;;
+			units) (IFS=' ' && property $line) ;;
+			esac
+		done
+		if [ -n "$4" ]; then
+			echo "$4" >"$3/burstable"
+			weigh "${3%/*}"
+		fi
+		shift 4
+		;;
 	subpath)
 		subpath "$1" "$2" "$3"
 		shift 3
@@ -279,7 +299,7 @@ func (m *machine) forget(ctx context.Context, pod *corev1.Pod, last bool) error 
 	}
 	_, err := m.Run(ctx, providers.Command{
 		Script: forgetScript,
-		Args:   []string{podDir(uid), logDir(pod.Namespace, pod.Name, uid), shared},
+		Args:   []string{podDir(uid), logDir(pod.Namespace, pod.Name, uid), "pod" + uid, strings.ReplaceAll("pod"+uid, "-", "_"), shared},
 	})
 	if err != nil {
 		return fmt.Errorf("remove the files of pod %s: %w", podName(pod), err)
@@ -287,10 +307,27 @@ func (m *machine) forget(ctx context.Context, pod *corev1.Pod, last bool) error 
 	return nil
 }
 
-// forgetScript unmounts and removes a pod's folder and its logs. Nothing is removed while something is mounted
+// forgetScript unmounts and removes a pod's folder, its logs and its cgroups. Nothing is removed while something is mounted
 // below: it could be a volume that outlives the pod. Then it removes shared folders and cgroups that have become empty.
+//
+// A cgroup that is just being taken down is busy for a moment; calls that were cut short leave some without a process.
 const forgetScript = `set -euf
 mounts() { awk -v dir="$1/" 'index($5, dir) == 1 { last = $5 } END { print last }' /proc/self/mountinfo; }
+` + cgroupFunctions + `
+# uproot CGROUP...: remove those that there are with all below.
+uproot() {
+	tries=0
+	while :; do
+		for dir; do
+			shift
+			if [ -d "$dir" ]; then set -- "$@" "$dir"; fi
+		done
+		if [ $# = 0 ] || [ $tries = 40 ]; then return 0; fi
+		[ $tries = 0 ] || sleep 0.05
+		rmdir -- "$@" 2>/dev/null || find "$@" -depth -type d -exec rmdir -- {} \; 2>/dev/null || :
+		tries=$((tries + 1))
+	done
+}
 tries=0
 if [ -d "$1" ]; then
 	while mount=$(mounts "$1") && [ -n "$mount" ]; do
@@ -301,11 +338,22 @@ if [ -d "$1" ]; then
 		fi
 	done
 fi
+burstable=
+[ ! -e "$1/burstable" ] || burstable=${1%/*}
 rm -rf --one-file-system -- "$1" "$2"
-[ -n "$3" ] || exit 0
+set +f
+uproot ` + cgroupDir + `/berth/"$3" ` + cgroupDir + `/berth/*/"$3" ` + cgroupDir + `/*/berth/"$3" ` + cgroupDir + `/*/berth/*/"$3"
+for dir in ` + cgroupDir + `/berth.slice ` + cgroupDir + `/systemd/berth.slice; do
+	for pod in "$dir/berth-$4.slice" "$dir"/*/berth-*-"$4.slice"; do
+		if [ -d "$pod" ]; then unslice "${pod##*/}"; fi
+	done
+done
+if [ -n "$burstable" ]; then weigh "$burstable" || [ ! -d "$burstable" ]; fi # another call may find that it is the last one
+[ -n "$5" ] || exit 0
 IFS='
 '
-folders=$3
+set -f
+folders=$5
 set +f
 empty() {
 	[ -d "$1" ] || return 1
@@ -315,17 +363,11 @@ empty() {
 for dir in $folders; do
 	if empty "$dir"; then rmdir -- "$dir"; fi
 done
-# No pod is left, so what is below has no process: calls that were cut short leave such cgroups. One that is just being
-# taken down is busy for a moment.
-for dir in /sys/fs/cgroup/berth /sys/fs/cgroup/*/berth; do
-	tries=0
-	while [ -d "$dir" ] && [ $tries -lt 40 ]; do
-		find "$dir" -depth -type d -exec rmdir -- {} \; 2>/dev/null || :
-		[ ! -d "$dir" ] || sleep 0.05
-		tries=$((tries + 1))
-	done
-done
-for dir in /sys/fs/cgroup/berth.slice /sys/fs/cgroup/systemd/berth.slice; do
-	if empty "$dir"; then systemctl stop berth.slice && break; fi
+uproot ` + cgroupDir + `/berth ` + cgroupDir + `/*/berth
+for dir in ` + cgroupDir + `/berth.slice ` + cgroupDir + `/systemd/berth.slice; do
+	if [ -d "$dir" ]; then
+		for unit in berth-burstable.slice berth-besteffort.slice berth.slice; do unslice $unit; done
+		break
+	fi
 done
 `

@@ -35,7 +35,7 @@ func cpuShares(c *corev1.Container) int64 {
 	if _, set := c.Resources.Requests[corev1.ResourceCPU]; !set {
 		milli = c.Resources.Limits.Cpu().MilliValue()
 	}
-	return min(max(milli*1024/1000, minShares), maxShares)
+	return sharesOf(milli)
 }
 
 func cpuQuota(limit *resource.Quantity) int64 {

@@ -6,6 +6,7 @@ import (
 	"maps"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/component-helpers/node/util/sysctl"
 	runtimev1 "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"berth.dev/berth/api"
@@ -27,7 +28,7 @@ func (b *build) sandbox(attempt uint32) (*runtimev1.PodSandboxConfig, error) {
 		Labels:       b.labels(),
 		Annotations:  annotations,
 		Linux: &runtimev1.LinuxPodSandboxConfig{
-			CgroupParent:    b.facts.cgroupParent(),
+			CgroupParent:    newPodCgroup(pod, 0).parent(b.facts.systemd),
 			SecurityContext: sandboxSecurity(pod),
 			Sysctls:         sysctls(pod),
 		},
@@ -109,7 +110,7 @@ func sysctls(pod *corev1.Pod) map[string]string {
 	}
 	out := map[string]string{}
 	for _, s := range pod.Spec.SecurityContext.Sysctls {
-		out[s.Name] = s.Value
+		out[sysctl.NormalizeName(s.Name)] = s.Value
 	}
 	return out
 }

@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path"
+	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -119,11 +121,22 @@ func capabilities(c *corev1.Capabilities) *runtimev1.Capability {
 	return &runtimev1.Capability{AddCapabilities: names(c.Add), DropCapabilities: names(c.Drop)}
 }
 
+// seccompRoot is where profiles lie on a node that the pod names as Localhost: the kubelet's folder, so that those made for
+// it serve as they are. It is only read.
+const seccompRoot = "/var/lib/kubelet/seccomp"
+
 func seccomp(p *corev1.SeccompProfile) (*runtimev1.SecurityProfile, error) {
 	if p == nil {
 		return &runtimev1.SecurityProfile{ProfileType: runtimev1.SecurityProfile_RuntimeDefault}, nil
 	}
-	return profile("seccompProfile", string(p.Type), p.LocalhostProfile)
+	s, err := profile("seccompProfile", string(p.Type), p.LocalhostProfile)
+	if ref := s.GetLocalhostRef(); ref != "" {
+		if path.IsAbs(ref) || slices.Contains(strings.Split(ref, "/"), "..") {
+			return nil, fmt.Errorf("seccompProfile: localhostProfile %q: want a relative path without .. in it", ref)
+		}
+		s.LocalhostRef = path.Join(seccompRoot, ref)
+	}
+	return s, err
 }
 
 func apparmor(p *corev1.AppArmorProfile) (*runtimev1.SecurityProfile, error) {
