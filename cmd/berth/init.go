@@ -62,18 +62,24 @@ service "web" {
 
 func newInit(g *globals) *cobra.Command {
 	o := planOptions{parallelism: defaultParallelism}
+	var move moveOptions
 	cmd := &cobra.Command{
 		Use: "init", Short: "Write a first configuration, read the backend, check the nodes", Args: cobra.NoArgs,
 		Long: `In an empty directory, writes main.hcl to start from. Elsewhere, checks that the
 configuration can be read, that the state's backend answers and that every node can take
 pods. No other command needs init to have run.`,
-		RunE: func(cmd *cobra.Command, _ []string) error { return runInit(cmd.Context(), g, o) },
+		Example: "  berth init\n  berth init --migrate-state    after another backend block was written",
+		RunE:    func(cmd *cobra.Command, _ []string) error { return runInit(cmd.Context(), g, o, move) },
 	}
+	cmd.Flags().BoolVar(&move.migrate, "migrate-state", false, "move the state to the backend that the configuration now names")
+	cmd.Flags().BoolVar(&move.forceCopy, "force-copy", false, "do not ask before moving it")
+	cmd.Flags().BoolVar(&move.reconfigure, "reconfigure", false, "take the backend as it is now, and move nothing")
+	cmd.MarkFlagsMutuallyExclusive("migrate-state", "reconfigure")
 	o.variables(cmd.Flags())
 	return cmd
 }
 
-func runInit(ctx context.Context, g *globals, o planOptions) error {
+func runInit(ctx context.Context, g *globals, o planOptions, move moveOptions) error {
 	files, err := filepath.Glob(filepath.Join(g.dir, "*.hcl*"))
 	if err != nil {
 		return err
@@ -95,6 +101,13 @@ func runInit(ctx context.Context, g *globals, o planOptions) error {
 		}
 		g.out.Println("Wrote main.hcl. Edit the node's address in it, then run: berth plan")
 		return nil
+	}
+	module, diags := hcl.Parse(g.dir)
+	if diags.HasErrors() {
+		return diags.Err()
+	}
+	if err := settleBackend(ctx, g, module.Backend(), move); err != nil {
+		return err
 	}
 	r, err := newRound(g, o)
 	if err != nil {

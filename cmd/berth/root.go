@@ -144,7 +144,7 @@ need an SSH server, containerd and iptables; nothing of Berth is installed on th
 		"main":   {newInit(g), newValidate(g), newPlan(g), newApply(g), newDestroy(g)},
 		"change": {newScale(g)},
 		"see":    {newGet(g), newEvents(g), newLogs(g), newExec(g), newShow(g), newOutput(g), newState(g)},
-		"other":  {newFmt(g), newNode(g), newLab(g), newVersion(g)},
+		"other":  {newFmt(g), newForceUnlock(g), newNode(g), newLab(g), newVersion(g)},
 	} {
 		for _, c := range commands {
 			c.GroupID = group

@@ -18,7 +18,6 @@ import (
 	"berth.dev/berth/providers/all"
 	"berth.dev/berth/providers/image"
 	"berth.dev/berth/statefile"
-	backends "berth.dev/berth/statefile/backend/all"
 )
 
 // round composes the system for one command: configuration, state, hosts, plan. Its methods are called in the
@@ -48,19 +47,6 @@ func newRound(g *globals, opts planOptions) (*round, error) {
 	}
 	r.connect()
 	return r, nil
-}
-
-func openStore(g *globals, m *hcl.Module) (statefile.Store, error) {
-	b := m.Backend()
-	store, err := backends.Open(b.Type, b.Config, g.dir)
-	if err != nil {
-		d := api.Diagnostic{Severity: api.SeverityError, Summary: "Invalid backend", Detail: err.Error()}
-		if !b.Range.IsZero() {
-			d.Range = &b.Range
-		}
-		return nil, (api.Diagnostics{d}).Err()
-	}
-	return store, nil
 }
 
 // connect makes what reaches hosts; nothing is dialled before it is needed.
@@ -99,12 +85,19 @@ func (r *round) executor() executor.Options {
 
 // lock opens the state for writing; the returned context dies with the lock.
 func (r *round) lock(ctx context.Context, operation string) (*statefile.File, error) {
-	return statefile.Open(ctx, r.store, lockInfo(r.g.proc, operation), statefile.OpenOptions{
+	f, err := statefile.Open(ctx, r.store, lockInfo(r.g.proc, operation), statefile.OpenOptions{
 		LockTimeout: r.opts.lockTimeout,
 		OnWait: func(i statefile.LockInfo) {
 			r.g.err.Println(fmt.Sprintf("The state is locked by %s (%s since %s): waiting up to %s...", i.Who, i.Operation, i.Created.Local().Format("15:04:05"), r.opts.lockTimeout))
 		},
 	})
+	if err != nil {
+		return nil, err
+	}
+	if err := recordOf(r.module.Backend()).keep(r.g.dir); err != nil {
+		r.log().Debug("record the backend", "err", err) // a help against mistakes, not needed
+	}
+	return f, nil
 }
 
 // plan makes the plan from the prior state: evaluate, observe, resolve, decide.

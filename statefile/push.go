@@ -1,0 +1,86 @@
+package statefile
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"reflect"
+
+	"berth.dev/berth/api"
+)
+
+// Export returns the state as one document, with every step that has finished so far; nil when there is none. It takes no lock.
+func Export(ctx context.Context, store Store, berth string) ([]byte, error) {
+	l, err := load(ctx, store)
+	if err != nil || l.version == "" && l.journal != journalLive {
+		return nil, err
+	}
+	return encode(l.state, l.fence, berth)
+}
+
+// Decode reads a document that was exported, or that lies somewhere as a copy. Errors are those of Open.
+func Decode(data []byte) (*api.State, error) {
+	s, _, err := decode(data)
+	var damaged *DamagedError
+	if errors.As(err, &damaged) && damaged.advice == "" {
+		damaged.advice = "Take another copy"
+	}
+	return s, err
+}
+
+// RefusedError means that a document does not follow the one that is there.
+type RefusedError struct{ reason string }
+
+func (e *RefusedError) Error() string { return e.reason }
+
+// Diagnostic says it to people.
+func (e *RefusedError) Diagnostic() api.Diagnostic {
+	return api.Diagnostic{Severity: api.SeverityError, Summary: "State cannot be replaced by this one",
+		Detail: capital(e.reason) + ". Nothing was changed. If you are sure, --force writes it all the same."}
+}
+
+// As makes api.DiagnosticsOf find the diagnostic.
+func (e *RefusedError) As(target any) bool { return asDiagnostics(target, e) }
+
+// Push makes a document the state. Without force it is refused if it is of another lineage than what is there, older, or as old and
+// different (the rules of terraform state push). What is there counts with its journal, which is dropped. The fencing
+// number goes on from the greater one. It reports whether anything was written.
+func Push(ctx context.Context, store Store, data []byte, info LockInfo, opts OpenOptions, force bool) (written bool, err error) {
+	next, fence, err := decode(data)
+	if err != nil {
+		return false, err
+	}
+	f, err := Open(ctx, store, info, opts)
+	if err != nil {
+		return false, err
+	}
+	defer func() { err = errors.Join(err, f.Close(ctx)) }()
+	if f.version != "" {
+		same, refused := follows(next, f.state)
+		if same || refused != nil && !force {
+			return false, refused
+		}
+		if refused != nil {
+			next.Serial = max(next.Serial, f.state.Serial) + 1 // plans that were made from either are stale
+		}
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.state, f.fence, f.base = next, max(f.fence, fence), next.Serial-1
+	return true, f.fold(ctx)
+}
+
+// follows compares two states as push does.
+func follows(next, present *api.State) (same bool, refused error) {
+	switch {
+	case next.Lineage != present.Lineage:
+		return false, &RefusedError{fmt.Sprintf("it is of lineage %s, but the state that is there is of lineage %s: they are of two clusters", next.Lineage, present.Lineage)}
+	case next.Serial < present.Serial:
+		return false, &RefusedError{fmt.Sprintf("it has serial %d, but the state that is there has serial %d: it is older", next.Serial, present.Serial)}
+	case next.Serial > present.Serial:
+		return false, nil
+	case reflect.DeepEqual(next, present):
+		return true, nil
+	}
+	return false, &RefusedError{fmt.Sprintf("it has serial %d like the state that is there, but another content", next.Serial)}
+}
