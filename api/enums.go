@@ -35,7 +35,14 @@ var enumRows = map[string]Enum{
 	"DNSPolicy":                   {Values: []string{"ClusterFirst", "ClusterFirstWithHostNet", "Default", "None"}},
 	"HostPathType": {Values: []string{"", "DirectoryOrCreate", "Directory", "FileOrCreate", "File", "Socket",
 		"CharDevice", "BlockDevice"}},
-	"LabelSelectorOperator":   {Values: []string{"In", "NotIn", "Exists", "DoesNotExist"}},
+	"LabelSelectorOperator": {Values: []string{"In", "NotIn", "Exists", "DoesNotExist"}},
+	"PersistentVolumeAccessMode": {Values: []string{"ReadWriteOnce", "ReadWriteOncePod"}, Refused: map[string]string{
+		"ReadOnlyMany":  "a claim is a directory of one node",
+		"ReadWriteMany": "a claim is a directory of one node",
+	}},
+	"PersistentVolumeClaimRetentionPolicyType": {Values: []string{"Retain", "Delete"}},
+	"PersistentVolumeMode": {Values: []string{"Filesystem"}, Refused: map[string]string{
+		"Block": "a claim is a directory"}},
 	"PodManagementPolicyType": {Values: []string{"OrderedReady", "Parallel"}},
 	"PodFSGroupChangePolicy":  {Values: []string{"OnRootMismatch", "Always"}},
 	"Protocol": {Values: []string{"TCP", "UDP"}, Refused: map[string]string{

@@ -17,6 +17,7 @@ const (
 	linuxOnly     = "hosts are Linux"
 	otherStorage  = "a volume is made of persistent_volume_claim, host_path, empty_dir, config_map or secret"
 	perNode       = "services of this version are reached through their cluster IP and node ports, from everywhere alike"
+	oneDirectory  = "each claim is a directory of its own, made on the node of its pod"
 	noPriority    = "pods of this version have no priorities"
 	noSELinux     = "labels of SELinux are the runtime's own"
 )
@@ -90,22 +91,39 @@ var fieldRows = map[string]Field{
 	"StatefulSet.spec":     on(EffectUpdate, ""),
 	"StatefulSet.status":   off(byObserving),
 
-	"StatefulSetSpec.replicas":                             on(EffectUpdate, "1 when it is not set"),
-	"StatefulSetSpec.selector":                             on(EffectReplace, "the object's labels when it is not set"),
-	"StatefulSetSpec.template":                             on(EffectRoll, "its fields stand in the workload block itself"),
-	"StatefulSetSpec.volumeClaimTemplates":                 off(notYet),
-	"StatefulSetSpec.serviceName":                          on(EffectReplace, "the headless service that names the pods; declare it beside the set"),
-	"StatefulSetSpec.podManagementPolicy":                  on(EffectReplace, "OrderedReady when it is not set"),
-	"StatefulSetSpec.updateStrategy":                       on(EffectNone, "used from the next change on"),
-	"StatefulSetSpec.revisionHistoryLimit":                 on(EffectNone, "10 when it is not set: how many old revisions there are to go back to"),
-	"StatefulSetSpec.minReadySeconds":                      on(EffectNone, "used from the next change on"),
-	"StatefulSetSpec.persistentVolumeClaimRetentionPolicy": off(notYet),
-	"StatefulSetSpec.ordinals":                             on(EffectUpdate, ""),
-	"StatefulSetUpdateStrategy.type":                       on(EffectNone, ""),
-	"StatefulSetUpdateStrategy.rollingUpdate":              on(EffectNone, ""),
-	"RollingUpdateStatefulSetStrategy.partition":           on(EffectNone, "ordinals below it keep the template that they have"),
-	"RollingUpdateStatefulSetStrategy.maxUnavailable":      on(EffectNone, "1 when it is not set; a number, or a share of the replicas, rounded up"),
-	"StatefulSetOrdinals.start":                            on(EffectUpdate, "the first ordinal"),
+	"StatefulSetSpec.replicas":                                    on(EffectUpdate, "1 when it is not set"),
+	"StatefulSetSpec.selector":                                    on(EffectReplace, "the object's labels when it is not set"),
+	"StatefulSetSpec.template":                                    on(EffectRoll, "its fields stand in the workload block itself"),
+	"StatefulSetSpec.volumeClaimTemplates":                        on(EffectReplace, "a volume of each pod's own: a directory on the node of its first placement, which the pod then stays on"),
+	"StatefulSetSpec.serviceName":                                 on(EffectReplace, "the headless service that names the pods; declare it beside the set"),
+	"StatefulSetSpec.podManagementPolicy":                         on(EffectReplace, "OrderedReady when it is not set"),
+	"StatefulSetSpec.updateStrategy":                              on(EffectNone, "used from the next change on"),
+	"StatefulSetSpec.revisionHistoryLimit":                        on(EffectNone, "10 when it is not set: how many old revisions there are to go back to"),
+	"StatefulSetSpec.minReadySeconds":                             on(EffectNone, "used from the next change on"),
+	"StatefulSetSpec.persistentVolumeClaimRetentionPolicy":        on(EffectNone, "Retain when it is not set: what becomes of the pods' own volumes"),
+	"StatefulSetSpec.ordinals":                                    on(EffectUpdate, ""),
+	"StatefulSetUpdateStrategy.type":                              on(EffectNone, ""),
+	"StatefulSetUpdateStrategy.rollingUpdate":                     on(EffectNone, ""),
+	"RollingUpdateStatefulSetStrategy.partition":                  on(EffectNone, "ordinals below it keep the template that they have"),
+	"RollingUpdateStatefulSetStrategy.maxUnavailable":             on(EffectNone, "1 when it is not set; a number, or a share of the replicas, rounded up"),
+	"StatefulSetPersistentVolumeClaimRetentionPolicy.whenDeleted": on(EffectNone, "when the set is destroyed"),
+	"StatefulSetPersistentVolumeClaimRetentionPolicy.whenScaled":  on(EffectNone, "when a smaller number of replicas leaves them without a pod"),
+	"StatefulSetOrdinals.start":                                   on(EffectUpdate, "the first ordinal"),
+
+	"PersistentVolumeClaim.metadata":                      on(EffectReplace, ""),
+	"PersistentVolumeClaim.spec":                          on(EffectReplace, ""),
+	"PersistentVolumeClaim.status":                        off(byObserving),
+	"PersistentVolumeClaimSpec.accessModes":               on(EffectReplace, "a directory of one node is used from that node"),
+	"PersistentVolumeClaimSpec.selector":                  off(oneDirectory),
+	"PersistentVolumeClaimSpec.resources":                 on(EffectReplace, ""),
+	"PersistentVolumeClaimSpec.volumeName":                off(oneDirectory),
+	"PersistentVolumeClaimSpec.storageClassName":          off(oneDirectory),
+	"PersistentVolumeClaimSpec.volumeMode":                on(EffectReplace, ""),
+	"PersistentVolumeClaimSpec.dataSource":                off(oneDirectory),
+	"PersistentVolumeClaimSpec.dataSourceRef":             off(oneDirectory),
+	"PersistentVolumeClaimSpec.volumeAttributesClassName": off(oneDirectory),
+	"VolumeResourceRequirements.limits":                   off("nothing bounds what a directory holds; requests say what is meant"),
+	"VolumeResourceRequirements.requests":                 on(EffectReplace, "storage: how large the volume is meant to be"),
 
 	// Daemon set.
 

@@ -32,6 +32,8 @@ type Object struct {
 	PreventDestroy bool
 	// OnConfigChange says what becomes of the pods of a workload when config maps and secrets that it uses change.
 	OnConfigChange ConfigChange
+	// Owner is the object that made this one and keeps it, as a stateful set its claims; zero for those of a configuration.
+	Owner Address
 	// CreatedAt is when the object was first applied; nil before. The executor sets it.
 	CreatedAt *time.Time
 	// Range is where the object's block starts. Ranges maps JSON paths without indices of its attributes
@@ -77,6 +79,7 @@ type objectJSON struct {
 	Sensitive      []string        `json:"sensitive,omitempty"`
 	PreventDestroy bool            `json:"prevent_destroy,omitempty"`
 	OnConfigChange ConfigChange    `json:"on_config_change,omitempty"`
+	Owner          Address         `json:"owner,omitzero"`
 	CreatedAt      *time.Time      `json:"created_at,omitempty"`
 	Value          json.RawMessage `json:"value"`
 }
@@ -88,7 +91,7 @@ func (o *Object) MarshalJSON() ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("marshal %s: %w", o.Address, err)
 	}
-	return json.Marshal(objectJSON{o.Address, o.DependsOn, o.Sensitive, o.PreventDestroy, o.OnConfigChange, o.CreatedAt, v})
+	return json.Marshal(objectJSON{o.Address, o.DependsOn, o.Sensitive, o.PreventDestroy, o.OnConfigChange, o.Owner, o.CreatedAt, v})
 }
 
 // UnmarshalJSON reads what MarshalJSON wrote, making the value by the address's kind.
@@ -105,6 +108,6 @@ func (o *Object) UnmarshalJSON(b []byte) error {
 	if err := json.Unmarshal(j.Value, v); err != nil {
 		return fmt.Errorf("object %s: %w", j.Address, err)
 	}
-	*o = Object{Address: j.Address, Value: v, DependsOn: j.DependsOn, Sensitive: j.Sensitive, PreventDestroy: j.PreventDestroy, OnConfigChange: j.OnConfigChange, CreatedAt: j.CreatedAt}
+	*o = Object{Address: j.Address, Value: v, DependsOn: j.DependsOn, Sensitive: j.Sensitive, PreventDestroy: j.PreventDestroy, OnConfigChange: j.OnConfigChange, Owner: j.Owner, CreatedAt: j.CreatedAt}
 	return nil
 }

@@ -50,7 +50,7 @@ func (d *draft) diffObjects() {
 	for _, o := range d.deleted {
 		c := &api.Change{Address: o.Address, Action: api.Delete, Before: o}
 		if !d.Destroy {
-			because(c, "not in configuration")
+			because(c, firstOf(d.dropped[o.Address], "not in configuration"))
 		}
 		d.changes[o.Address] = c
 	}

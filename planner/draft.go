@@ -25,6 +25,7 @@ type draft struct {
 	byAddress map[api.Address]*api.Object
 	named     map[string]*api.Object // desired ones by kindName
 	deleted   []*api.Object          // of the state and no longer desired, sorted by address
+	dropped   map[api.Address]string // claims that go, and why
 	frozen    map[api.Address]bool   // outside the targets: left as they are
 	chosen    func(api.Address) bool // within the targets
 	remade    map[api.Address]bool   // asked to be made anew
@@ -57,7 +58,8 @@ func begin(in Input) *draft {
 	d := &draft{
 		Input: in, prior: in.Prior, plan: &api.Plan{},
 		byHost: map[string]*host{}, byAddress: map[api.Address]*api.Object{}, named: map[string]*api.Object{},
-		frozen: map[api.Address]bool{}, remade: map[api.Address]bool{},
+		dropped: map[api.Address]string{},
+		frozen:  map[api.Address]bool{}, remade: map[api.Address]bool{},
 		pods: map[api.Address][]*pod{}, work: map[api.Address]*workload{},
 		changes: map[api.Address]*api.Change{}, volumes: map[api.Address]*volume{}, adopted: map[api.Address]bool{}, done: map[api.Address][]graph.Step{},
 		ended: map[api.Address][]graph.Step{}, needed: map[api.Address]bool{},

@@ -114,7 +114,7 @@ func (d *draft) endObjects() {
 		} else if s := d.prior.Volume(o.Address); s != nil {
 			delta.DropVolume = &s.Address // it lives on under another address
 		}
-		s := d.graph.Add(api.Step{Op: api.OpForget, Address: o.Address, Reason: d.reasonToEnd(), Delta: delta}, after...)
+		s := d.graph.Add(api.Step{Op: api.OpForget, Address: o.Address, Reason: firstOf(d.dropped[o.Address], d.reasonToEnd()), Delta: delta}, after...)
 		d.ended[o.Address] = []graph.Step{s}
 	}
 	d.strayVolumes()

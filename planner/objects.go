@@ -22,8 +22,13 @@ func (d *draft) selectObjects() {
 			d.keep(d.override(o))
 		}
 	}
+	d.wantClaims()
 	for _, o := range d.prior.Objects {
 		switch {
+		case o.Owner != (api.Address{}) && (chosen(o.Address) || chosen(o.Owner)):
+			if d.byAddress[o.Address] == nil {
+				d.priorClaim(o)
+			}
 		case !chosen(o.Address):
 			d.frozen[o.Address] = true
 			d.keep(o)

@@ -153,6 +153,12 @@ func anyConfig(rt *rapid.T) *api.Config {
 			c.Objects = append(c.Objects, anyDeployment(rt, name, c.Objects))
 		}
 	}
+	if rapid.IntRange(0, 2).Draw(rt, "stateful set") == 0 {
+		c.Objects = append(c.Objects, anyStatefulSet(rt))
+	}
+	if rapid.IntRange(0, 2).Draw(rt, "daemon set") == 0 {
+		c.Objects = append(c.Objects, anyDaemonSet(rt))
+	}
 	if rapid.Bool().Draw(rt, "pod") {
 		c.Objects = append(c.Objects, anyPod(rt))
 	}
@@ -196,6 +202,30 @@ func anyDeployment(rt *rapid.T, name string, others []*api.Object) *api.Object {
 	}
 	slices.SortFunc(o.DependsOn, api.Address.Compare)
 	return o
+}
+
+func anyStatefulSet(rt *rapid.T) *api.Object {
+	replicas := int32(rapid.IntRange(0, 3).Draw(rt, "replicas"))
+	s := &appsv1.StatefulSet{ObjectMeta: metav1.ObjectMeta{Name: "db", Namespace: "dev"}}
+	s.Spec.Replicas = &replicas
+	s.Spec.Ordinals = &appsv1.StatefulSetOrdinals{Start: int32(rapid.IntRange(0, 1).Draw(rt, "start"))}
+	s.Spec.PodManagementPolicy = rapid.SampledFrom([]appsv1.PodManagementPolicyType{"", appsv1.ParallelPodManagement}).Draw(rt, "management")
+	s.Spec.Selector = &metav1.LabelSelector{MatchLabels: map[string]string{"app": "db"}}
+	s.Spec.Template.Labels = map[string]string{"app": "db", "tier": "front"}
+	s.Spec.Template.Spec.Containers = []corev1.Container{{Name: "c", Image: rapid.SampledFrom([]string{"db:1", "db:2"}).Draw(rt, "image"), Ports: []corev1.ContainerPort{{Name: "http", ContainerPort: 1}}}}
+	return &api.Object{Address: api.Address{Kind: api.KindStatefulSet, Name: "db"}, Value: s}
+}
+
+func anyDaemonSet(rt *rapid.T) *api.Object {
+	d := &appsv1.DaemonSet{ObjectMeta: metav1.ObjectMeta{Name: "log", Namespace: "dev"}}
+	if rapid.Bool().Draw(rt, "surge") {
+		one := intstr.FromInt32(1)
+		d.Spec.UpdateStrategy.RollingUpdate = &appsv1.RollingUpdateDaemonSet{MaxSurge: &one}
+	}
+	d.Spec.Selector = &metav1.LabelSelector{MatchLabels: map[string]string{"app": "log"}}
+	d.Spec.Template.Labels = map[string]string{"app": "log", "tier": "front"}
+	d.Spec.Template.Spec.Containers = []corev1.Container{{Name: "c", Image: rapid.SampledFrom([]string{"log:1", "log:2"}).Draw(rt, "image"), Ports: []corev1.ContainerPort{{Name: "http", ContainerPort: 1}}}}
+	return &api.Object{Address: api.Address{Kind: api.KindDaemonSet, Name: "log"}, Value: d}
 }
 
 func anyPod(rt *rapid.T) *api.Object {

@@ -112,6 +112,12 @@ func (d *draft) pinVolume(v *volume, node string) {
 		}
 		return
 	}
+	if v.state != nil && (v.host == nil || v.host.leaves) && v.object.Owner != (api.Address{}) {
+		d.errorAt(v.object, "", "Volume's node leaves",
+			"%s keeps the data of a pod of %s on node %s, which is no longer in the inventory. Put the node back, or give up the data with `berth destroy -target=%s`: the pod then gets an empty volume elsewhere.",
+			v.object.Address, v.object.Owner, v.state.Node, v.object.Address)
+		return
+	}
 	if v.state != nil && (v.host == nil || v.host.leaves) {
 		d.errorAt(v.object, "", "Volume's node leaves",
 			"%s keeps its data on node %s, which is no longer in the inventory. Put the node back, copy the data and set node on the volume, or take the volume out of the configuration.", v.object.Address, v.state.Node)

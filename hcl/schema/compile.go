@@ -33,6 +33,19 @@ func (c *compiler) object(kind api.Kind) *block {
 	if !kind.Namespaced {
 		b.refused["namespace"] = kind.Plural + " belong to no namespace"
 	}
+	c.flatten(b, t)
+	b.flat = []string{"metadata", "spec", "template"}
+	b.finish()
+	return b
+}
+
+// template reports whether a nested struct is an object itself, as the templates of claims are: it is written like one.
+func template(t reflect.Type) bool {
+	return slices.ContainsFunc(api.JSONFields(t), func(f api.JSONField) bool { return f.Type == reflect.TypeFor[metav1.ObjectMeta]() })
+}
+
+// flatten puts the fields of an object into a block.
+func (c *compiler) flatten(b *block, t reflect.Type) {
 	for _, p := range parts(t) {
 		for _, f := range api.JSONFields(p.typ) {
 			if _, flat := flattened(f); flat || p.only != nil && !slices.Contains(p.only, f.Name) {
@@ -49,9 +62,6 @@ func (c *compiler) object(kind api.Kind) *block {
 			c.add(b, f, name, p.path+f.Name)
 		}
 	}
-	b.flat = []string{"metadata", "spec", "template"}
-	b.finish()
-	return b
 }
 
 // parts lists the structs of an object that share its block, those whose names win first.
@@ -113,8 +123,14 @@ func (c *compiler) nested(t reflect.Type) *block {
 	}
 	b := newBlock()
 	c.blocks[t] = b
-	for _, f := range api.JSONFields(t) {
-		c.add(b, f, hclName(f), f.Name)
+	if template(t) {
+		b.refused["namespace"] = "it is that of the object that makes them"
+		c.flatten(b, t)
+		b.flat = []string{"metadata", "spec"}
+	} else {
+		for _, f := range api.JSONFields(t) {
+			c.add(b, f, hclName(f), f.Name)
+		}
 	}
 	if b.label = b.attrs["name"]; b.label != nil && b.label.typ.Kind() != reflect.String {
 		b.label = nil

@@ -50,8 +50,9 @@ func Validate(o *api.Object) api.Diagnostics {
 
 // checker collects what is wrong with one object. Its methods take JSON paths.
 type checker struct {
-	o     *api.Object
-	diags api.Diagnostics
+	o      *api.Object
+	claims map[string]bool // names of volumes that the pods get beside those of their template
+	diags  api.Diagnostics
 }
 
 // report adds an error: "PATH: Invalid value: "x": must be …", as Kubernetes prints it.

@@ -2,6 +2,7 @@ package schema
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -23,6 +24,7 @@ func (c *checker) podSpec(path string, s *corev1.PodSpec, restart []corev1.Resta
 		c.unsupported(path+".restartPolicy", string(s.RestartPolicy), allowed...)
 	}
 	volumes := c.podVolumes(path+".volumes", s.Volumes)
+	maps.Copy(volumes, c.claims)
 	names, hostPorts := once{}, once{}
 	for _, list := range []struct {
 		path       string

@@ -290,6 +290,9 @@ func listKeys(list []any) ([]string, bool) {
 	for _, e := range list {
 		m, _ := e.(map[string]any)
 		name, _ := m["name"].(string)
+		if meta, ok := m["metadata"].(map[string]any); ok && name == "" { // a template of objects, as of claims
+			name, _ = meta["name"].(string)
+		}
 		if name == "" || seen[name] {
 			return nil, false
 		}

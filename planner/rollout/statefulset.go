@@ -31,10 +31,7 @@ func statefulSet(s *appsv1.StatefulSet, in Inputs) (*Want, error) {
 		}
 	}
 	w.Order = order
-	first := 0
-	if s.Spec.Ordinals != nil {
-		first = int(s.Spec.Ordinals.Start)
-	}
+	first := firstOrdinal(s)
 	for n := range w.Replicas {
 		slot := ordinal(s, first+n)
 		switch {
