@@ -22,6 +22,9 @@ type ObjectEvent struct {
 	Field   string `json:"field,omitempty"` // the part of the object: "spec.containers{app}"; see [ContainerField]
 	Source  string `json:"source"`          // who saw it: "runtime", "scheduler"
 	Node    string `json:"node,omitempty"`  // where
+	// Waiting is the state in which the container is left that could not be made: "CreateContainerConfigError",
+	// "ImagePullBackOff" (semantics.md 1.5). `get` and `describe` show it as long as the container is not there.
+	Waiting string `json:"waiting,omitempty"`
 	// Count says how often the same happened between First and Last.
 	Count int       `json:"count"`
 	First time.Time `json:"first"`
@@ -119,7 +122,7 @@ func (s *State) NextEvent() uint64 {
 
 // same reports whether two events of one object differ only in when they happened.
 func (e *ObjectEvent) same(o *ObjectEvent) bool {
-	return e.Reason == o.Reason && e.Message == o.Message && e.Field == o.Field && e.Type == o.Type && e.Source == o.Source && e.Node == o.Node
+	return e.Reason == o.Reason && e.Message == o.Message && e.Field == o.Field && e.Type == o.Type && e.Source == o.Source && e.Node == o.Node && e.Waiting == o.Waiting
 }
 
 // cut shortens a text to at most limit bytes, not within a character.

@@ -77,6 +77,8 @@ type ObservedPod struct {
 	// Labels and annotations as Kubernetes knows them, without io.kubernetes.* and ours.
 	Labels      map[string]string `json:"labels,omitempty"`
 	Annotations map[string]string `json:"annotations,omitempty"`
+	// Spec is the pod as it was made, as its sandbox carries it; nil when that cannot be read.
+	Spec *corev1.PodSpec `json:"spec,omitempty"`
 }
 
 // ObservedEphemeral is an ephemeral container with what it was made from.

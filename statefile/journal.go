@@ -229,6 +229,8 @@ type StepNote struct {
 	Op      api.Op      `json:"op"`
 	Address api.Address `json:"address"`
 	Node    string      `json:"node,omitempty"`
+
+	Began time.Time `json:"-"` // of a step in flight
 }
 
 // String returns "pod.ensure deployment.web/web-5d-x2 on a1".
@@ -240,7 +242,9 @@ func (n StepNote) String() string {
 	return s
 }
 
-func noteOf(s *api.Step) *StepNote { return &StepNote{s.ID, s.Op, s.Address, s.Node} }
+func noteOf(s *api.Step) *StepNote {
+	return &StepNote{ID: s.ID, Op: s.Op, Address: s.Address, Node: s.Node}
+}
 
 func describe(s *api.Step) string { return noteOf(s).String() }
 

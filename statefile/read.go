@@ -13,11 +13,18 @@ import (
 // Read returns the state without taking the lock, with every step that has finished so far. It returns an empty
 // state when there is none. The serial tells it apart from the state at any other moment.
 func Read(ctx context.Context, store Store) (*api.State, error) {
+	s, _, err := ReadInFlight(ctx, store)
+	return s, err
+}
+
+// ReadInFlight is Read that also returns the steps which have begun and not ended: those of a run in progress, or of one that
+// was killed.
+func ReadInFlight(ctx context.Context, store Store) (*api.State, []StepNote, error) {
 	l, err := load(ctx, store)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return l.state, nil
+	return l.state, l.recovery.InFlight, nil
 }
 
 // decode reads a document of any version we know.

@@ -114,6 +114,7 @@ func (l *loaded) apply(lines [][]byte) error {
 		switch r.Type {
 		case typeBegin:
 			if r.Step != nil {
+				r.Step.Began = r.At
 				open = append(open, *r.Step)
 			}
 		case typeDone, typeFailed:

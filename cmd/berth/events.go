@@ -139,7 +139,7 @@ func aboutObject(text string) (func(api.EventObject) bool, error) {
 		return nil, nil
 	}
 	if kind, name, ok := strings.Cut(text, "/"); ok && !strings.Contains(kind, ".") && name != "" {
-		k, _, err := findGetKind(kind)
+		k, err := findGetKind(kind)
 		if err != nil {
 			return nil, err
 		}
@@ -190,7 +190,7 @@ func (p *eventPrinter) all(events []api.ObjectEvent) error {
 		}
 		return printValue(p.g, p.o.output, listOf(items))
 	case len(events) == 0 && !p.o.follow:
-		p.g.err.Println(getCommand{namespace: p.o.namespace, all: p.o.all}.nothing(getKind{}))
+		p.g.err.Println(getCommand{namespace: p.o.namespace, all: p.o.all}.nothing(false))
 		return nil
 	}
 	p.rows(events)

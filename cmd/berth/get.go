@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/labels"
 	"sigs.k8s.io/yaml"
 
@@ -16,34 +17,53 @@ import (
 )
 
 type getCommand struct {
-	namespace string
-	all       bool
-	selector  string
-	output    string
-	names     []string
+	namespace  string
+	all        bool
+	selector   string
+	fields     string
+	output     string
+	showLabels bool
+	labels     []string // -L
+	sortBy     string
+	noHeaders  bool
+	watch      bool
+
+	// made of the flags
+	labelSelector labels.Selector
+	fieldSelector fields.Selector
+	format        format
+	order         *path
 }
 
 func newGet(g *globals) *cobra.Command {
 	var o getCommand
 	cmd := &cobra.Command{
-		Use:   "get KIND [NAME...]",
+		Use:   "get KIND[,KIND...] [NAME...]",
 		Short: "List pods, nodes, services, workloads, volumes with their live status",
-		Long: "Lists objects that were applied, with what the hosts show now.\n\nKinds: " +
+		Long: "Lists objects that were applied, with what the hosts show now. The kind \"all\" means pods, services and\nworkloads.\n\nKinds: " +
 			strings.Join(getKindNames(), ", ") + ".",
-		Example: "  berth get pods -o wide\n  berth get workloads -A\n  berth get pods -l app=web -o json",
-		Args:    cobra.MinimumNArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			o.names = args[1:]
-			return runGet(cmd.Context(), g, args[0], o)
-		},
-		ValidArgs: getKindNames(),
+		Example: `  berth get pods -o wide
+  berth get workloads -A
+  berth get pods,services -l app=web
+  berth get pod/web-6d4cf56db6-x2k4p -o yaml
+  berth get pods -o jsonpath='{.items[*].status.podIP}'
+  berth get pods --sort-by .status.startTime --field-selector spec.nodeName=a1 -w`,
+		Args: cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error { return runGet(cmd.Context(), g, args, o) },
 	}
+	cmd.ValidArgsFunction = getCompletion(g, &o)
 	f := cmd.Flags()
-	f.StringVarP(&o.namespace, "namespace", "n", "default", "the `namespace`")
+	f.StringVarP(&o.namespace, "namespace", "n", metav1.NamespaceDefault, "the `namespace`")
 	f.BoolVarP(&o.all, "all-namespaces", "A", false, "all namespaces")
 	f.StringVarP(&o.selector, "selector", "l", "", "a label `selector`, as in app=web,tier!=db")
-	f.StringVarP(&o.output, "output", "o", "", "wide, json, yaml or name")
-	completeFlag(cmd, "output", fixed("wide", "json", "yaml", "name"))
+	f.StringVar(&o.fields, "field-selector", "", "a `selector` over fields, as in status.phase=Running,spec.nodeName!=a1")
+	f.StringVarP(&o.output, "output", "o", "", "wide, json, yaml, name, jsonpath=TEMPLATE or custom-columns=NAME:PATH,...")
+	f.BoolVar(&o.showLabels, "show-labels", false, "a last column with all labels")
+	f.StringSliceVarP(&o.labels, "label-columns", "L", nil, "a column for each of these `labels`")
+	f.StringVar(&o.sortBy, "sort-by", "", "a field, as in .metadata.creationTimestamp")
+	f.BoolVar(&o.noHeaders, "no-headers", false, "no line with the columns' names")
+	f.BoolVarP(&o.watch, "watch", "w", false, "go on and print what changes")
+	completeFlag(cmd, "output", fixed("wide", "json", "yaml", "name", "jsonpath=", "custom-columns="))
 	return cmd
 }
 
@@ -54,161 +74,124 @@ type entry struct {
 	cells  []string // as many as the kind's columns and wide columns together
 }
 
-// getKind is how one kind is listed.
-type getKind struct {
-	names   []string // the first is the title
-	columns []string
-	wide    []string
-	global  bool // no namespace
-	list    func(*live) []entry
-}
-
-func getKindNames() []string {
-	var names []string
-	for _, k := range getKinds {
-		names = append(names, k.names[0])
-	}
-	return names
-}
-
-func findGetKind(name string) (getKind, []string, error) {
-	name, object, _ := strings.Cut(name, "/")
-	for _, k := range getKinds {
-		if slices.Contains(k.names, strings.ToLower(name)) {
-			if object != "" {
-				return k, []string{object}, nil
-			}
-			return k, nil, nil
-		}
-	}
-	return getKind{}, nil, fail("Unknown kind", fmt.Sprintf("berth get knows no kind %q. It knows: %s.", name, strings.Join(getKindNames(), ", ")))
-}
-
-func runGet(ctx context.Context, g *globals, kindName string, o getCommand) error {
-	kind, names, err := findGetKind(kindName)
-	if err != nil {
-		return err
-	}
-	o.names = append(names, o.names...)
-	if !slices.Contains([]string{"", "wide", "json", "yaml", "name"}, o.output) {
-		return usageError{fmt.Errorf("--output %q: choose wide, json, yaml or name", o.output)}
-	}
-	selector, err := labels.Parse(o.selector)
-	if err != nil {
+// complete makes of the flags what they mean.
+func (o *getCommand) complete() (err error) {
+	if o.labelSelector, err = labels.Parse(o.selector); err != nil {
 		return usageError{fmt.Errorf("--selector %q: %w", o.selector, err)}
 	}
-	l, err := look(ctx, g)
-	if err != nil {
-		return err
+	if o.fieldSelector, err = fields.ParseSelector(o.fields); err != nil {
+		return usageError{fmt.Errorf("--field-selector %q: %w", o.fields, err)}
 	}
-	entries, err := o.filter(kind, kind.list(l), selector)
-	if err != nil {
-		return err
+	if o.format, err = parseFormat(o.output); err != nil {
+		return usageError{err}
 	}
-	switch o.output {
-	case "json", "yaml":
-		return printList(g, kind, entries, o)
-	case "name":
-		for _, e := range entries {
-			name := e.cells[0]
-			if !strings.Contains(name, "/") {
-				name = kind.names[1] + "/" + name
-			}
-			g.out.Println(name)
+	if o.sortBy != "" {
+		if o.order, err = parsePath(o.sortBy); err != nil {
+			return usageError{fmt.Errorf("--sort-by %q: %w", o.sortBy, err)}
 		}
-		return nil
 	}
-	if len(entries) == 0 {
-		g.err.Println(o.nothing(kind))
-		return nil
+	return nil
+}
+
+func runGet(ctx context.Context, g *globals, args []string, o getCommand) error {
+	asked, err := parseResources(args)
+	if err != nil {
+		return err
 	}
-	o.table(g, kind, entries)
+	if err := o.complete(); err != nil {
+		return err
+	}
+	for _, r := range asked {
+		if err := r.kind.checkFields(o.fieldSelector); err != nil {
+			return usageError{err}
+		}
+	}
+	k, err := newLooker(g)
+	if err != nil {
+		return err
+	}
+	defer k.close()
+	if o.watch {
+		return o.follow(ctx, g, k, asked)
+	}
+	l, err := k.look(ctx, needHosts(asked))
+	if err != nil {
+		return err
+	}
+	return o.print(g, l, asked)
+}
+
+// needHosts reports whether anything that was asked for lives on hosts.
+func needHosts(asked []query) bool {
+	return slices.ContainsFunc(asked, func(r query) bool { return r.kind.hosts })
+}
+
+// found is what one resource has turned out to be.
+type found struct {
+	query
+	entries []entry
+}
+
+func (o getCommand) print(g *globals, l *live, asked []query) error {
+	var all []found
+	for _, r := range asked {
+		entries, err := o.filter(r, r.kind.list(l))
+		if err != nil {
+			return err
+		}
+		all = append(all, found{r, entries})
+	}
+	if err := o.format.print(g, o, all); err != nil {
+		return err
+	}
 	warnUnreachable(g, l)
 	return nil
 }
 
 // warnUnreachable says which rows are only remembered.
 func warnUnreachable(g *globals, l *live) {
-	for _, n := range l.seen.Nodes {
+	for _, n := range l.nodesSeen() {
 		if n.Unreachable != "" {
 			g.err.Printf("Node %s was not reached; what is said of it is what was last applied: %s\n", n.Name, n.Unreachable)
 		}
 	}
 }
 
-func (o getCommand) nothing(k getKind) string {
-	if o.all || k.global {
+func (o getCommand) nothing(global bool) string {
+	if o.all || global {
 		return "No resources found"
 	}
 	return fmt.Sprintf("No resources found in %s namespace.", o.namespace)
 }
 
-func (o getCommand) filter(k getKind, entries []entry, selector labels.Selector) ([]entry, error) {
+// filter keeps what was asked for, in order. Every name has to be there.
+func (o getCommand) filter(r query, entries []entry) ([]entry, error) {
 	var out []entry
-	found := map[string]bool{}
+	seen := map[string]bool{}
 	for _, e := range entries {
-		if !k.global && !o.all && e.meta.GetNamespace() != o.namespace {
+		if !r.kind.global && !o.all && e.meta.GetNamespace() != o.namespace {
 			continue
 		}
-		if !selector.Matches(labels.Set(e.meta.GetLabels())) {
+		if !o.labelSelector.Matches(labels.Set(e.meta.GetLabels())) || !o.fieldSelector.Matches(r.kind.fieldsOf(e)) {
 			continue
 		}
 		shown, name := e.cells[0], e.meta.GetName() // of workloads, shown is deployment/NAME
-		if len(o.names) > 0 && !slices.Contains(o.names, name) && !slices.Contains(o.names, shown) {
+		if len(r.names) > 0 && !slices.Contains(r.names, name) && !slices.Contains(r.names, shown) {
 			continue
 		}
-		found[shown], found[name] = true, true
+		seen[shown], seen[name] = true, true
 		out = append(out, e)
 	}
 	slices.SortStableFunc(out, func(a, b entry) int { return strings.Compare(a.meta.GetNamespace(), b.meta.GetNamespace()) })
-	for _, n := range o.names {
-		if !found[n] {
-			return nil, fail("Not found", fmt.Sprintf("%s %q not found. berth get %s -A lists all of them.", k.names[0], n, k.names[0]))
+	for _, n := range r.names {
+		if !seen[n] {
+			return nil, fail("Not found", fmt.Sprintf("%s %q not found. berth get %s -A lists all of them.", r.kind.names[0], n, r.kind.names[0]))
 		}
+	}
+	if o.order != nil {
+		return out, sortEntries(out, o.order)
 	}
 	return out, nil
-}
-
-func (o getCommand) table(g *globals, k getKind, entries []entry) {
-	columns := slices.Clone(k.columns)
-	if o.output == "wide" {
-		columns = append(columns, k.wide...)
-	}
-	namespace := o.all && !k.global
-	if namespace {
-		columns = append([]string{"NAMESPACE"}, columns...)
-	}
-	var rows [][]string
-	for _, e := range entries {
-		n := len(k.columns)
-		if o.output == "wide" {
-			n = len(e.cells)
-		}
-		row := slices.Clone(e.cells[:n])
-		if namespace {
-			row = append([]string{e.meta.GetNamespace()}, row...)
-		}
-		rows = append(rows, row)
-	}
-	g.out.Table(columns, rows)
-}
-
-// printList prints a Kubernetes list, or one object when one was asked for by name.
-func printList(g *globals, k getKind, entries []entry, o getCommand) error {
-	items := make([]any, 0, len(entries))
-	for _, e := range entries {
-		items = append(items, e.object)
-	}
-	var v any = listOf(items)
-	if len(o.names) == 1 && len(items) == 1 {
-		v = items[0]
-	}
-	return printValue(g, o.output, v)
-}
-
-// listOf is a Kubernetes list.
-func listOf(items []any) map[string]any {
-	return map[string]any{"apiVersion": "v1", "kind": "List", "metadata": map[string]any{}, "items": items}
 }
 
 // printValue prints a value as JSON or YAML.
@@ -222,6 +205,11 @@ func printValue(g *globals, format string, v any) error {
 	}
 	g.out.Printf("%s", b)
 	return nil
+}
+
+// listOf is a Kubernetes list.
+func listOf(items []any) map[string]any {
+	return map[string]any{"apiVersion": "v1", "kind": "List", "metadata": map[string]any{}, "items": items}
 }
 
 // typed returns an object's value as a map with its apiVersion and kind, which applied values do not carry.

@@ -1,160 +1,56 @@
 package main
 
 import (
-	"fmt"
 	"maps"
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
 
 	"berth.dev/berth/api"
 	"berth.dev/berth/cmd/berth/view"
 )
 
+// getKind is how one kind is listed.
+type getKind struct {
+	kind    string   // of api.Kinds; "" for what is no object of a configuration
+	names   []string // the first is the title, the second stands before names
+	columns []string
+	wide    []string
+	global  bool // no namespace
+	hosts   bool // hosts have to be asked for it
+	fields  *fieldTable
+	list    func(*live) []entry
+}
+
+// fieldTable is what --field-selector knows of a kind beyond its name and namespace.
+type fieldTable struct {
+	names []string
+	of    func(entry) fields.Set
+}
+
 // getKinds is the table of what `berth get` lists; the columns are Kubernetes' (semantics.md 8.2).
-var getKinds = []getKind{
-	{names: []string{"pods", "pod", "po"}, columns: []string{"NAME", "READY", "STATUS", "RESTARTS", "AGE"}, wide: []string{"IP", "NODE"}, list: listPods},
-	{names: []string{"nodes", "node", "no"}, columns: []string{"NAME", "STATUS", "ROLES", "AGE", "VERSION"}, wide: []string{"INTERNAL-IP", "POD-CIDR", "OS-IMAGE", "KERNEL-VERSION", "CONTAINER-RUNTIME"}, global: true, list: listNodes},
-	{names: []string{"services", "service", "svc"}, columns: []string{"NAME", "TYPE", "CLUSTER-IP", "EXTERNAL-IP", "PORT(S)", "AGE"}, wide: []string{"SELECTOR"}, list: listServices},
-	{names: []string{"workloads", "workload"}, columns: []string{"NAME", "READY", "STATUS", "AGE"}, wide: []string{"CONTAINERS", "IMAGES", "SELECTOR"}, list: listWorkloads},
-	{names: []string{"deployments", "deployment.apps", "deployment", "deploy"}, columns: []string{"NAME", "READY", "UP-TO-DATE", "AVAILABLE", "AGE"}, wide: []string{"CONTAINERS", "IMAGES", "SELECTOR"}, list: listDeployments},
-	{names: []string{"volumes", "volume", "vol"}, columns: []string{"NAME", "CAPACITY", "RECLAIM POLICY", "STATUS", "AGE"}, wide: []string{"NODE", "PATH"}, list: listVolumes},
-	{names: []string{"configmaps", "configmap", "cm", "config_map"}, columns: []string{"NAME", "DATA", "AGE"}, list: listConfigMaps},
-	{names: []string{"secrets", "secret"}, columns: []string{"NAME", "TYPE", "DATA", "AGE"}, list: listSecrets},
-	{names: []string{"namespaces", "namespace", "ns"}, columns: []string{"NAME", "STATUS", "AGE"}, global: true, list: listNamespaces},
-	{names: []string{"images", "image"}, columns: []string{"NAME", "BASE", "REF", "AGE"}, global: true, list: listImages},
-}
-
-func (l *live) age(t metav1.Time) string {
-	if t.IsZero() {
-		return "<unknown>"
-	}
-	return view.Age(l.now.Sub(t.Time))
-}
-
-// ageOf is the age of an applied object.
-func (l *live) ageOf(o *api.Object) string {
-	if o.CreatedAt == nil {
-		return "<unknown>"
-	}
-	return view.Age(l.now.Sub(*o.CreatedAt))
-}
-
-func or(s, other string) string {
-	if s == "" {
-		return other
-	}
-	return s
-}
-
-func listPods(l *live) []entry {
-	var out []entry
-	for _, p := range l.pods() {
-		ready, restarts := 0, int32(0)
-		var last time.Time
-		for _, c := range p.Status.ContainerStatuses {
-			if c.Ready {
-				ready++
-			}
-			restarts += c.RestartCount
-			if t := c.State.Running; t != nil && c.RestartCount > 0 && t.StartedAt.After(last) {
-				last = t.StartedAt.Time
-			}
-		}
-		r := strconv.Itoa(int(restarts))
-		if restarts > 0 && !last.IsZero() {
-			r += fmt.Sprintf(" (%s ago)", view.Age(l.now.Sub(last)))
-		}
-		total := max(len(p.Spec.Containers), len(p.Status.ContainerStatuses))
-		out = append(out, entry{&p.ObjectMeta, p, []string{
-			p.Name, fmt.Sprintf("%d/%d", ready, total), podStatus(&p), r, l.age(p.CreationTimestamp), or(p.Status.PodIP, "<none>"), or(p.Spec.NodeName, "<none>"),
-		}})
-	}
-	return out
-}
-
-// podStatus is the STATUS cell (semantics.md 8.3).
-func podStatus(p *corev1.Pod) string {
-	if p.Status.Reason == "NodeLost" {
-		return "Unknown"
-	}
-	if p.Status.Reason != "" {
-		return p.Status.Reason
-	}
-	for i, c := range p.Status.InitContainerStatuses {
-		if t := c.State.Terminated; t != nil && t.ExitCode == 0 {
-			continue
-		}
-		if t := c.State.Terminated; t != nil {
-			return "Init:" + or(t.Reason, "ExitCode:"+strconv.Itoa(int(t.ExitCode)))
-		}
-		return fmt.Sprintf("Init:%d/%d", i, len(p.Spec.InitContainers))
-	}
-	status := string(p.Status.Phase)
-	running := false
-	for _, c := range slices.Backward(p.Status.ContainerStatuses) {
-		switch {
-		case c.State.Waiting != nil && c.State.Waiting.Reason != "":
-			status = c.State.Waiting.Reason
-		case c.State.Terminated != nil:
-			status = c.State.Terminated.Reason
-		case c.State.Running != nil:
-			running = true
-		}
-	}
-	if status == "Completed" && running {
-		if podReady(p) {
-			return "Running"
-		}
-		return "NotReady"
-	}
-	return status
-}
-
-func listNodes(l *live) []entry {
-	var out []entry
-	for _, n := range l.nodes() {
-		status := map[corev1.ConditionStatus]string{corev1.ConditionTrue: "Ready"}[n.Status.Conditions[0].Status]
-		status = or(status, "NotReady")
-		if n.Spec.Unschedulable {
-			status += ",SchedulingDisabled"
-		}
-		var roles []string
-		for _, k := range slices.Sorted(maps.Keys(n.Labels)) {
-			if r, ok := strings.CutPrefix(k, "node-role.kubernetes.io/"); ok && r != "" {
-				roles = append(roles, r)
-			}
-		}
-		info := n.Status.NodeInfo
-		out = append(out, entry{&n.ObjectMeta, n, []string{
-			n.Name, status, or(strings.Join(roles, ","), "<none>"), l.age(n.CreationTimestamp), strings.TrimPrefix(info.ContainerRuntimeVersion, "containerd://"),
-			n.Status.Addresses[0].Address, n.Spec.PodCIDR, info.OSImage, info.KernelVersion, info.ContainerRuntimeVersion,
-		}})
-	}
-	return out
-}
-
-func listServices(l *live) []entry {
-	var out []entry
-	for _, o := range l.objects(api.KindService) {
-		s := o.Value.(*corev1.Service)
-		var ports []string
-		for _, p := range s.Spec.Ports {
-			text := strconv.Itoa(int(p.Port))
-			if p.NodePort != 0 {
-				text += ":" + strconv.Itoa(int(p.NodePort))
-			}
-			ports = append(ports, text+"/"+or(string(p.Protocol), "TCP"))
-		}
-		out = append(out, entry{s, typed(o, s), []string{
-			s.Name, or(string(s.Spec.Type), "ClusterIP"), or(s.Spec.ClusterIP, "<none>"), "<none>", or(strings.Join(ports, ","), "<none>"), l.ageOf(o), labelText(s.Spec.Selector),
-		}})
-	}
-	return out
+var getKinds = []*getKind{
+	{kind: api.KindPod, names: []string{"pods", "pod", "po"}, columns: []string{"NAME", "READY", "STATUS", "RESTARTS", "AGE"}, wide: []string{"IP", "NODE", "NOMINATED NODE", "READINESS GATES"},
+		hosts: true, fields: &fieldTable{[]string{"spec.nodeName", "spec.restartPolicy", "status.phase", "status.podIP"}, podFields}, list: listPods},
+	{kind: api.KindNode, names: []string{"nodes", "node", "no"}, columns: []string{"NAME", "STATUS", "ROLES", "AGE", "VERSION"}, wide: []string{"INTERNAL-IP", "EXTERNAL-IP", "OS-IMAGE", "KERNEL-VERSION", "CONTAINER-RUNTIME", "POD-CIDR"},
+		global: true, hosts: true, fields: &fieldTable{[]string{"spec.unschedulable"}, nodeFields}, list: listNodes},
+	{kind: api.KindService, names: []string{"services", "service", "svc"}, columns: []string{"NAME", "TYPE", "CLUSTER-IP", "EXTERNAL-IP", "PORT(S)", "AGE"}, wide: []string{"SELECTOR"}, list: listServices},
+	{names: []string{"endpoints", "endpoints", "ep"}, columns: []string{"NAME", "ENDPOINTS", "AGE"}, hosts: true, list: listEndpoints},
+	{names: []string{"workloads", "workload"}, columns: []string{"NAME", "READY", "STATUS", "AGE"}, wide: []string{"CONTAINERS", "IMAGES", "SELECTOR"}, hosts: true, list: listWorkloads},
+	{kind: api.KindDeployment, names: []string{"deployments", "deployment.apps", "deployment", "deploy", "deployments.apps"}, columns: []string{"NAME", "READY", "UP-TO-DATE", "AVAILABLE", "AGE"},
+		wide: []string{"CONTAINERS", "IMAGES", "SELECTOR"}, hosts: true, list: listDeployments},
+	{kind: api.KindVolume, names: []string{"volumes", "volume", "vol"}, columns: []string{"NAME", "CAPACITY", "RECLAIM POLICY", "STATUS", "AGE"}, wide: []string{"NODE", "PATH"}, list: listVolumes},
+	{kind: api.KindConfigMap, names: []string{"configmaps", "configmap", "cm", "config_map"}, columns: []string{"NAME", "DATA", "AGE"}, list: listConfigMaps},
+	{kind: api.KindSecret, names: []string{"secrets", "secret"}, columns: []string{"NAME", "TYPE", "DATA", "AGE"},
+		fields: &fieldTable{[]string{"type"}, secretFields}, list: listSecrets},
+	{kind: api.KindNamespace, names: []string{"namespaces", "namespace", "ns"}, columns: []string{"NAME", "STATUS", "AGE"}, global: true, list: listNamespaces},
+	{kind: api.KindImage, names: []string{"images", "image"}, columns: []string{"NAME", "BASE", "REF", "AGE"}, global: true, list: listImages},
+	{names: []string{"events", "event", "ev"}, columns: []string{"LAST SEEN", "TYPE", "REASON", "OBJECT", "MESSAGE"}, wide: []string{"SUBOBJECT", "SOURCE", "FIRST SEEN", "COUNT", "NAME"},
+		fields: &fieldTable{[]string{"reason", "type", "involvedObject.kind", "involvedObject.name", "involvedObject.uid"}, eventFields}, list: listEvents},
 }
 
 func labelText(m map[string]string) string {
@@ -165,70 +61,72 @@ func labelText(m map[string]string) string {
 	return or(strings.Join(parts, ","), "<none>")
 }
 
-func listDeployments(l *live) []entry {
-	var out []entry
-	byName := map[string]*api.Object{}
-	for _, o := range l.objects(api.KindDeployment) {
-		byName[o.Namespace()+"/"+o.Name()] = o
-	}
-	for _, d := range l.deployments() {
-		o := byName[d.Namespace+"/"+d.Name]
-		names, images := containerText(&d.Spec.Template.Spec)
-		out = append(out, entry{&d.ObjectMeta, covered(o, d), []string{
-			d.Name, fmt.Sprintf("%d/%d", d.Status.ReadyReplicas, desiredReplicas(&d)), strconv.Itoa(int(d.Status.UpdatedReplicas)), strconv.Itoa(int(d.Status.AvailableReplicas)),
-			l.ageOf(o), names, images, selectorText(&d),
-		}})
-	}
-	return out
-}
-
-func selectorText(d *api.Deployment) string {
-	if d.Spec.Selector == nil {
-		return "<none>"
-	}
-	return labelText(d.Spec.Selector.MatchLabels)
-}
-
-// containerText joins the names and the images of a pod's containers.
-func containerText(s *corev1.PodSpec) (names, images string) {
-	var ns, is []string
-	for _, c := range s.Containers {
-		ns, is = append(ns, c.Name), append(is, view.ShortImage(c.Image))
-	}
-	return strings.Join(ns, ","), strings.Join(is, ",")
-}
-
-// listWorkloads lists every kind that owns pods under its address-like name.
-func listWorkloads(l *live) []entry {
-	var out []entry
-	for _, d := range listDeployments(l) {
-		status := "Ready"
-		if ready, want, _ := strings.Cut(d.cells[1], "/"); ready != want {
-			status = "Degraded"
-		}
-		out = append(out, entry{d.meta, d.object, []string{"deployment/" + d.cells[0], d.cells[1], status, d.cells[4], d.cells[5], d.cells[6], d.cells[7]}})
-	}
-	pods := l.pods()
-	for _, o := range l.objects(api.KindPod) {
-		i := slices.IndexFunc(pods, func(p corev1.Pod) bool { return p.Annotations[api.AnnAddress] == o.Address.String() })
-		status, ready := "Missing", "0/1"
-		if i >= 0 {
-			status = podStatus(&pods[i])
-			if podReady(&pods[i]) {
-				ready = "1/1"
-			}
-		}
-		names, images := containerText(api.PodSpecOf(o.Value))
-		out = append(out, entry{o.Value, covered(o, o.Value), []string{"pod/" + o.Name(), ready, status, l.ageOf(o), names, images, "<none>"}})
-	}
-	return out
-}
-
 // covered returns the value for machines, without what the configuration marks as sensitive.
 func covered(o *api.Object, value any) any {
 	m := typed(o, value)
 	view.Cover(m, o)
 	return m
+}
+
+// createdAt gives a value the time at which it was first applied, where it has none of its own.
+func createdAt[T metav1.Object](o *api.Object, v T) T {
+	if t := v.GetCreationTimestamp(); o.CreatedAt != nil && t.IsZero() {
+		v.SetCreationTimestamp(metav1.NewTime(*o.CreatedAt))
+	}
+	return v
+}
+
+func listNodes(l *live) []entry {
+	var out []entry
+	for _, n := range l.nodes() {
+		info := n.Status.NodeInfo
+		out = append(out, entry{&n.ObjectMeta, n, []string{
+			n.Name, nodeStatus(&n), or(strings.Join(nodeRoles(&n), ","), "<none>"), l.age(n.CreationTimestamp), strings.TrimPrefix(info.ContainerRuntimeVersion, "containerd://"),
+			or(nodeAddress(&n, corev1.NodeInternalIP), "<none>"), or(nodeAddress(&n, corev1.NodeExternalIP), "<none>"),
+			or(info.OSImage, "<unknown>"), or(info.KernelVersion, "<unknown>"), info.ContainerRuntimeVersion, or(n.Spec.PodCIDR, "<none>"),
+		}})
+	}
+	return out
+}
+
+// nodeStatus is the STATUS cell (semantics.md 8.3).
+func nodeStatus(n *corev1.Node) string {
+	status := "Unknown"
+	for _, c := range n.Status.Conditions {
+		if c.Type == corev1.NodeReady {
+			status = "NotReady"
+			if c.Status == corev1.ConditionTrue {
+				status = "Ready"
+			}
+		}
+	}
+	if n.Spec.Unschedulable {
+		status += ",SchedulingDisabled"
+	}
+	return status
+}
+
+func nodeRoles(n *corev1.Node) []string {
+	var roles []string
+	for _, k := range slices.Sorted(maps.Keys(n.Labels)) {
+		if r, ok := strings.CutPrefix(k, "node-role.kubernetes.io/"); ok && r != "" {
+			roles = append(roles, r)
+		}
+	}
+	return roles
+}
+
+func nodeAddress(n *corev1.Node, t corev1.NodeAddressType) string {
+	for _, a := range n.Status.Addresses {
+		if a.Type == t {
+			return a.Address
+		}
+	}
+	return ""
+}
+
+func nodeFields(e entry) fields.Set {
+	return fields.Set{"spec.unschedulable": strconv.FormatBool(e.object.(corev1.Node).Spec.Unschedulable)}
 }
 
 func listVolumes(l *live) []entry {
@@ -243,7 +141,7 @@ func listVolumes(l *live) []entry {
 		if !v.Spec.Capacity.IsZero() {
 			capacity = v.Spec.Capacity.String()
 		}
-		out = append(out, entry{v, typed(o, v), []string{v.Name, capacity, or(v.Spec.ReclaimPolicy, "Retain"), status, l.ageOf(o), node, path}})
+		out = append(out, entry{v, covered(o, v), []string{v.Name, capacity, or(v.Spec.ReclaimPolicy, "Retain"), status, l.ageOf(o), node, path}})
 	}
 	return out
 }
@@ -261,21 +159,31 @@ func listSecrets(l *live) []entry {
 	var out []entry
 	for _, o := range l.objects(api.KindSecret) {
 		s := o.Value.(*corev1.Secret)
-		keys := map[string]bool{}
-		for k := range s.Data {
-			keys[k] = true
-		}
-		for k := range s.StringData {
-			keys[k] = true
-		}
-		out = append(out, entry{s, covered(o, s), []string{s.Name, or(string(s.Type), "Opaque"), strconv.Itoa(len(keys)), l.ageOf(o)}})
+		out = append(out, entry{s, covered(o, s), []string{s.Name, or(string(s.Type), "Opaque"), strconv.Itoa(len(secretSizes(s))), l.ageOf(o)}})
 	}
 	return out
 }
 
-func listNamespaces(l *live) []entry {
+// secretSizes are a secret's keys with the bytes that each holds.
+func secretSizes(s *corev1.Secret) map[string]int {
+	sizes := map[string]int{}
+	for k, v := range s.Data {
+		sizes[k] = len(v)
+	}
+	for k, v := range s.StringData {
+		sizes[k] = len(v)
+	}
+	return sizes
+}
+
+func secretFields(e entry) fields.Set {
+	return fields.Set{"type": e.cells[1]}
+}
+
+// namespaces are those that were declared, those that objects are in, and the default one.
+func (l *live) namespaces() []corev1.Namespace {
 	declared := map[string]*api.Object{}
-	names := map[string]bool{"default": true}
+	names := map[string]bool{metav1.NamespaceDefault: true}
 	for _, o := range l.state.Objects {
 		if o.Address.Kind == api.KindNamespace {
 			declared[o.Name()] = o
@@ -284,14 +192,22 @@ func listNamespaces(l *live) []entry {
 			names[o.Namespace()] = true
 		}
 	}
-	var out []entry
+	var out []corev1.Namespace
 	for _, name := range slices.Sorted(maps.Keys(names)) {
-		ns := &corev1.Namespace{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Namespace"}, ObjectMeta: metav1.ObjectMeta{Name: name}, Status: corev1.NamespaceStatus{Phase: corev1.NamespaceActive}}
-		age := "<unknown>"
+		ns := corev1.Namespace{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Namespace"}, ObjectMeta: metav1.ObjectMeta{Name: name}, Status: corev1.NamespaceStatus{Phase: corev1.NamespaceActive}}
 		if o := declared[name]; o != nil {
-			ns.Labels, ns.Annotations, age = o.Value.GetLabels(), o.Value.GetAnnotations(), l.ageOf(o)
+			ns.Labels, ns.Annotations = o.Value.GetLabels(), o.Value.GetAnnotations()
+			createdAt(o, &ns)
 		}
-		out = append(out, entry{ns, ns, []string{name, "Active", age}})
+		out = append(out, ns)
+	}
+	return out
+}
+
+func listNamespaces(l *live) []entry {
+	var out []entry
+	for _, ns := range l.namespaces() {
+		out = append(out, entry{&ns, ns, []string{ns.Name, string(ns.Status.Phase), l.age(ns.CreationTimestamp)}})
 	}
 	return out
 }
@@ -300,7 +216,25 @@ func listImages(l *live) []entry {
 	var out []entry
 	for _, o := range l.objects(api.KindImage) {
 		i := o.Value.(*api.Image)
-		out = append(out, entry{i, typed(o, i), []string{i.Name, or(i.Spec.Base, "scratch"), view.ShortImage(i.Ref), l.ageOf(o)}})
+		out = append(out, entry{i, covered(o, i), []string{i.Name, or(i.Spec.Base, "scratch"), view.ShortImage(i.Ref), l.ageOf(o)}})
 	}
 	return out
+}
+
+func listEvents(l *live) []entry {
+	var out []entry
+	for i := range l.state.Events {
+		e := &l.state.Events[i]
+		k := eventObject(e)
+		out = append(out, entry{k, k, []string{
+			view.Age(l.now.Sub(e.Last)), e.Type, e.Reason, strings.ToLower(e.Object.Kind()) + "/" + e.Object.Name, oneLine(e.Message),
+			e.Field, e.Source + ", " + or(e.Node, "<none>"), view.Age(l.now.Sub(e.First)), strconv.Itoa(e.Count), k.Name,
+		}})
+	}
+	return out
+}
+
+func eventFields(e entry) fields.Set {
+	k := e.object.(*corev1.Event)
+	return fields.Set{"reason": k.Reason, "type": k.Type, "involvedObject.kind": k.InvolvedObject.Kind, "involvedObject.name": k.InvolvedObject.Name, "involvedObject.uid": string(k.InvolvedObject.UID)}
 }

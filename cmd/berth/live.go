@@ -8,289 +8,226 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
 	"berth.dev/berth/api"
+	"berth.dev/berth/cmd/berth/view"
 	"berth.dev/berth/executor"
+	"berth.dev/berth/providers/runtime/life"
+	"berth.dev/berth/statefile"
 )
 
 // live is what was applied together with what the hosts show now, as Kubernetes' objects with their status.
 type live struct {
-	state *api.State
-	seen  *api.Observation
-	now   time.Time
+	state    *api.State
+	seen     *api.Observation // nil when no host was asked
+	inFlight []statefile.StepNote
+	now      time.Time
+
+	podList []corev1.Pod         // of pods, made once
+	hashes  map[types.UID]string // of the pods' templates
 }
 
-// look reads the state and asks every node that it knows.
-func look(ctx context.Context, g *globals) (*live, error) {
-	state, err := readState(ctx, g)
+// looker looks again and again, over the same connections.
+type looker struct {
+	g     *globals
+	store statefile.Store
+	round *round // nil until a host is asked
+}
+
+func newLooker(g *globals) (*looker, error) {
+	store, err := storeOf(g)
+	return &looker{g: g, store: store}, err
+}
+
+// close ends the connections.
+func (k *looker) close() {
+	if k.round != nil {
+		k.round.close()
+	}
+}
+
+// look reads the state and, if asked to, has every node that the state knows say what is on it.
+func (k *looker) look(ctx context.Context, hosts bool) (*live, error) {
+	state, inFlight, err := statefile.ReadInFlight(ctx, k.store)
 	if err != nil {
 		return nil, err
 	}
-	r := &round{g: g, emit: func(api.Event) {}}
-	r.opts.parallelism = defaultParallelism
-	r.connect()
-	defer r.close()
-	seen := executor.Observe(ctx, r.executor(), nodesToSee(nil, state))
-	return &live{state, seen, g.proc.Now()}, ctx.Err()
+	l := &live{state: state, inFlight: inFlight, now: k.g.proc.Now()}
+	if !hosts {
+		return l, nil
+	}
+	l.seen, err = k.observe(ctx, state)
+	return l, err
+}
+
+func (k *looker) observe(ctx context.Context, state *api.State) (*api.Observation, error) {
+	if k.g.proc.Observe != nil {
+		return k.g.proc.Observe()
+	}
+	if k.round == nil {
+		k.round = &round{g: k.g, emit: func(api.Event) {}}
+		k.round.opts.parallelism = defaultParallelism
+		k.round.connect()
+	}
+	return executor.Observe(ctx, k.round.executor(), nodesToSee(nil, state)), ctx.Err()
 }
 
 // pods lists the pods of the state and those that only the hosts know, by namespace and name.
 func (l *live) pods() []corev1.Pod {
+	if l.podList != nil {
+		return l.podList
+	}
 	byUID := map[string]*api.ObservedPod{}
-	for _, n := range l.seen.Nodes {
-		for i := range n.Pods {
-			byUID[n.Pods[i].UID] = &n.Pods[i]
+	if l.seen != nil {
+		for _, n := range l.seen.Nodes {
+			for i := range n.Pods {
+				byUID[n.Pods[i].UID] = &n.Pods[i]
+			}
 		}
 	}
-	var pods []corev1.Pod
+	pods := []corev1.Pod{}
+	l.hashes = map[types.UID]string{}
 	for i := range l.state.Pods {
 		p := &l.state.Pods[i]
 		seen := byUID[p.UID]
 		delete(byUID, p.UID)
 		pods = append(pods, l.pod(p, seen))
 	}
-	for _, n := range l.seen.Nodes {
+	for _, n := range l.nodesSeen() {
 		for i := range n.Pods {
 			p := &n.Pods[i]
 			if byUID[p.UID] == nil || p.Lineage != l.state.Lineage {
 				continue
 			}
-			known := api.PodState{Address: p.Address, Namespace: p.Namespace, UID: p.UID, Node: n.Name, Hash: p.Hash, IP: p.IP, Labels: p.Labels}
+			known := api.PodState{Address: p.Address, Namespace: p.Namespace, UID: p.UID, Node: n.Name, Hash: p.Hash, IP: p.IP, Labels: p.Labels, Spec: p.Spec}
+			if known.Address.Pod == "" {
+				known.Address.Pod = p.Name
+			}
 			pods = append(pods, l.pod(&known, p))
 		}
 	}
 	slices.SortFunc(pods, func(a, b corev1.Pod) int {
 		return strings.Compare(a.Namespace+"/"+a.Name, b.Namespace+"/"+b.Name)
 	})
+	l.podList = pods
 	return pods
 }
+
+func (l *live) nodesSeen() []*api.NodeObservation {
+	if l.seen == nil {
+		return nil
+	}
+	return l.seen.Nodes
+}
+
+// Reasons of pods whose containers cannot be seen.
+const (
+	reasonNodeLost = "NodeLost"
+	reasonMissing  = "Missing"
+)
 
 // pod puts what was applied and what is seen into one Kubernetes pod. A nil seen means that the host does not
 // show it, or could not be asked.
 func (l *live) pod(p *api.PodState, seen *api.ObservedPod) corev1.Pod {
 	pod := corev1.Pod{
-		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "Pod"},
-		ObjectMeta: metav1.ObjectMeta{Name: p.Address.Pod, Namespace: p.Namespace, UID: types.UID(p.UID), Labels: p.Labels, Annotations: map[string]string{api.AnnAddress: p.Address.Owner().String()}},
+		TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Pod"},
+		ObjectMeta: metav1.ObjectMeta{
+			Name: p.Address.Pod, Namespace: p.Namespace, UID: types.UID(p.UID), Labels: p.Labels, Annotations: map[string]string{api.AnnAddress: p.Address.Owner().String()},
+		},
+	}
+	if o := l.state.Object(p.Address.Owner()); o != nil {
+		maps.Copy(pod.Annotations, podAnnotations(o))
+		if o.Address.Kind != api.KindPod {
+			pod.OwnerReferences = []metav1.OwnerReference{{APIVersion: o.Kind().APIVersion, Kind: o.Kind().APIKind, Name: o.Name(), Controller: new(true)}}
+		}
 	}
 	if p.Spec != nil {
-		pod.Spec = *p.Spec
+		pod.Spec = *p.Spec.DeepCopy()
 	}
 	pod.Spec.NodeName = p.Node
-	st := &pod.Status
-	st.PodIP = p.IP
-	if n := l.state.Node(p.Node); n != nil {
-		st.HostIP = n.IP
-	}
-	node := l.seen.Node(p.Node)
-	switch {
+	l.hashes[pod.UID] = p.Hash
+	going := l.deletion(p, &pod)
+	switch node := l.seen.Node(p.Node); {
 	case node == nil || node.Unreachable != "":
-		st.Phase, st.Reason = corev1.PodUnknown, "NodeLost"
+		st := &pod.Status
+		st.Phase, st.Reason, st.PodIP, st.QOSClass = corev1.PodUnknown, reasonNodeLost, p.IP, life.QOSClass(&pod.Spec)
 		if node != nil {
-			st.Message = node.Unreachable
+			st.Message = "Node " + p.Node + " was not reached: " + node.Unreachable
 		}
-		return pod
+	case seen == nil && going != nil: // its removal is nearly done
+		pod.Status.Phase, pod.Status.QOSClass = corev1.PodRunning, life.QOSClass(&pod.Spec)
 	case seen == nil:
-		st.Phase, st.Reason = corev1.PodFailed, "Missing"
+		st := &pod.Status
+		st.Phase, st.Reason, st.QOSClass = corev1.PodFailed, reasonMissing, life.QOSClass(&pod.Spec)
 		st.Message = "The host does not have this pod. berth apply creates it again."
-		return pod
+	default:
+		pod.CreationTimestamp = metav1.NewTime(seen.StartedAt)
+		if pod.CreationTimestamp.IsZero() {
+			pod.CreationTimestamp = metav1.NewTime(seen.CreatedAt)
+		}
+		known := life.SeenOf(seen).Recorded(p.Ready)
+		known.Deletion = going
+		known.Containers = append(known.Containers, l.troubles(p, seen)...)
+		pod.Status = life.Status(&pod, known, l.now)
+		addEphemeral(&pod, seen)
 	}
-	l.status(&pod, p, seen)
-	addEphemeral(&pod, seen)
+	if n := l.state.Node(p.Node); n != nil && n.IP != "" {
+		pod.Status.HostIP, pod.Status.HostIPs = n.IP, []corev1.HostIP{{IP: n.IP}}
+		if pod.Spec.HostNetwork && pod.Status.PodIP == "" {
+			pod.Status.PodIP, pod.Status.PodIPs = n.IP, []corev1.PodIP{{IP: n.IP}}
+		}
+	}
 	return pod
 }
 
-func (l *live) status(pod *corev1.Pod, p *api.PodState, seen *api.ObservedPod) {
-	st := &pod.Status
-	pod.CreationTimestamp = metav1.NewTime(seen.CreatedAt)
-	st.StartTime = &pod.CreationTimestamp
-	st.PodIP = seen.IP
-	if seen.IP != "" {
-		st.PodIPs = []corev1.PodIP{{IP: seen.IP}}
+// deletion says that a run is just removing the pod, or was when it was killed.
+func (l *live) deletion(p *api.PodState, pod *corev1.Pod) *life.Deletion {
+	i := slices.IndexFunc(l.inFlight, func(n statefile.StepNote) bool { return n.Op == api.OpPodRemove && n.Address == p.Address })
+	if i < 0 {
+		return nil
 	}
-	inits := map[string]bool{}
-	for _, c := range pod.Spec.InitContainers {
-		inits[c.Name] = true
+	grace := int64(corev1.DefaultTerminationGracePeriodSeconds)
+	if g := pod.Spec.TerminationGracePeriodSeconds; g != nil {
+		grace = *g
 	}
-	ready := p.Ready && seen.SandboxReady
-	running, ended, failed := 0, 0, 0
+	began := l.inFlight[i].Began
+	d := &life.Deletion{At: began, Grace: time.Duration(grace) * time.Second}
+	pod.DeletionTimestamp, pod.DeletionGracePeriodSeconds = new(metav1.NewTime(began.Add(d.Grace))), &grace
+	return d
+}
+
+// troubles are the containers that could not be made, with what the last events say of why.
+func (l *live) troubles(p *api.PodState, seen *api.ObservedPod) []life.Container {
+	var out []life.Container
 	for _, c := range seen.Containers {
-		cs := containerStatus(c, ready)
-		if inits[c.Name] {
-			st.InitContainerStatuses = append(st.InitContainerStatuses, cs)
+		if c.ID != "" {
 			continue
 		}
-		st.ContainerStatuses = append(st.ContainerStatuses, cs)
-		switch {
-		case c.State == api.ContainerRunning:
-			running++
-		case c.State == api.ContainerExited && c.ExitCode == 0:
-			ended++
-		case c.State == api.ContainerExited:
-			ended++
-			failed++
-		}
-	}
-	all := len(st.ContainerStatuses)
-	switch {
-	case running == 0 && all > 0 && ended == all && failed > 0 && pod.Spec.RestartPolicy == corev1.RestartPolicyNever:
-		st.Phase = corev1.PodFailed
-	case running == 0 && all > 0 && ended == all && failed == 0 && pod.Spec.RestartPolicy != corev1.RestartPolicyAlways && pod.Spec.RestartPolicy != "":
-		st.Phase = corev1.PodSucceeded
-	case running+ended > 0:
-		st.Phase = corev1.PodRunning
-	default:
-		st.Phase = corev1.PodPending
-	}
-	cond := func(t corev1.PodConditionType, ok bool) {
-		v := corev1.ConditionFalse
-		if ok {
-			v = corev1.ConditionTrue
-		}
-		st.Conditions = append(st.Conditions, corev1.PodCondition{Type: t, Status: v})
-	}
-	cond(corev1.PodScheduled, true)
-	cond(corev1.ContainersReady, ready && running == all && all > 0)
-	cond(corev1.PodReady, ready && running == all && all > 0)
-}
-
-func containerStatus(c api.ObservedContainer, podReady bool) corev1.ContainerStatus {
-	cs := corev1.ContainerStatus{Name: c.Name, ContainerID: "containerd://" + c.ID, Image: c.Image, ImageID: c.ImageID, RestartCount: int32(c.Attempt)}
-	started := c.State == api.ContainerRunning
-	cs.Started = &started
-	switch c.State {
-	case api.ContainerRunning:
-		cs.Ready = podReady
-		cs.State.Running = &corev1.ContainerStateRunning{StartedAt: metav1.NewTime(c.StartedAt)}
-	case api.ContainerExited:
-		reason := c.Reason
-		if reason == "" {
-			reason = map[bool]string{true: "Completed", false: "Error"}[c.ExitCode == 0]
-		}
-		cs.State.Terminated = &corev1.ContainerStateTerminated{ExitCode: c.ExitCode, Reason: reason, Message: c.Message, StartedAt: metav1.NewTime(c.StartedAt), FinishedAt: metav1.NewTime(c.FinishedAt), ContainerID: cs.ContainerID}
-	default:
-		cs.State.Waiting = &corev1.ContainerStateWaiting{Reason: "ContainerCreating"}
-	}
-	return cs
-}
-
-// deployments lists the applied deployments with the status that their pods give them.
-func (l *live) deployments() []api.Deployment {
-	pods := l.pods()
-	var out []api.Deployment
-	for _, o := range l.state.Objects {
-		d, ok := o.Value.(*api.Deployment)
-		if !ok {
-			continue
-		}
-		c := *d
-		c.TypeMeta = metav1.TypeMeta{APIVersion: "apps/v1", Kind: "Deployment"}
-		hash := l.newestHash(o.Address)
-		for _, p := range pods {
-			if p.Annotations[api.AnnAddress] != o.Address.String() {
-				continue
-			}
-			c.Status.Replicas++
-			if hash[p.Name] {
-				c.Status.UpdatedReplicas++
-			}
-			if podReady(&p) {
-				c.Status.ReadyReplicas++
-				c.Status.AvailableReplicas++
+		field := api.ContainerField(c.Name, c.Init)
+		for _, e := range slices.Backward(l.state.Events) {
+			if e.Object.UID == p.UID && e.Field == field && e.Waiting != "" {
+				out = append(out, life.Container{ObservedContainer: c, Notes: life.Notes{Trouble: &life.Trouble{Reason: e.Waiting, Message: strings.TrimPrefix(e.Message, "Error: ")}}})
+				break
 			}
 		}
-		c.Status.UnavailableReplicas = max(0, desiredReplicas(&c)-c.Status.AvailableReplicas)
-		out = append(out, c)
 	}
 	return out
 }
 
-// newestHash names the pods of an object that are of the template which most of them have: after an apply, all.
-func (l *live) newestHash(a api.Address) map[string]bool {
-	counts := map[string]int{}
-	for _, p := range l.state.Pods {
-		if p.Address.Owner() == a {
-			counts[p.Hash]++
-		}
+// podAnnotations are those that an object gives to its pods.
+func podAnnotations(o *api.Object) map[string]string {
+	if t := templateOf(o.Value); t != nil {
+		return t.Annotations
 	}
-	best := ""
-	for _, h := range slices.Sorted(maps.Keys(counts)) {
-		if best == "" || counts[h] > counts[best] {
-			best = h
-		}
-	}
-	names := map[string]bool{}
-	for _, p := range l.state.Pods {
-		if p.Address.Owner() == a && p.Hash == best {
-			names[p.Address.Pod] = true
-		}
-	}
-	return names
+	return o.Value.GetAnnotations()
 }
 
-func desiredReplicas(d *api.Deployment) int32 {
-	if d.Spec.Replicas == nil {
-		return 1
-	}
-	return *d.Spec.Replicas
-}
+func podReady(p *corev1.Pod) bool { return conditionTrue(p, corev1.PodReady) }
 
-func podReady(p *corev1.Pod) bool {
-	return slices.ContainsFunc(p.Status.Conditions, func(c corev1.PodCondition) bool {
-		return c.Type == corev1.PodReady && c.Status == corev1.ConditionTrue
-	})
-}
-
-// nodes lists the applied nodes as Kubernetes' objects.
-func (l *live) nodes() []corev1.Node {
-	var out []corev1.Node
-	for _, n := range l.state.Nodes {
-		seen := l.seen.Node(n.Name)
-		node := corev1.Node{
-			TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "Node"},
-			ObjectMeta: metav1.ObjectMeta{Name: n.Name},
-			Spec:       corev1.NodeSpec{PodCIDR: n.PodCIDR, PodCIDRs: []string{n.PodCIDR}},
-		}
-		if n.JoinedAt != nil {
-			node.CreationTimestamp = metav1.NewTime(*n.JoinedAt)
-		}
-		if n.Node != nil {
-			node.Labels, node.Annotations = n.Node.Labels, n.Node.Annotations
-			node.Spec.Unschedulable, node.Spec.Taints = n.Node.Unschedulable, n.Node.Taints
-		}
-		facts := n.Facts
-		if seen != nil && seen.Unreachable == "" {
-			facts = seen.Facts
-		}
-		node.Status.NodeInfo = corev1.NodeSystemInfo{
-			OSImage: facts.OS, KernelVersion: facts.Kernel, ContainerRuntimeVersion: "containerd://" + facts.Containerd,
-			Architecture: facts.Arch, OperatingSystem: "linux",
-		}
-		node.Status.Addresses = []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: n.IP}, {Type: corev1.NodeHostName, Address: facts.Hostname}}
-		node.Status.Capacity = corev1.ResourceList{
-			corev1.ResourceCPU: *resource.NewQuantity(int64(facts.CPUs), resource.DecimalSI), corev1.ResourceMemory: *resource.NewQuantity(facts.MemoryBytes, resource.BinarySI),
-			corev1.ResourcePods: *resource.NewQuantity(int64(facts.MaxPods), resource.DecimalSI),
-		}
-		node.Status.Conditions = []corev1.NodeCondition{nodeReady(seen)}
-		out = append(out, node)
-	}
-	return out
-}
-
-func nodeReady(seen *api.NodeObservation) corev1.NodeCondition {
-	c := corev1.NodeCondition{Type: corev1.NodeReady, Status: corev1.ConditionTrue, Reason: "HostReady", Message: "SSH, containerd and iptables answer"}
-	switch {
-	case seen == nil || seen.Unreachable != "":
-		c.Status, c.Reason, c.Message = corev1.ConditionUnknown, "HostUnreachable", "the host was not reached"
-		if seen != nil {
-			c.Message = seen.Unreachable
-		}
-	case seen.Problems.HasErrors():
-		c.Status, c.Reason, c.Message = corev1.ConditionFalse, "HostProblem", seen.Problems[0].Summary+": "+seen.Problems[0].Detail
-	}
-	return c
+func conditionTrue(p *corev1.Pod, t corev1.PodConditionType) bool {
+	return slices.ContainsFunc(p.Status.Conditions, func(c corev1.PodCondition) bool { return c.Type == t && c.Status == corev1.ConditionTrue })
 }
 
 // objects lists the applied objects of one kind.
@@ -302,4 +239,35 @@ func (l *live) objects(kind string) []*api.Object {
 		}
 	}
 	return out
+}
+
+// age is how long ago something was.
+func (l *live) age(t metav1.Time) string {
+	if t.IsZero() {
+		return "<unknown>"
+	}
+	return view.Age(l.now.Sub(t.Time))
+}
+
+// ageOf is the age of an applied object.
+func (l *live) ageOf(o *api.Object) string {
+	if o.CreatedAt == nil {
+		return "<unknown>"
+	}
+	return view.Age(l.now.Sub(*o.CreatedAt))
+}
+
+func or(s, other string) string {
+	if s == "" {
+		return other
+	}
+	return s
+}
+
+// containerStatus is the status of a container that is no part of what was applied.
+func containerStatus(c api.ObservedContainer, ready bool) corev1.ContainerStatus {
+	alone := corev1.Pod{Spec: corev1.PodSpec{RestartPolicy: corev1.RestartPolicyNever, Containers: []corev1.Container{{Name: c.Name, Image: c.Image}}}}
+	st := life.Status(&alone, life.Seen{Sandbox: &life.Sandbox{Ready: true}, Containers: []life.Container{{ObservedContainer: c}}}, time.Time{}).ContainerStatuses[0]
+	st.Ready = st.Ready && ready
+	return st
 }

@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/term"
 
+	"berth.dev/berth/api"
 	"berth.dev/berth/cmd/berth/view"
 )
 
@@ -25,6 +26,8 @@ type Process struct {
 	Interrupts <-chan os.Signal
 	Now        func() time.Time
 	Version    string
+	// Observe stands in for asking the hosts what is on them; nil, outside of tests, asks them.
+	Observe func() (*api.Observation, error)
 }
 
 // Getenv returns an environment variable, "" when it is not set.

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -31,6 +32,16 @@ func runForScript() int {
 		}
 		p.Now = func() time.Time { return now }
 	}
+	if file := os.Getenv("BERTH_TEST_OBSERVED"); file != "" {
+		p.Observe = func() (*api.Observation, error) {
+			text, err := os.ReadFile(file)
+			if err != nil {
+				return nil, err
+			}
+			seen := &api.Observation{}
+			return seen, yaml.Unmarshal(text, seen)
+		}
+	}
 	return Main(context.Background(), p)
 }
 
@@ -45,7 +56,7 @@ func recordState(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	f, err := statefile.Open(context.Background(), store, statefile.LockInfo{}, statefile.OpenOptions{})
 	ts.Check(err)
-	want.Lineage, want.Serial = f.State().Lineage, f.State().Serial
+	want.Lineage, want.Serial = "LINEAGE", f.State().Serial
 	*f.State() = *want
 	ts.Check(f.Record(api.Delta{}))
 	ts.Check(f.Close(context.Background()))
@@ -60,7 +71,7 @@ func TestScripts(t *testing.T) {
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("HOME", e.WorkDir)
 			e.Setenv("NO_COLOR", "")
-			return nil
+			return os.CopyFS(filepath.Join(e.WorkDir, "look"), os.DirFS("testdata/look"))
 		},
 	})
 }

@@ -163,12 +163,16 @@ func (m *machine) observePod(ctx context.Context, s *runtimev1.PodSandbox, all [
 			own = append(own, c)
 		}
 	}
+	made := podAsMade(s)
+	if len(made.Spec.Containers) > 0 {
+		p.Spec = &made.Spec
+	}
 	var words map[string]lastWords
 	var err error
 	if p.Ephemeral, err = m.observeEphemeral(ctx, s.GetMetadata(), guests); err != nil {
 		return p, nil, err
 	}
-	p.Containers, words, err = m.observeContainers(ctx, s.GetMetadata(), own, podAsMade(s))
+	p.Containers, words, err = m.observeContainers(ctx, s.GetMetadata(), own, made)
 	return p, words, err
 }
 
