@@ -170,7 +170,7 @@ var fieldRows = map[string]Field{
 	"PodSpec.hostIPC":                       on(EffectRoll, ""),
 	"PodSpec.shareProcessNamespace":         on(EffectRoll, ""),
 	"PodSpec.securityContext":               on(EffectRoll, ""),
-	"PodSpec.imagePullSecrets":              off("credentials for registries come from ~/.docker/config.json of the workstation"),
+	"PodSpec.imagePullSecrets":              on(EffectRoll, "names of secrets of type kubernetes.io/dockerconfigjson; those of ~/.docker/config.json of the workstation are tried after them"),
 	"PodSpec.hostname":                      on(EffectRoll, ""),
 	"PodSpec.subdomain":                     off(needsDNS),
 	"PodSpec.affinity":                      off("use node_selector and tolerations to choose nodes; pods of one workload are spread anyhow"),

@@ -267,6 +267,8 @@ type ImageWork struct {
 	Build *Image `json:"build,omitempty"`
 	// PullPolicy is Always, IfNotPresent or Never.
 	PullPolicy corev1.PullPolicy `json:"pull_policy,omitempty"`
+	// Secrets are the pod's pull secrets: addresses in Plan.Objects, sorted. Their credentials go with the pull and stay nowhere.
+	Secrets []Address `json:"secrets,omitempty"`
 }
 
 // Object returns the plan's object at an address, or nil.

@@ -186,15 +186,8 @@ func (w *walk) work(a *action) (*providers.Work, error) {
 		Step: s, Lineage: w.lineage, Cluster: w.in.Plan.Cluster, Fence: w.in.Fence, NodeIP: w.facts.nodeIP(s.Node),
 		Report: w.reporter(s.ID), Event: w.teller(a),
 	}
-	if s.Pod != nil && len(s.Pod.Objects) > 0 {
-		work.Objects = make(map[api.Address]*api.Object, len(s.Pod.Objects))
-		for _, addr := range s.Pod.Objects {
-			o := w.objects[addr]
-			if o == nil {
-				return nil, fmt.Errorf("the plan does not hold %s, which the pod refers to", addr)
-			}
-			work.Objects[addr] = o
-		}
+	if err := w.lookUp(work); err != nil {
+		return nil, err
 	}
 	if s.Service != nil {
 		for _, link := range s.Service.Endpoints {
@@ -247,3 +240,26 @@ func sortFailed(f []StepError) {
 
 // progressEvery is how often a step that goes on says so.
 const progressEvery = 10 * time.Second
+
+// lookUp gives the work the objects that its step refers to.
+func (w *walk) lookUp(work *providers.Work) error {
+	var refs []api.Address
+	switch s := work.Step; {
+	case s.Pod != nil:
+		refs = s.Pod.Objects
+	case s.Image != nil:
+		refs = s.Image.Secrets
+	}
+	if len(refs) == 0 {
+		return nil
+	}
+	work.Objects = make(map[api.Address]*api.Object, len(refs))
+	for _, addr := range refs {
+		o := w.objects[addr]
+		if o == nil {
+			return fmt.Errorf("the plan does not hold %s, which the pod refers to", addr)
+		}
+		work.Objects[addr] = o
+	}
+	return nil
+}

@@ -183,7 +183,7 @@ func (c *cross) podSpec(o *api.Object, path string, spec *corev1.PodSpec) {
 		}
 	}
 	for i, s := range spec.ImagePullSecrets {
-		c.use(o, elementPath(path+".imagePullSecrets", s.Name, i), api.KindSecret, o.Namespace(), s.Name, false)
+		c.pullSecret(o, elementPath(path+".imagePullSecrets", s.Name, i), s.Name)
 	}
 }
 

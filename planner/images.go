@@ -13,13 +13,15 @@ import (
 // imagesFor makes the images of a pod be on its host and returns what to wait for.
 func (t *changeOver) imagesFor(w *workload, p *pod) []graph.Step {
 	var out []graph.Step
+	secrets := t.pullSecrets(w)
 	for _, list := range [][]corev1.Container{p.object.Spec.InitContainers, p.object.Spec.Containers} {
 		for _, c := range list {
-			work := api.ImageWork{Ref: c.Image, PullPolicy: c.ImagePullPolicy}
+			work := api.ImageWork{Ref: c.Image, PullPolicy: c.ImagePullPolicy, Secrets: secrets}
 			owner := w.address
 			if o := t.built(c.Image); o != nil {
 				work.Build, _ = o.Value.(*api.Image)
 				owner = o.Address
+				work.Secrets = nil
 			}
 			out = append(out, t.pull(p.host, work, owner)...)
 		}
@@ -42,7 +44,8 @@ func (d *draft) built(ref string) *api.Object {
 
 // pull makes an image be on a host, once, unless it is there. Images whose tag may have moved are always asked for.
 func (d *draft) pull(h *host, work api.ImageWork, owner api.Address) []graph.Step {
-	if s, ok := h.pulled[work.Ref]; ok {
+	key := pullKey(work)
+	if s, ok := h.pulled[key]; ok {
 		return []graph.Step{s}
 	}
 	moving := work.PullPolicy == corev1.PullAlways && !strings.Contains(work.Ref, "@")
@@ -50,8 +53,32 @@ func (d *draft) pull(h *host, work api.ImageWork, owner api.Address) []graph.Ste
 		return nil
 	}
 	s := d.onHost(h, api.Step{Op: api.OpImageEnsure, Address: owner, Image: &work}, h.set...)
-	h.pulled[work.Ref] = s
+	h.pulled[key] = s
+	for _, a := range work.Secrets {
+		d.needed[a] = true
+	}
 	return []graph.Step{s}
+}
+
+// pullKey tells pulls apart: with other credentials it is another one.
+func pullKey(work api.ImageWork) string {
+	key := work.Ref
+	for _, a := range work.Secrets {
+		key += " " + a.String()
+	}
+	return key
+}
+
+// pullSecrets are the addresses of a workload's pull secrets, sorted.
+func (d *draft) pullSecrets(w *workload) []api.Address {
+	var out []api.Address
+	for _, s := range w.want.Template.Spec.ImagePullSecrets {
+		if o := d.named[kindName(api.KindSecret, w.object.Namespace(), s.Name)]; o != nil && !slices.Contains(out, o.Address) {
+			out = append(out, o.Address)
+		}
+	}
+	slices.SortFunc(out, api.Address.Compare)
+	return out
 }
 
 // pauseImage names the sandbox image, which the image provider makes by itself.

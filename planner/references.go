@@ -20,7 +20,11 @@ type reference struct {
 	kind, name string
 	path       string // in the pod specification, for errors
 	optional   bool   // everyone who names it can do without
+	pulls      bool   // it only opens registries: what it holds is no part of the pods
 }
+
+// content reports whether pods hold what the object holds.
+func (r reference) content() bool { return r.kind != api.KindVolume && !r.pulls }
 
 // references are sorted by kind and name, each once.
 type references []reference
@@ -51,7 +55,13 @@ func referencesOf(spec *corev1.PodSpec) references {
 		volumeReferences(v, add)
 	}
 	for _, s := range spec.ImagePullSecrets {
-		add(api.KindSecret, s.Name, "imagePullSecrets", nil)
+		k := [2]string{api.KindSecret, s.Name}
+		r, also := found[k]
+		add(api.KindSecret, s.Name, "imagePullSecrets["+s.Name+"]", nil)
+		if f, ok := found[k]; ok {
+			f.pulls = !also || r.pulls
+			found[k] = f
+		}
 	}
 	out := slices.Collect(maps.Values(found))
 	slices.SortFunc(out, func(a, b reference) int {
@@ -147,7 +157,7 @@ func (d *draft) contentOf(namespace string, refs references) string {
 	h := sha256.New()
 	any := false
 	for _, r := range refs {
-		if o := d.object(namespace, r); o != nil && r.kind != api.KindVolume {
+		if o := d.object(namespace, r); o != nil && r.content() {
 			any = true
 			h.Write([]byte(r.kind + "/" + r.name + "\x00" + contentHash(o)))
 		}
@@ -186,7 +196,7 @@ func contentHash(o *api.Object) string {
 func (d *draft) contents(w *workload) []api.Address {
 	var out []api.Address
 	for _, r := range w.refs {
-		if o := d.object(w.object.Namespace(), r); o != nil && r.kind != api.KindVolume {
+		if o := d.object(w.object.Namespace(), r); o != nil && r.content() {
 			out = append(out, o.Address)
 		}
 	}

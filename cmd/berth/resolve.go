@@ -23,6 +23,7 @@ type use struct {
 	ref     string
 	address api.Address
 	at      api.Range
+	secrets []*corev1.Secret // of all who use it
 }
 
 // resolve asks registries what digest each tag means now, so that a plan says exactly what would run. A registry
@@ -39,7 +40,7 @@ func (r *round) resolve(ctx context.Context, cfg *api.Config, prior *api.State) 
 	group.SetLimit(16)
 	for i, u := range uses {
 		group.Go(func() error {
-			pinned[i], errs[i] = r.images.Resolve(ctx, u.ref)
+			pinned[i], errs[i] = r.images.Resolve(ctx, u.ref, u.secrets...)
 			return nil
 		})
 	}
@@ -72,21 +73,42 @@ func wasPinned(prior *api.State, ref string) bool {
 // imageUses lists every reference that a registry has to explain, once each, in a fixed order.
 func imageUses(cfg *api.Config) []use {
 	var uses []use
-	seen := map[string]bool{}
+	seen := map[string]int{} // the index in uses, from 1
 	for _, o := range cfg.Objects {
 		spec := api.PodSpecOf(o.Value)
 		if spec == nil {
 			continue
 		}
 		for _, c := range slices.Concat(spec.InitContainers, spec.Containers) {
-			if c.Image == "" || seen[c.Image] || c.ImagePullPolicy == corev1.PullNever || strings.HasPrefix(c.Image, image.Domain+"/") {
+			if c.Image == "" || c.ImagePullPolicy == corev1.PullNever || strings.HasPrefix(c.Image, image.Domain+"/") {
 				continue
 			}
-			seen[c.Image] = true
-			uses = append(uses, use{c.Image, o.Address, o.RangeOf(containerPath(o, c.Name) + ".image")})
+			if seen[c.Image] == 0 {
+				uses = append(uses, use{ref: c.Image, address: o.Address, at: o.RangeOf(containerPath(o, c.Name) + ".image")})
+				seen[c.Image] = len(uses)
+			}
+			u := &uses[seen[c.Image]-1]
+			for _, s := range pullSecrets(cfg, o.Namespace(), spec) {
+				if !slices.Contains(u.secrets, s) {
+					u.secrets = append(u.secrets, s)
+				}
+			}
 		}
 	}
 	return uses
+}
+
+// pullSecrets are those that a pod names, in its order.
+func pullSecrets(cfg *api.Config, namespace string, spec *corev1.PodSpec) []*corev1.Secret {
+	var out []*corev1.Secret
+	for _, ref := range spec.ImagePullSecrets {
+		for _, o := range cfg.Objects {
+			if s, ok := o.Value.(*corev1.Secret); ok && s.Name == ref.Name && s.Namespace == namespace {
+				out = append(out, s)
+			}
+		}
+	}
+	return out
 }
 
 func containerPath(o *api.Object, name string) string {

@@ -74,14 +74,14 @@ func TestJSON(t *testing.T) {
 	f, diags := json.Parse([]byte(`{
   "labels": {"app": "web"},
   "container": {"web": {"image": "nginx", "env": {"A": "b"}, "port": {"http": {"container_port": 80}}, "volume_mounts": 1}},
-  "imagePullSecrets": []
+  "evictionResponders": []
 }`), "main.hcl.json")
 	if diags.HasErrors() {
 		t.Fatal(diags)
 	}
 	v, _, _, diags := For(api.KindPod).Decode(dynblock.Expand(f.Body, ectx()), ectx(), Options{Name: "web"})
 	want := `main.hcl.json:3,104-119: Unsupported argument: volume_mounts is written volume_mount here.
-main.hcl.json:4,3-21: Unsupported field: imagePullSecrets is not supported: credentials for registries come from ~/.docker/config.json of the workstation.
+main.hcl.json:4,3-23: Unsupported field: evictionResponders is not supported: this version of Berth does not have it.
 `
 	if got := string(hclErrors(diags)); got != want {
 		t.Errorf("errors:\n%swant:\n%s", got, want)

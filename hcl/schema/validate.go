@@ -1,6 +1,7 @@
 package schema
 
 import (
+	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
@@ -228,6 +229,11 @@ func (c *checker) secret(s *corev1.Secret) {
 	for _, k := range secretKeys[s.Type] {
 		if _, ok := s.Data[k]; !ok {
 			c.required("data", fmt.Sprintf("a secret of type %s holds %s", s.Type, k))
+		}
+	}
+	for _, k := range []string{corev1.DockerConfigJsonKey, corev1.DockerConfigKey} {
+		if v, ok := s.Data[k]; ok && slices.Contains(secretKeys[s.Type], k) && !json.Valid(v) {
+			c.invalid(element("data", k), "<secret contents redacted>", "must be valid JSON")
 		}
 	}
 	if size > maxContent {

@@ -112,37 +112,59 @@ func (p *Provider) pull(ctx context.Context, h providers.Host, c *cri.Client, w 
 			}}).Err()
 		}
 	}
-	auth, err := p.credentials(work.Ref)
+	tries, err := p.credentials(work.Ref, secretsAmong(work.Secrets, w.Objects))
 	if err != nil {
 		return err
 	}
 	return brought(ctx, c, w, "Pulling", func() error {
-		_, err := c.Images.PullImage(ctx, &runtimev1.PullImageRequest{Image: &runtimev1.ImageSpec{Image: work.Ref}, Auth: auth})
-		if err != nil {
-			return pullError(work.Ref, h.Name(), err)
+		var first error
+		for _, auth := range tries {
+			_, err := c.Images.PullImage(ctx, &runtimev1.PullImageRequest{Image: &runtimev1.ImageSpec{Image: work.Ref}, Auth: auth})
+			if err == nil {
+				return nil
+			}
+			if first == nil {
+				first = err
+			}
+			if ctx.Err() != nil || cri.IsUnavailable(err) {
+				break
+			}
 		}
-		return nil
+		return pullError(work.Ref, h.Name(), first)
 	})
 }
 
-// credentials are the workstation's for the image's registry; they go with the one call and stay nowhere.
-func (p *Provider) credentials(ref string) (*runtimev1.AuthConfig, error) {
+// credentials are what a pull may be tried with, one after the other: those of the pod's secrets, then the workstation's; nil for
+// none. They go with the one call and stay nowhere.
+func (p *Provider) credentials(ref string, secrets []*corev1.Secret) ([]*runtimev1.AuthConfig, error) {
 	parsed, err := name.ParseReference(ref)
 	if err != nil {
 		return nil, fmt.Errorf("%q is not an image reference: %w", ref, err)
 	}
-	a, err := p.builder.opts.Keychain.Resolve(parsed.Context())
+	repo := parsed.Context()
+	configs, err := pullCredentials(secrets, repo)
 	if err != nil {
-		return nil, fmt.Errorf("credentials for %s: %w", parsed.Context().RegistryStr(), err)
+		return nil, err
 	}
-	if a == authn.Anonymous {
-		return nil, nil
-	}
-	cfg, err := a.Authorization()
+	own, err := p.builder.opts.Keychain.Resolve(repo)
 	if err != nil {
-		return nil, fmt.Errorf("credentials for %s: %w", parsed.Context().RegistryStr(), err)
+		return nil, fmt.Errorf("credentials for %s: %w", repo.RegistryStr(), err)
 	}
-	return &runtimev1.AuthConfig{Username: cfg.Username, Password: cfg.Password, Auth: cfg.Auth, IdentityToken: cfg.IdentityToken, RegistryToken: cfg.RegistryToken}, nil
+	if own != authn.Anonymous {
+		cfg, err := own.Authorization()
+		if err != nil {
+			return nil, fmt.Errorf("credentials for %s: %w", repo.RegistryStr(), err)
+		}
+		configs = append(configs, *cfg)
+	}
+	var out []*runtimev1.AuthConfig
+	for _, cfg := range configs {
+		out = append(out, &runtimev1.AuthConfig{Username: cfg.Username, Password: cfg.Password, Auth: cfg.Auth, IdentityToken: cfg.IdentityToken, RegistryToken: cfg.RegistryToken})
+	}
+	if len(out) == 0 {
+		out = append(out, nil)
+	}
+	return out, nil
 }
 
 // pullErrors are what containerd's long chains of causes mean, the first that fits; the last one fits all.
@@ -153,7 +175,7 @@ var pullErrors = []struct {
 }{
 	{codes.NotFound, []string{"not found"}, "Image not found", "Check the image's name and tag."},
 	{codes.Unauthenticated, []string{"401 ", "403 ", "authorization failed", "insufficient_scope"}, "Denied by the registry",
-		"Log in with `docker login` on this machine, or check the image's name; a registry may answer so for images that do not exist."},
+		"Log in with `docker login` on this machine, name a secret in image_pull_secret, or check the image's name; a registry may answer so for images that do not exist."},
 	{codes.ResourceExhausted, []string{"no space left"}, "Disk full", "Make room on the host."},
 	{codes.OK, []string{""}, "Image cannot be pulled", "The host pulls images itself: it must reach the registry. An image block's image needs no registry."},
 }

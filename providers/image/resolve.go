@@ -7,9 +7,11 @@ import (
 	"net/http"
 	"strings"
 
+	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+	corev1 "k8s.io/api/core/v1"
 )
 
 // Errors of registries that callers branch on.
@@ -25,8 +27,8 @@ var (
 
 // Resolve returns the reference by digest that ref means at its registry now, for example
 // "docker.io/library/nginx@sha256:…". A reference that already has a digest is returned in its full form
-// without asking anybody.
-func (b *Builder) Resolve(ctx context.Context, ref string) (string, error) {
+// without asking anybody. It shows the registry the credentials of the secrets that are meant for it, then the workstation's.
+func (b *Builder) Resolve(ctx context.Context, ref string, secrets ...*corev1.Secret) (string, error) {
 	parsed, err := name.ParseReference(ref)
 	if err != nil {
 		return "", fmt.Errorf("%q is not an image reference: %w", ref, err)
@@ -34,6 +36,19 @@ func (b *Builder) Resolve(ctx context.Context, ref string) (string, error) {
 	repo := fullName(parsed.Context())
 	if d, ok := parsed.(name.Digest); ok {
 		return repo + "@" + d.DigestStr(), nil
+	}
+	configs, err := pullCredentials(secrets, parsed.Context())
+	if err != nil {
+		return "", err
+	}
+	for _, cfg := range configs {
+		desc, err := remote.Head(parsed, remote.WithContext(ctx), remote.WithAuth(authn.FromConfig(cfg)))
+		if err == nil {
+			return repo + "@" + desc.Digest.String(), nil
+		}
+		if err = registryError(ctx, ref, err); !errors.Is(err, ErrDenied) {
+			return "", err
+		}
 	}
 	desc, err := remote.Head(parsed, remote.WithContext(ctx), remote.WithAuthFromKeychain(b.opts.Keychain))
 	if err != nil {
@@ -60,7 +75,7 @@ func registryError(ctx context.Context, ref string, err error) error {
 	case http.StatusNotFound:
 		return fmt.Errorf("%s: %w", ref, ErrNotFound)
 	case http.StatusUnauthorized, http.StatusForbidden:
-		return fmt.Errorf("%s: %w: log in with `docker login` on this machine, or check the image's name; a registry may answer so for images that do not exist", ref, ErrDenied)
+		return fmt.Errorf("%s: %w: log in with `docker login` on this machine, name a secret in image_pull_secret, or check the image's name; a registry may answer so for images that do not exist", ref, ErrDenied)
 	}
 	return fmt.Errorf("%s: the registry answered %d: %w", ref, te.StatusCode, err)
 }
