@@ -11,7 +11,9 @@ import (
 
 // Seen is what is known of one pod: what its host shows, and what whoever keeps it has noted.
 type Seen struct {
-	Sandbox *Sandbox // the newest; nil when there is none
+	Sandbox *Sandbox // the newest, a running one before others; nil when there is none
+	// Superfluous are the IDs of other sandboxes of the pod.
+	Superfluous []string
 	// StartTime is when the pod first had a sandbox; zero before.
 	StartTime time.Time
 	// Containers hold the newest attempt of each container that was ever made. One that could not even be made has
@@ -45,8 +47,8 @@ type Container struct {
 type Notes struct {
 	Startup, Liveness, Readiness Probe
 	PostStart, PreStop           Hook
-	// Kill says that the container is being killed, and why; nil when it is not.
-	Kill *Kill
+	// Stopping means that its stop was asked for and has not been answered.
+	Stopping bool
 	// Trouble says why it could not be made or started; nil when it could.
 	Trouble *Trouble
 	// Recorded means that the pod counted as ready when it was last watched, and that nobody watches its probes now.
@@ -54,7 +56,10 @@ type Notes struct {
 }
 
 // Trouble is why a container waits, in Kubernetes' words: a reason such as "CreateContainerConfigError" and a message.
-type Trouble struct{ Reason, Message string }
+type Trouble struct {
+	Reason, Message string
+	At              time.Time
+}
 
 // Deletion says how a pod is to end.
 type Deletion struct {
@@ -119,13 +124,13 @@ func initialized(pod *corev1.Pod, seen *Seen) bool {
 
 // started reports whether a container runs, has passed its startup probe and finished its postStart hook.
 func started(spec *corev1.Container, c *Container) bool {
-	if c == nil || c.State != api.ContainerRunning || c.Kill != nil {
+	if c == nil || c.State != api.ContainerRunning || dying(spec, c) {
 		return false
 	}
 	if c.Recorded {
 		return true
 	}
-	if spec.Lifecycle != nil && spec.Lifecycle.PostStart != nil && c.PostStart.State != HookDone && c.PostStart.State != HookUnknown {
+	if spec.Lifecycle != nil && spec.Lifecycle.PostStart != nil && c.PostStart.State != HookDone {
 		return false
 	}
 	return spec.StartupProbe == nil || c.Startup.Verdict == Success

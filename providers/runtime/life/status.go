@@ -123,7 +123,7 @@ func ended(pod *corev1.Pod, spec *corev1.Container, c *Container, seen *Seen, no
 	switch {
 	case !mayRestart(pod, spec, c, seen, now):
 		st.State.Terminated = t
-		st.Ready = endsByItself(pod, spec) && t.ExitCode == 0
+		st.Ready = endsByItself(pod, spec) && !failed(c)
 	case c.Trouble != nil:
 		st.State.Waiting, st.LastTerminationState.Terminated = waiting(pod, c), t
 	case now.Before(pause.Until):

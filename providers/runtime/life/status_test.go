@@ -159,7 +159,7 @@ func TestContainerStates(t *testing.T) {
 			c.Trouble = &life.Trouble{Reason: "CreateContainerConfigError", Message: `secret "x" not found`}
 		}, want: "CreateContainerConfigError"},
 		{name: "hook failed", seen: "app=run", change: func(_ *corev1.Pod, c *life.Container) {
-			c.PostStart.State, c.Kill = life.HookFailed, &life.Kill{}
+			c.PostStart.State = life.HookFailed
 		}, want: "PostStartHookError"},
 		{name: "not started yet", seen: "app=run", change: func(p *corev1.Pod, _ *life.Container) {
 			p.Spec.Containers[0].StartupProbe = &corev1.Probe{}
