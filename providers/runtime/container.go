@@ -1,8 +1,6 @@
 package runtime
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"fmt"
 
@@ -10,6 +8,7 @@ import (
 	runtimev1 "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"berth.dev/berth/api"
+	"berth.dev/berth/providers/runtime/life"
 )
 
 // Annotations of containers beside api.AnnContainerHash, as the kubelet writes them.
@@ -67,11 +66,11 @@ func (b *build) containerLabels(c *corev1.Container) map[string]string {
 
 func (b *build) containerAnnotations(c *corev1.Container, attempt uint32) (map[string]string, error) {
 	a := map[string]string{
-		api.AnnContainerHash: containerHash(c),
+		api.AnnContainerHash: life.ContainerHash(c),
 		annRestartCount:      fmt.Sprint(attempt),
 		annTerminationPath:   c.TerminationMessagePath,
 		annTerminationPolicy: string(c.TerminationMessagePolicy),
-		annGracePeriod:       fmt.Sprint(graceSeconds(b.pod)),
+		annGracePeriod:       fmt.Sprint(int64(life.Grace(b.pod).Seconds())),
 	}
 	if len(c.Ports) > 0 {
 		ports, err := json.Marshal(c.Ports)
@@ -81,10 +80,4 @@ func (b *build) containerAnnotations(c *corev1.Container, attempt uint32) (map[s
 		a[annPorts] = string(ports)
 	}
 	return a, nil
-}
-
-// containerHash covers what makes a running container out of date: its name and image.
-func containerHash(c *corev1.Container) string {
-	sum := sha256.Sum256([]byte(c.Name + "\x00" + c.Image))
-	return hex.EncodeToString(sum[:4])
 }

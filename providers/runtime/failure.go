@@ -15,6 +15,7 @@ import (
 
 	"berth.dev/berth/api"
 	"berth.dev/berth/providers"
+	"berth.dev/berth/providers/runtime/life"
 )
 
 // errDeadline is the cause of our own deadlines, to tell them from the caller's.
@@ -47,37 +48,41 @@ func (m *machine) scriptFailure(w *providers.Work, summary string, err error) er
 	return m.fail(w, summary, "Pod %s: %s (FailedMount). Correct the volume or the node and apply again.", podName(w.Step.Pod.Pod), strings.TrimSpace(exit.Stderr))
 }
 
-// crashed says how a container ended, with its last words and its last log lines.
-func (m *machine) crashed(ctx context.Context, b *build, c *corev1.Container, st *runtimev1.ContainerStatus, times int) error {
+// crashed says how a container ended, with its last words and its last log lines. pause is how long it would have to wait now.
+func (k *keeper) crashed(ctx context.Context, c *corev1.Container, s *life.Container, pause time.Duration) error {
 	var d strings.Builder
-	fmt.Fprintf(&d, "Container %q of pod %s on %s ended with exit code %d (%s)", c.Name, podName(b.pod), m.Name(), st.GetExitCode(), reason(st))
-	if ran := time.Duration(st.GetFinishedAt() - st.GetStartedAt()); st.GetStartedAt() > 0 && ran >= 0 {
+	fmt.Fprintf(&d, "Container %q of pod %s on %s ended with exit code %d (%s)", c.Name, podName(k.b.pod), k.m.Name(), s.ExitCode, s.Reason)
+	if ran := s.FinishedAt.Sub(s.StartedAt); !s.StartedAt.IsZero() && ran >= 0 {
 		fmt.Fprintf(&d, " after %s", ran.Round(time.Millisecond))
 	}
 	summary := "Container failed"
+	times := k.memory.crashes(c.Name)
 	if times > 1 {
+		fmt.Fprintf(&d, ", %d times in a row", times)
+	}
+	if pause > 0 {
 		summary = "Container keeps crashing"
-		fmt.Fprintf(&d, ", %d times in a row (CrashLoopBackOff)", times)
+		fmt.Fprintf(&d, " (CrashLoopBackOff: its next start would wait %s)", pause)
+		warned(k.b.work, c.Name, "BackOff", "Back-off restarting failed container %s in pod %s_%s(%s)", c.Name, k.b.pod.Name, k.b.pod.Namespace, k.b.pod.UID)
 	}
 	d.WriteString(".")
-	words, err := m.lastWords(ctx, string(b.pod.UID), c, st)
+	if why := k.memory.whyKilled(s.ID); why != "" {
+		fmt.Fprintf(&d, "\nIt was killed: %s.", why)
+	}
+	words, err := k.lastWords(ctx, c, s)
 	switch {
 	case err != nil:
 		fmt.Fprintf(&d, "\nIts termination message could not be read: %v.", err)
-	case cmp.Or(words, st.GetMessage()) != "":
-		fmt.Fprintf(&d, "\nIts message: %s", cmp.Or(words, st.GetMessage()))
+	case cmp.Or(words, s.Message) != "":
+		fmt.Fprintf(&d, "\nIts message: %s", cmp.Or(words, s.Message))
 	}
-	lines, err := m.tail(ctx, logDir(b.pod.Namespace, b.pod.Name, string(b.pod.UID))+"/"+logPath(c.Name, st.GetMetadata().GetAttempt()), lastLines)
-	switch {
-	case err != nil:
-		fmt.Fprintf(&d, "\nIts log could not be read: %v.", err)
-	case len(lines) == 0:
+	if lines := k.logOf(ctx, c.Name); lines != "" {
+		d.WriteString(lines)
+	} else {
 		d.WriteString("\nIt wrote nothing to its log.")
-	default:
-		d.WriteString("\nIts last log lines:\n  " + strings.Join(lines, "\n  "))
 	}
-	d.WriteString("\n" + advice(b.pod, c, st))
-	return m.fail(b.work, summary, "%s", d.String())
+	d.WriteString("\n" + k.advice(c, s))
+	return k.m.fail(k.b.work, summary, "%s", d.String())
 }
 
 // reason is why a container ended, in Kubernetes' words.
@@ -91,22 +96,24 @@ func reason(st *runtimev1.ContainerStatus) string {
 	return "Error"
 }
 
-func advice(pod *corev1.Pod, c *corev1.Container, st *runtimev1.ContainerStatus) string {
+func (k *keeper) advice(c *corev1.Container, s *life.Container) string {
 	switch {
-	case reason(st) == "OOMKilled":
+	case s.Reason == "OOMKilled":
 		return fmt.Sprintf("It used more memory than its limit of %s: raise resources.limits.memory or make it need less.", c.Resources.Limits.Memory())
-	case st.GetExitCode() == 0 && pod.Spec.RestartPolicy != corev1.RestartPolicyNever:
+	case k.memory.whyKilled(s.ID) != "":
+		return "Correct the container, or its probe or hook, and apply again."
+	case s.ExitCode == 0 && k.b.pod.Spec.RestartPolicy != corev1.RestartPolicyNever:
 		return "It is meant to run on and ended by itself: check its command, or set restart_policy for work that ends."
 	}
 	return "Correct what its log tells of and apply again."
 }
 
 // lastWords is the container's termination message (semantics.md 1.5).
-func (m *machine) lastWords(ctx context.Context, uid string, c *corev1.Container, st *runtimev1.ContainerStatus) (string, error) {
+func (k *keeper) lastWords(ctx context.Context, c *corev1.Container, s *life.Container) (string, error) {
 	if c.TerminationMessagePath == "" {
 		return "", nil
 	}
-	words, err := m.terminationMessages(ctx, []string{terminationFile(uid, c.Name, st.GetMetadata().GetAttempt())})
+	words, err := k.m.terminationMessages(ctx, []string{terminationFile(string(k.b.pod.UID), c.Name, s.Attempt)})
 	if err != nil {
 		return "", err
 	}

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -34,6 +35,7 @@ type memory struct {
 
 	mu    sync.Mutex
 	known *facts
+	pods  map[string]*podMemory // by uid
 }
 
 func open(h providers.Host) (*machine, error) {
@@ -57,6 +59,8 @@ type facts struct {
 	cpus     int64
 	ip       string // of the interface that the host uses to reach others
 	resolver resolver
+	clock    time.Time     // of the host, when it was asked
+	ahead    time.Duration // of its clock before ours; 0 when it is not further off than we could measure
 }
 
 // facts asks the host at the first call.
@@ -70,17 +74,34 @@ func (m *machine) facts(ctx context.Context) (*facts, error) {
 	if err != nil {
 		return nil, m.explain(ctx, fmt.Errorf("ask containerd on %s for its cgroup driver: %w", m.Name(), err))
 	}
+	asked := time.Now()
 	out, err := m.Run(ctx, providers.Command{Script: factsScript})
 	if err != nil {
 		return nil, fmt.Errorf("read facts: %w", err)
 	}
+	answered := time.Now()
 	f, err := parseFacts(out.Stdout)
 	if err != nil {
 		return nil, fmt.Errorf("read facts of %s: %w", m.Name(), err)
 	}
 	f.systemd = systemd
+	f.ahead = clockAhead(asked, answered, f.clock)
 	m.known = f
 	return f, nil
+}
+
+// clockAhead is how far a clock that was read between two moments of ours is ahead of ours. Times of containers are their host's: what is
+// counted from them must be, too.
+func clockAhead(asked, answered, clock time.Time) time.Duration {
+	if clock.IsZero() {
+		return 0
+	}
+	half := answered.Sub(asked) / 2
+	ahead := clock.Sub(asked.Add(half))
+	if ahead.Abs() <= half {
+		return 0
+	}
+	return ahead
 }
 
 // factsScript prints a few "key value" lines, an empty line and the resolver configuration. Where systemd-resolved
@@ -90,6 +111,7 @@ if [ -e /sys/fs/cgroup/cgroup.controllers ]; then echo "cgroup 2"; else echo "cg
 while read -r key value _; do
 	if [ "$key" = MemTotal: ]; then echo "memory $value"; break; fi
 done </proc/meminfo
+echo "clock $(date +%s%N)"
 echo "cpus $(getconf _NPROCESSORS_ONLN)"
 route=$(ip -o -4 route get 192.0.2.1 2>/dev/null || :)
 case $route in *" src "*) route=${route##* src }; echo "ip ${route%% *}" ;; esac
@@ -120,6 +142,10 @@ func parseFacts(out []byte) (*facts, error) {
 			f.cpus, err = strconv.ParseInt(value, 10, 64)
 		case "ip":
 			f.ip = value
+		case "clock":
+			var ns int64
+			ns, err = strconv.ParseInt(value, 10, 64)
+			f.clock = time.Unix(0, ns)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", key, err)

@@ -140,7 +140,7 @@ func isBusy(err error) bool {
 
 // isStale reports whether a sandbox or a container is not as it was when we looked: another call takes it down, or starts it.
 func isStale(err error) bool {
-	return containsAny(err, "failed to set starting state for container", "failed to get sandbox container task", "no running task found", "is in removing state", "to find sandbox", "to find container",
+	return containsAny(err, "failed to set starting state for container", "failed to get sandbox container task", "no running task found", "namespace path: lstat /proc/", "is in removing state", "to find sandbox", "to find container",
 		"sandbox not found") || containsAny(err, "sandbox container") && containsAny(err, "is not running")
 }
 

@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"google.golang.org/grpc"
@@ -24,40 +25,58 @@ import (
 	runtimev1 "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"berth.dev/berth/providers"
+	"berth.dev/berth/providers/runtime/life"
 )
 
 // maxProbeOutput bounds what is read of a probe's answer.
 const maxProbeOutput = 10 << 10
 
-// attempt returns the function that runs a probe once. It returns why the probe failed, "" when it succeeded, or an error when nothing
-// can be said about the container. All connections are opened on the pod's node.
-func (w *watch) attempt(c *watched, p *corev1.Probe) func(ctx context.Context) (string, error) {
-	switch {
-	case p.HTTPGet != nil:
-		return func(ctx context.Context) (string, error) { return w.httpGet(ctx, c.spec, p.HTTPGet) }
-	case p.TCPSocket != nil:
-		return func(ctx context.Context) (string, error) { return w.tcp(ctx, c.spec, p.TCPSocket) }
-	case p.Exec != nil:
-		return func(ctx context.Context) (string, error) {
-			return w.exec(ctx, c, p.Exec, time.Duration(cmp.Or(p.TimeoutSeconds, 1))*time.Second)
-		}
-	case p.GRPC != nil:
-		return func(ctx context.Context) (string, error) { return w.grpc(ctx, p.GRPC) }
-	}
-	return func(context.Context) (string, error) { return "", errors.New("the probe has no handler") }
+// probeResult is what one run of a probe gave. No failure is success.
+type probeResult struct {
+	failure string
+	event   string // the failure without what a container has written
+	warning string
 }
 
-func (w *watch) httpGet(ctx context.Context, c *corev1.Container, a *corev1.HTTPGetAction) (string, error) {
-	req, err := w.probeRequest(ctx, c, a)
+func failed(format string, args ...any) probeResult {
+	text := fmt.Sprintf(format, args...)
+	return probeResult{failure: text, event: text}
+}
+
+// attempt returns the function that runs a probe once. It returns an error when nothing can be said about the container. All connections
+// are opened on the pod's node.
+func (k *keeper) attempt(c *corev1.Container, id string, p *corev1.Probe) func(ctx context.Context) (probeResult, error) {
+	switch {
+	case p.HTTPGet != nil:
+		return func(ctx context.Context) (probeResult, error) { return k.httpGet(ctx, c, p.HTTPGet) }
+	case p.TCPSocket != nil:
+		return func(ctx context.Context) (probeResult, error) { return k.tcp(ctx, c, p.TCPSocket) }
+	case p.Exec != nil:
+		return func(ctx context.Context) (probeResult, error) { return k.exec(ctx, c, id, p.Exec, life.Timeout(p)) }
+	case p.GRPC != nil:
+		return func(ctx context.Context) (probeResult, error) { return k.grpc(ctx, p.GRPC) }
+	}
+	return func(context.Context) (probeResult, error) {
+		return probeResult{}, errors.New("the probe has no handler")
+	}
+}
+
+// transport opens connections on the pod's node, one for each request, without a proxy and without a look at certificates.
+func (k *keeper) transport() *http.Transport {
+	return &http.Transport{
+		DisableKeepAlives: true,
+		DialContext:       k.m.Dial,
+		TLSClientConfig:   &tls.Config{InsecureSkipVerify: true}, //nolint:gosec // as upstream: it is about health, not identity
+	}
+}
+
+func (k *keeper) httpGet(ctx context.Context, c *corev1.Container, a *corev1.HTTPGetAction) (probeResult, error) {
+	req, err := k.probeRequest(ctx, c, a)
 	if err != nil {
-		return "", err
+		return probeResult{}, err
 	}
 	client := http.Client{
-		Transport: &http.Transport{
-			DisableKeepAlives: true,
-			DialContext:       w.m.Dial,
-			TLSClientConfig:   &tls.Config{InsecureSkipVerify: true}, //nolint:gosec // as upstream: the probe is about health, not identity
-		},
+		Transport: k.transport(),
 		CheckRedirect: func(to *http.Request, via []*http.Request) error {
 			if to.URL.Hostname() != via[0].URL.Hostname() {
 				return http.ErrUseLastResponse // alive enough to send us away
@@ -76,13 +95,16 @@ func (w *watch) httpGet(ctx context.Context, c *corev1.Container, a *corev1.HTTP
 	if _, err := io.Copy(io.Discard, io.LimitReader(resp.Body, maxProbeOutput)); err != nil {
 		return probeFailure(err)
 	}
-	if resp.StatusCode >= 200 && resp.StatusCode < 400 {
-		return "", nil
+	switch {
+	case resp.StatusCode >= 300 && resp.StatusCode < 400:
+		return probeResult{warning: "Probe terminated redirects"}, nil
+	case resp.StatusCode >= 200 && resp.StatusCode < 300:
+		return probeResult{}, nil
 	}
-	return fmt.Sprintf("HTTP probe failed with statuscode: %d", resp.StatusCode), nil
+	return failed("HTTP probe failed with statuscode: %d", resp.StatusCode), nil
 }
 
-func (w *watch) probeRequest(ctx context.Context, c *corev1.Container, a *corev1.HTTPGetAction) (*http.Request, error) {
+func (k *keeper) probeRequest(ctx context.Context, c *corev1.Container, a *corev1.HTTPGetAction) (*http.Request, error) {
 	port, err := portNumber(c, a.Port)
 	if err != nil {
 		return nil, err
@@ -96,7 +118,7 @@ func (w *watch) probeRequest(ctx context.Context, c *corev1.Container, a *corev1
 		return nil, fmt.Errorf("path %q: %w", a.Path, err)
 	}
 	u.Scheme = strings.ToLower(cmp.Or(string(a.Scheme), "http"))
-	u.Host = net.JoinHostPort(cmp.Or(a.Host, w.b.ip), strconv.Itoa(port))
+	u.Host = net.JoinHostPort(cmp.Or(a.Host, k.b.ip), strconv.Itoa(port))
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
 	if err != nil {
 		return nil, err
@@ -113,47 +135,60 @@ func (w *watch) probeRequest(ctx context.Context, c *corev1.Container, a *corev1
 	return req, nil
 }
 
-func (w *watch) tcp(ctx context.Context, c *corev1.Container, a *corev1.TCPSocketAction) (string, error) {
+func (k *keeper) tcp(ctx context.Context, c *corev1.Container, a *corev1.TCPSocketAction) (probeResult, error) {
 	port, err := portNumber(c, a.Port)
 	if err != nil {
-		return "", err
+		return probeResult{}, err
 	}
-	conn, err := w.m.Dial(ctx, "tcp", net.JoinHostPort(cmp.Or(a.Host, w.b.ip), strconv.Itoa(port)))
+	conn, err := k.m.Dial(ctx, "tcp", net.JoinHostPort(cmp.Or(a.Host, k.b.ip), strconv.Itoa(port)))
 	if err != nil {
 		return probeFailure(err)
 	}
-	return "", conn.Close()
+	return probeResult{}, conn.Close()
 }
 
-func (w *watch) exec(ctx context.Context, c *watched, a *corev1.ExecAction, timeout time.Duration) (string, error) {
+// exec runs a command in the container. Its output goes into the failure that a person sees, and into no event.
+func (k *keeper) exec(ctx context.Context, c *corev1.Container, id string, a *corev1.ExecAction, timeout time.Duration) (probeResult, error) {
 	literal := func(name string) (string, bool) {
-		for _, e := range c.spec.Env {
+		for _, e := range c.Env {
 			if e.Name == name && e.ValueFrom == nil {
 				return e.Value, true
 			}
 		}
 		return "", false
 	}
-	resp, err := w.m.cri.Runtime.ExecSync(ctx, &runtimev1.ExecSyncRequest{ContainerId: c.id, Cmd: expandAll(a.Command, literal), Timeout: int64(timeout.Seconds())})
+	resp, err := k.m.cri.Runtime.ExecSync(ctx, &runtimev1.ExecSyncRequest{ContainerId: id, Cmd: expandAll(a.Command, literal), Timeout: int64(timeout.Seconds())})
 	if status.Code(err) == codes.DeadlineExceeded || ctx.Err() != nil {
-		return fmt.Sprintf("command timed out after %s", timeout), nil
+		return failed("command timed out after %s", timeout), nil
 	}
 	if err != nil {
-		return "", errors.New(criText(err))
+		return probeResult{}, errors.New(criText(err))
 	}
 	if resp.GetExitCode() == 0 {
-		return "", nil
+		return probeResult{}, nil
 	}
+	r := failed("command ended with exit code %d", resp.GetExitCode())
 	text := strings.TrimSpace(string(resp.GetStdout()) + string(resp.GetStderr()))
-	return cmp.Or(strings.ToValidUTF8(text[:min(len(text), maxProbeOutput)], "\uFFFD"), fmt.Sprintf("command ended with exit code %d", resp.GetExitCode())), nil
+	r.failure = cmp.Or(strings.ToValidUTF8(text[:min(len(text), maxProbeOutput)], "\uFFFD"), r.failure)
+	return r, nil
 }
 
-func (w *watch) grpc(ctx context.Context, a *corev1.GRPCAction) (string, error) {
-	conn, err := grpc.NewClient("passthrough:///"+net.JoinHostPort(w.b.ip, strconv.Itoa(int(a.Port))),
+func (k *keeper) grpc(ctx context.Context, a *corev1.GRPCAction) (probeResult, error) {
+	var mu sync.Mutex
+	var dialled error // our way to the host, rather than the container
+	conn, err := grpc.NewClient("passthrough:///"+net.JoinHostPort(k.b.ip, strconv.Itoa(int(a.Port))),
 		grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithUserAgent("kube-probe/berth"),
-		grpc.WithContextDialer(func(ctx context.Context, addr string) (net.Conn, error) { return w.m.Dial(ctx, "tcp", addr) }))
+		grpc.WithContextDialer(func(ctx context.Context, addr string) (net.Conn, error) {
+			c, err := k.m.Dial(ctx, "tcp", addr)
+			if errors.Is(err, providers.ErrUnreachable) || errors.Is(err, providers.ErrForwardingRefused) {
+				mu.Lock()
+				dialled = err
+				mu.Unlock()
+			}
+			return c, err
+		}))
 	if err != nil {
-		return "", err
+		return probeResult{}, err
 	}
 	defer conn.Close()
 	req := &healthv1.HealthCheckRequest{}
@@ -161,21 +196,29 @@ func (w *watch) grpc(ctx context.Context, a *corev1.GRPCAction) (string, error) 
 		req.Service = *a.Service
 	}
 	resp, err := healthv1.NewHealthClient(conn).Check(ctx, req)
-	if err != nil {
-		return criText(err), nil
+	mu.Lock()
+	defer mu.Unlock()
+	switch {
+	case err != nil && dialled != nil:
+		return probeResult{}, dialled
+	case status.Code(err) == codes.Unimplemented:
+		return failed("this server does not implement the grpc health protocol (grpc.health.v1.Health): %s", criText(err)), nil
+	case status.Code(err) == codes.DeadlineExceeded:
+		return failed("timeout: health rpc did not complete within the probe's timeout"), nil
+	case err != nil:
+		return failed("health rpc failed: %s", criText(err)), nil
+	case resp.GetStatus() != healthv1.HealthCheckResponse_SERVING:
+		return failed("service unhealthy (responded with %q)", resp.GetStatus()), nil
 	}
-	if resp.GetStatus() != healthv1.HealthCheckResponse_SERVING {
-		return fmt.Sprintf("service unhealthy (responded with %q)", resp.GetStatus()), nil
-	}
-	return "", nil
+	return probeResult{}, nil
 }
 
 // probeFailure takes a connection that failed for a failure, unless it is our way to the host that broke.
-func probeFailure(err error) (string, error) {
+func probeFailure(err error) (probeResult, error) {
 	if errors.Is(err, providers.ErrUnreachable) || errors.Is(err, providers.ErrForwardingRefused) {
-		return "", err
+		return probeResult{}, err
 	}
-	return err.Error(), nil
+	return failed("%s", err), nil
 }
 
 // portNumber resolves a port that may be named.

@@ -314,60 +314,6 @@ func TestCheckIdentity(t *testing.T) {
 	}
 }
 
-func TestRestarts(t *testing.T) {
-	t.Parallel()
-	tests := []struct {
-		policy     corev1.RestartPolicy
-		init, side bool
-		code       int32
-		want       bool
-	}{
-		{policy: "Always", code: 0, want: true}, {policy: "Always", code: 1, want: true},
-		{policy: "OnFailure", code: 0, want: false}, {policy: "OnFailure", code: 1, want: true},
-		{policy: "Never", code: 0, want: false}, {policy: "Never", code: 1, want: false},
-		{policy: "Always", init: true, code: 0, want: false}, {policy: "Always", init: true, code: 1, want: true}, {policy: "Never", init: true, code: 1, want: false},
-		{policy: "Never", init: true, side: true, code: 0, want: true},
-	}
-	for _, tt := range tests {
-		c := corev1.Container{Name: "c"}
-		if tt.side {
-			c.RestartPolicy = new(corev1.ContainerRestartPolicyAlways)
-		}
-		pod := &corev1.Pod{Spec: corev1.PodSpec{RestartPolicy: tt.policy}}
-		list := &pod.Spec.Containers
-		if tt.init {
-			list = &pod.Spec.InitContainers
-		}
-		*list = append(*list, c)
-		if got := restarts(pod, &(*list)[0], tt.code); got != tt.want {
-			t.Errorf("%+v: %t", tt, got)
-		}
-	}
-}
-
-func TestStopOrder(t *testing.T) {
-	t.Parallel()
-	side := func(name string) corev1.Container {
-		return corev1.Container{Name: name, RestartPolicy: new(corev1.ContainerRestartPolicyAlways)}
-	}
-	pod := &corev1.Pod{Spec: corev1.PodSpec{InitContainers: []corev1.Container{side("first"), {Name: "migrate"}, side("second")}, Containers: []corev1.Container{{Name: "a"}, {Name: "b"}}}}
-	var list []*runtimev1.Container
-	for _, n := range []string{"first", "a", "second", "b"} {
-		list = append(list, &runtimev1.Container{Metadata: &runtimev1.ContainerMetadata{Name: n}})
-	}
-	var got [][]string
-	for _, group := range stopOrder(pod, list) {
-		var names []string
-		for _, c := range group {
-			names = append(names, c.GetMetadata().GetName())
-		}
-		got = append(got, names)
-	}
-	if diff := cmp.Diff([][]string{{"a", "b"}, {"second"}, {"first"}}, got); diff != "" {
-		t.Errorf("(-want +got):\n%s", diff)
-	}
-}
-
 func TestParseFacts(t *testing.T) {
 	t.Parallel()
 	f, err := parseFacts([]byte("cgroup 2\nmemory 1024\ncpus 4\nip 10.0.0.7\n\nnameserver 10.0.0.1\n"))

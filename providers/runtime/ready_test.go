@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"berth.dev/berth/api"
+	"berth.dev/berth/providers/runtime/life"
 )
 
 func httpProbe(path string) *corev1.Probe {
@@ -25,7 +26,7 @@ func TestCrashLoop(t *testing.T) {
 	j.must(api.OpPodEnsure)
 	began := time.Now()
 	summary, detail := j.detail(api.OpPodReady)
-	if took := time.Since(began); took > 5*time.Second {
+	if took := time.Since(began); took < 9*time.Second || took > 19*time.Second { // pauses of 0 and 10 s
 		t.Errorf("it took %s to see a crash loop", took)
 	}
 	if summary != "Container keeps crashing" {
@@ -36,13 +37,20 @@ func TestCrashLoop(t *testing.T) {
 			t.Errorf("detail lacks %q:\n%s", want, detail)
 		}
 	}
-	if c := j.seen().Containers[0]; c.ExitCode != 3 || c.Attempt == 0 {
-		t.Errorf("observed %+v", c)
+	c := j.seen().Containers[0]
+	if c.ExitCode != 3 || c.Attempt != 2 || c.BackoffSeconds != 20 || c.Last == nil || c.Last.ExitCode != 3 || c.Last.Attempt != 1 {
+		t.Errorf("observed %+v, before it %+v", c, c.Last)
+	}
+	st := life.Status(pod, life.SeenOf(j.seen()), time.Now()).ContainerStatuses[0]
+	if st.State.Waiting == nil || st.State.Waiting.Reason != "CrashLoopBackOff" || !strings.HasPrefix(st.State.Waiting.Message, "back-off 20s restarting failed container=app") || st.RestartCount != 2 {
+		t.Errorf("its status is %+v", st)
 	}
 }
 
 func TestReadiness(t *testing.T) {
 	f := host(t)
+	// A container without a probe counts as ready soon: on a busy machine before it has come to its end, if it need not stay so.
+	soon := func(w *api.PodWork) { w.MinReadySeconds = 19 }
 	tests := []struct {
 		name   string
 		args   []string
@@ -65,11 +73,11 @@ func TestReadiness(t *testing.T) {
 			p.Spec.Containers[0].StartupProbe, p.Spec.Containers[0].ReadinessProbe = httpProbe("/"), httpProbe("/healthz")
 		}},
 		{name: "completed", args: []string{"echo", "done", "0"}, policy: corev1.RestartPolicyNever},
-		{name: "failed once for all", args: []string{"crash", "4", "no"}, policy: corev1.RestartPolicyNever, want: []string{"exit code 4", "\n  no"}},
-		{name: "ends where it should run on", args: []string{"echo", "done", "0"}, want: []string{"exit code 0 (Completed)", "It is meant to run on and ended by itself"}},
+		{name: "failed once for all", args: []string{"crash", "4", "no"}, policy: corev1.RestartPolicyNever, work: soon, want: []string{"exit code 4", "\n  no"}},
+		{name: "ends where it should run on", args: []string{"echo", "done", "0"}, work: soon, want: []string{"exit code 0 (Completed)", "It is meant to run on and ended by itself"}},
 		{name: "out of memory", args: []string{"alloc", "64"}, policy: corev1.RestartPolicyNever, change: func(p *corev1.Pod) {
 			p.Spec.Containers[0].Resources.Limits = corev1.ResourceList{"memory": resource.MustParse("16Mi")}
-		}, want: []string{"OOMKilled", "limit of 16Mi"}},
+		}, work: soon, want: []string{"OOMKilled", "limit of 16Mi"}},
 		{name: "never ready", args: []string{"httpd", ":8080"}, change: func(p *corev1.Pod) {
 			p.Spec.Containers[0].ReadinessProbe = httpProbe("/healthz")
 			p.Spec.Containers[0].Env = []corev1.EnvVar{{Name: "SICK", Value: "1"}}
@@ -83,10 +91,11 @@ func TestReadiness(t *testing.T) {
 		{name: "startup fails", args: []string{"sleep"}, change: func(p *corev1.Pod) {
 			p.Spec.Containers[0].StartupProbe = httpProbe("/")
 			p.Spec.Containers[0].StartupProbe.FailureThreshold = 1
-		}, want: []string{"Startup probe failed: "}},
+		}, want: []string{"3 times in a row", "It was killed: Container app failed startup probe, will be restarted: Startup probe failed: Get"}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel() // they mostly wait
 			pod := f.pod(t, tt.args...)
 			pod.Name = "ready"
 			if tt.policy != "" {
@@ -185,7 +194,8 @@ func TestInitContainers(t *testing.T) {
 	for _, c := range j.seen().Containers {
 		got[c.Name] = c.State
 	}
-	if len(got) != 4 || got["one"] != api.ContainerExited || got["proxy"] != api.ContainerRunning || got["two"] != api.ContainerExited || got["app"] != api.ContainerExited {
+	// The work is done, so the sidecar was stopped too.
+	if len(got) != 4 || got["one"] != api.ContainerExited || got["proxy"] != api.ContainerExited || got["two"] != api.ContainerExited || got["app"] != api.ContainerExited {
 		t.Errorf("observed %v", got)
 	}
 	j.must(api.OpPodEnsure, api.OpPodReady)

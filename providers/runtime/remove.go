@@ -4,20 +4,13 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"time"
 
-	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 	runtimev1 "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"berth.dev/berth/api"
 	"berth.dev/berth/providers"
-	"berth.dev/berth/providers/internal/cri"
-)
-
-const (
-	defaultGrace = 30 // seconds
-	minGrace     = 2
+	"berth.dev/berth/providers/runtime/life"
 )
 
 // remove stops the pod's containers within its grace period and takes away everything that it has on the host. A pod that is not there is
@@ -29,7 +22,7 @@ func remove(ctx context.Context, m *machine, w *providers.Work) error {
 		return m.explain(ctx, err)
 	}
 	if len(list) > 0 {
-		if err := m.stopContainers(ctx, w); err != nil {
+		if err := m.stopContainers(ctx, w, list[0]); err != nil {
 			return m.explain(ctx, err)
 		}
 	}
@@ -42,6 +35,7 @@ func remove(ctx context.Context, m *machine, w *providers.Work) error {
 	if err := m.forget(ctx, pod, false); err != nil {
 		return err
 	}
+	m.forgetPod(string(pod.UID))
 	return m.lastOne(ctx, pod)
 }
 
@@ -74,67 +68,16 @@ func (m *machine) deserted(ctx context.Context) (bool, error) {
 	return !slices.ContainsFunc(resp.GetItems(), ours), nil
 }
 
-// stopContainers stops them all at once, sidecars after those they serve, in reverse order. All share one grace period.
-func (m *machine) stopContainers(ctx context.Context, w *providers.Work) error {
+// stopContainers stops them in order within the grace period (see life.Next): preStop hooks, signals, sidecars last. Of a pod whose
+// specification is no longer known its sandbox tells.
+func (m *machine) stopContainers(ctx context.Context, w *providers.Work, sandbox *runtimev1.PodSandbox) error {
 	pod := w.Step.Pod.Pod
-	containers, err := m.containers(ctx, byUID(string(pod.UID)))
-	if err != nil {
-		return err
+	if len(pod.Spec.Containers) == 0 {
+		made := podAsMade(sandbox)
+		pod = pod.DeepCopy()
+		pod.Spec.InitContainers, pod.Spec.Containers = made.Spec.InitContainers, made.Spec.Containers
 	}
-	running := slices.DeleteFunc(containers, func(c *runtimev1.Container) bool {
-		return c.GetState() == runtimev1.ContainerState_CONTAINER_EXITED || c.GetState() == runtimev1.ContainerState_CONTAINER_CREATED
-	})
-	deadline := time.Now().Add(time.Duration(graceSeconds(pod)) * time.Second)
-	for _, together := range stopOrder(pod, running) {
-		g, gctx := errgroup.WithContext(ctx)
-		for _, c := range together {
-			g.Go(func() error { return m.stop(gctx, w, c, deadline) })
-		}
-		if err := g.Wait(); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (m *machine) stop(ctx context.Context, w *providers.Work, c *runtimev1.Container, deadline time.Time) error {
-	left := max(int64(time.Until(deadline).Round(time.Second).Seconds()), minGrace)
-	report(w, "stopping container %s, at most %ds", c.GetMetadata().GetName(), left)
-	happened(w, c.GetMetadata().GetName(), "Killing", "Stopping container %s", c.GetMetadata().GetName())
-	_, err := m.cri.Runtime.StopContainer(ctx, &runtimev1.StopContainerRequest{ContainerId: c.GetId(), Timeout: left})
-	if err != nil && !cri.IsNotFound(err) {
-		return fmt.Errorf("stop container %s: %w", c.GetMetadata().GetName(), err)
-	}
-	return nil
-}
-
-// stopOrder groups containers: everything but sidecars first, then sidecars one by one from the last to the first.
-func stopOrder(pod *corev1.Pod, list []*runtimev1.Container) [][]*runtimev1.Container {
-	var sidecars []string
-	for i := range pod.Spec.InitContainers {
-		if c := &pod.Spec.InitContainers[i]; isSidecar(c) {
-			sidecars = append(sidecars, c.Name)
-		}
-	}
-	order := make([][]*runtimev1.Container, 1+len(sidecars))
-	for _, c := range list {
-		i := slices.Index(sidecars, c.GetMetadata().GetName())
-		group := 0
-		if i >= 0 {
-			group = len(sidecars) - i
-		}
-		order[group] = append(order[group], c)
-	}
-	return order
-}
-
-// graceSeconds is how long the pod's containers may take to stop.
-func graceSeconds(pod *corev1.Pod) int64 {
-	switch {
-	case pod.DeletionGracePeriodSeconds != nil:
-		return max(*pod.DeletionGracePeriodSeconds, minGrace)
-	case pod.Spec.TerminationGracePeriodSeconds != nil:
-		return max(*pod.Spec.TerminationGracePeriodSeconds, minGrace)
-	}
-	return defaultGrace
+	k := m.keeper(&build{work: w, pod: pod, node: m.Name(), nodeIP: w.NodeIP})
+	k.deletion = &life.Deletion{At: m.now(), Grace: life.Grace(pod)}
+	return k.until(ctx, func(_ context.Context, _ *life.Seen, d *life.Decision) (bool, error) { return d.Gone, nil })
 }

@@ -5,9 +5,11 @@
 // pod is and how far it got is read from the labels and annotations of its sandbox and containers every time, so a
 // step that a killed process left half done is finished by the next one.
 //
-// Start reading at [Provider.Apply]; then ensure.go (how a pod comes to be), sandbox.go and container.go (the CRI messages,
-// made without I/O), files.go and prepare.go (what lies in a pod's folder), ready.go (what apply waits for), remove.go and
-// observe.go. [Logs] and [Exec] serve the commands of the same names.
+// What should happen next to a pod is decided by package life, which does nothing; this one does it.
+//
+// Start reading at [Provider.Apply]; then ensure.go and ready.go (what apply waits for), keep.go (the loop around package life: look,
+// decide, act), tasks.go (probes, hooks, stops), sandbox.go and container.go (the CRI messages, made without I/O), prepare.go
+// (what lies in a pod's folder), remove.go and observe.go. [Logs] and [Exec] serve the commands of the same names.
 package runtime
 
 import (

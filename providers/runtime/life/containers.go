@@ -106,7 +106,7 @@ func (n *next) run(spec *corev1.Container, c *Container) {
 	if spec.Lifecycle != nil && spec.Lifecycle.PostStart != nil && c.PostStart.State != HookDone {
 		n.mayStart = false
 		if c.PostStart.State == HookUnknown {
-			n.do(Action{Do: PostStart, Container: spec.Name, ID: c.ID})
+			n.do(Action{Do: PostStart, Container: spec.Name, ID: c.ID, Attempt: c.Attempt})
 		}
 		n.wait(spec.Name, "", "its postStart hook has not finished")
 		return

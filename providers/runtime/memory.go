@@ -1,0 +1,154 @@
+package runtime
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	runtimev1 "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"berth.dev/berth/api"
+	"berth.dev/berth/providers/runtime/life"
+)
+
+// podMemory is what is remembered of one pod while its host's connection lasts: how its hooks and probes went, and what CRI has said that
+// does not change. A process that has forgotten it runs probes from their beginning.
+type podMemory struct {
+	mu     sync.Mutex
+	notes  map[string]*life.Notes                // by container ID
+	said   map[string]*runtimev1.ContainerStatus // by container ID
+	ips    map[string]string                     // by sandbox ID
+	before map[string]life.Container             // newest attempts in sandboxes that were removed, by name
+	ended  map[string][]string                   // IDs of attempts that ended while we looked, by name
+	killed map[string]string                     // why, by container ID
+}
+
+func (m *memory) podMemory(uid string) *podMemory {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.pods == nil {
+		m.pods = map[string]*podMemory{}
+	}
+	if m.pods[uid] == nil {
+		m.pods[uid] = &podMemory{
+			notes: map[string]*life.Notes{}, said: map[string]*runtimev1.ContainerStatus{}, ips: map[string]string{},
+			before: map[string]life.Container{}, ended: map[string][]string{}, killed: map[string]string{},
+		}
+	}
+	return m.pods[uid]
+}
+
+func (m *memory) forgetPod(uid string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.pods, uid)
+}
+
+// now is the time by the host's clock, as far as it was measured.
+func (m *memory) now() time.Time {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.known == nil {
+		return time.Now()
+	}
+	return time.Now().Add(m.known.ahead)
+}
+
+func (p *podMemory) note(id string) (life.Notes, bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	n := p.notes[id]
+	if n == nil {
+		return life.Notes{}, false
+	}
+	return *n, true
+}
+
+func (p *podMemory) change(id string, how func(*life.Notes)) life.Notes {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.notes[id] == nil {
+		p.notes[id] = &life.Notes{}
+	}
+	if how != nil {
+		how(p.notes[id])
+	}
+	return *p.notes[id]
+}
+
+// ip is the address of a sandbox, which does not change.
+func (p *podMemory) ip(ctx context.Context, m *machine, id string) (string, error) {
+	p.mu.Lock()
+	ip := p.ips[id]
+	p.mu.Unlock()
+	if ip != "" {
+		return ip, nil
+	}
+	ip, err := m.sandboxIP(ctx, id)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.ips[id] = ip
+	return ip, err
+}
+
+// status is what CRI says of an attempt, asked again only when its state has changed; nil when it is gone.
+func (p *podMemory) status(ctx context.Context, m *machine, c *runtimev1.Container) (*runtimev1.ContainerStatus, error) {
+	p.mu.Lock()
+	st := p.said[c.GetId()]
+	p.mu.Unlock()
+	if st != nil && st.GetState() == c.GetState() {
+		return st, nil
+	}
+	st, err := m.statusIfThere(ctx, c.GetId())
+	if st == nil || err != nil {
+		return nil, err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.said[c.GetId()] = st
+	return st, nil
+}
+
+// crash counts an attempt that has ended.
+func (p *podMemory) crash(o *api.ObservedContainer) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	ids := p.ended[o.Name]
+	if len(ids) == 0 || ids[len(ids)-1] != o.ID {
+		p.ended[o.Name] = append(ids, o.ID)
+	}
+}
+
+func (p *podMemory) crashes(name string) int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.ended[name])
+}
+
+// condemn remembers why a container is killed; it reports whether that is new.
+func (p *podMemory) condemn(id, why string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.killed[id] != "" {
+		return false
+	}
+	p.killed[id] = why
+	return true
+}
+
+func (p *podMemory) whyKilled(id string) string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.killed[id]
+}
+
+// remember keeps what must outlive a sandbox that is removed: how often containers were started and how they ended.
+func (p *podMemory) remember(c life.Container) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	c.Earlier, c.Notes = true, life.Notes{}
+	if c.State == api.ContainerRunning || c.State == api.ContainerUnknown {
+		c.State = api.ContainerUnknown // it goes with its sandbox
+	}
+	p.before[c.Name] = c
+}
