@@ -25,6 +25,7 @@ var allowed = map[string][]string{
 	"planner/rollout":        {"api"},
 	"planner/diff":           {"api"},
 	"planner/graph":          {"api"},
+	"planner/admission":      {"api"},
 	"planner/planfile":       {"api"},
 	"executor":               {"api", "providers", "executor/..."},
 	"executor/ssh":           {"api", "providers"},
