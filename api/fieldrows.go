@@ -18,7 +18,6 @@ const (
 	otherStorage  = "a volume is made of persistent_volume_claim, host_path, empty_dir, config_map or secret"
 	perNode       = "services of this version are reached through their cluster IP and node ports, from everywhere alike"
 	oneDirectory  = "each claim is a directory of its own, made on the node of its pod"
-	noPriority    = "pods of this version have no priorities"
 	noSELinux     = "labels of SELinux are the runtime's own"
 )
 
@@ -177,13 +176,13 @@ var fieldRows = map[string]Field{
 	"PodSpec.schedulerName":                 off("Berth has one scheduler"),
 	"PodSpec.tolerations":                   on(EffectRoll, ""),
 	"PodSpec.hostAliases":                   on(EffectRoll, ""),
-	"PodSpec.priorityClassName":             off(noPriority),
-	"PodSpec.priority":                      off(noPriority),
+	"PodSpec.priorityClassName":             on(EffectRoll, "the name of a priority_class, system-cluster-critical or system-node-critical"),
+	"PodSpec.priority":                      off("it is that of the priority_class_name"),
 	"PodSpec.dnsConfig":                     on(EffectRoll, ""),
 	"PodSpec.readinessGates":                off("a pod is ready when its containers are"),
 	"PodSpec.runtimeClassName":              off("containers run under containerd's default runtime"),
 	"PodSpec.enableServiceLinks":            off("Berth sets no variables for services; refer to service.NAME.cluster_ip instead"),
-	"PodSpec.preemptionPolicy":              off(noPriority),
+	"PodSpec.preemptionPolicy":              off("it is that of the priority_class_name"),
 	"PodSpec.overhead":                      off("containers run under containerd's default runtime"),
 	"PodSpec.topologySpreadConstraints":     off("pods of one workload are spread over the nodes anyhow"),
 	"PodSpec.setHostnameAsFQDN":             off(needsDNS),
@@ -442,6 +441,91 @@ var fieldRows = map[string]Field{
 	"Namespace.spec":           on(EffectUpdate, ""),
 	"Namespace.status":         off(byObserving),
 	"NamespaceSpec.finalizers": off(byBerth),
+
+	// What namespaces allow.
+
+	"LimitRange.metadata":                 on(EffectUpdate, ""),
+	"LimitRange.spec":                     on(EffectUpdate, "for pods made from now on; those that run are left alone"),
+	"LimitRangeSpec.limits":               on(EffectUpdate, ""),
+	"LimitRangeItem.type":                 on(EffectUpdate, ""),
+	"LimitRangeItem.max":                  on(EffectUpdate, ""),
+	"LimitRangeItem.min":                  on(EffectUpdate, ""),
+	"LimitRangeItem.default":              on(EffectUpdate, "the limit of containers that have none; max when it is not set"),
+	"LimitRangeItem.defaultRequest":       on(EffectUpdate, "the request of containers that have neither; default, or min, when it is not set"),
+	"LimitRangeItem.maxLimitRequestRatio": on(EffectUpdate, ""),
+	"ResourceQuota.metadata":              on(EffectUpdate, ""),
+	"ResourceQuota.spec":                  on(EffectUpdate, "for what is made from now on; nothing is taken away"),
+	"ResourceQuota.status":                off(byObserving),
+	"ResourceQuotaSpec.hard":              on(EffectUpdate, "by resource"),
+	"ResourceQuotaSpec.scopes":            on(EffectReplace, "which pods count"),
+	"ResourceQuotaSpec.scopeSelector":     on(EffectReplace, "which pods count, by priority class"),
+	"ScopeSelector.matchExpressions":      on(EffectReplace, ""),
+
+	"ScopedResourceSelectorRequirement.scopeName": on(EffectReplace, ""),
+	"ScopedResourceSelectorRequirement.operator":  on(EffectReplace, ""),
+	"ScopedResourceSelectorRequirement.values":    on(EffectReplace, ""),
+
+	"PriorityClass.metadata":         on(EffectUpdate, "the name alone, and labels and annotations of the class"),
+	"PriorityClass.value":            on(EffectReplace, "up to 1000000000; pods of a higher value are placed first"),
+	"PriorityClass.globalDefault":    on(EffectUpdate, "for pods that name no class"),
+	"PriorityClass.description":      on(EffectUpdate, ""),
+	"PriorityClass.preemptionPolicy": on(EffectReplace, "PreemptLowerPriority when it is not set"),
+
+	"PodDisruptionBudget.metadata":                       on(EffectUpdate, ""),
+	"PodDisruptionBudget.spec":                           on(EffectUpdate, ""),
+	"PodDisruptionBudget.status":                         off(byObserving),
+	"PodDisruptionBudgetSpec.minAvailable":               on(EffectUpdate, "a number, or a share of the pods that there should be, rounded up"),
+	"PodDisruptionBudgetSpec.selector":                   on(EffectUpdate, "an empty one means all pods of the namespace"),
+	"PodDisruptionBudgetSpec.maxUnavailable":             on(EffectUpdate, "a number, or a share of the pods that there should be, rounded up"),
+	"PodDisruptionBudgetSpec.unhealthyPodEvictionPolicy": on(EffectUpdate, "IfHealthyBudget when it is not set"),
+
+	// Autoscaler.
+
+	"HorizontalPodAutoscaler.metadata":           on(EffectUpdate, ""),
+	"HorizontalPodAutoscaler.spec":               on(EffectUpdate, ""),
+	"HorizontalPodAutoscaler.status":             off(byObserving),
+	"HorizontalPodAutoscalerSpec.scaleTargetRef": on(EffectUpdate, "a workload of the same namespace; kind is Deployment when it is not set"),
+	"HorizontalPodAutoscalerSpec.minReplicas":    on(EffectUpdate, "1 when it is not set"),
+	"HorizontalPodAutoscalerSpec.maxReplicas":    on(EffectUpdate, ""),
+	"HorizontalPodAutoscalerSpec.metrics":        on(EffectUpdate, "80 % of the requested cpu when there is none"),
+	"HorizontalPodAutoscalerSpec.behavior":       on(EffectUpdate, ""),
+	"CrossVersionObjectReference.kind":           on(EffectUpdate, ""),
+	"CrossVersionObjectReference.name":           on(EffectUpdate, ""),
+	"CrossVersionObjectReference.apiVersion":     on(EffectUpdate, ""),
+	"MetricSpec.type":                            on(EffectUpdate, "follows from the block in it when it is not set"),
+	"MetricSpec.object":                          on(EffectUpdate, ""),
+	"MetricSpec.pods":                            on(EffectUpdate, ""),
+	"MetricSpec.resource":                        on(EffectUpdate, ""),
+	"MetricSpec.containerResource":               on(EffectUpdate, ""),
+	"MetricSpec.external":                        on(EffectUpdate, ""),
+	"ObjectMetricSource.describedObject":         on(EffectUpdate, ""),
+	"ObjectMetricSource.target":                  on(EffectUpdate, ""),
+	"ObjectMetricSource.metric":                  on(EffectUpdate, ""),
+	"PodsMetricSource.metric":                    on(EffectUpdate, ""),
+	"PodsMetricSource.target":                    on(EffectUpdate, ""),
+	"ResourceMetricSource.name":                  on(EffectUpdate, "cpu or memory"),
+	"ResourceMetricSource.target":                on(EffectUpdate, ""),
+	"ContainerResourceMetricSource.name":         on(EffectUpdate, "cpu or memory"),
+	"ContainerResourceMetricSource.target":       on(EffectUpdate, ""),
+	"ContainerResourceMetricSource.container":    on(EffectUpdate, ""),
+	"ExternalMetricSource.metric":                on(EffectUpdate, ""),
+	"ExternalMetricSource.target":                on(EffectUpdate, ""),
+	"MetricIdentifier.name":                      on(EffectUpdate, ""),
+	"MetricIdentifier.selector":                  on(EffectUpdate, ""),
+	"MetricTarget.type":                          on(EffectUpdate, "follows from the value when it is not set"),
+	"MetricTarget.value":                         on(EffectUpdate, ""),
+	"MetricTarget.averageValue":                  on(EffectUpdate, ""),
+	"MetricTarget.averageUtilization":            on(EffectUpdate, "percent of what the pods request"),
+
+	"HorizontalPodAutoscalerBehavior.scaleUp":    on(EffectUpdate, ""),
+	"HorizontalPodAutoscalerBehavior.scaleDown":  on(EffectUpdate, ""),
+	"HPAScalingRules.stabilizationWindowSeconds": on(EffectUpdate, "up 0, down 300 when it is not set"),
+	"HPAScalingRules.selectPolicy":               on(EffectUpdate, "Max when it is not set"),
+	"HPAScalingRules.policies":                   on(EffectUpdate, ""),
+	"HPAScalingRules.tolerance":                  on(EffectUpdate, "0.1 when it is not set"),
+	"HPAScalingPolicy.type":                      on(EffectUpdate, ""),
+	"HPAScalingPolicy.value":                     on(EffectUpdate, ""),
+	"HPAScalingPolicy.periodSeconds":             on(EffectUpdate, ""),
 
 	// Our own.
 

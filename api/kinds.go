@@ -4,7 +4,10 @@ import (
 	"slices"
 
 	appsv1 "k8s.io/api/apps/v1"
+	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
+	schedulingv1 "k8s.io/api/scheduling/v1"
 )
 
 // KindNode is the kind of inventory nodes in addresses. Nodes are not objects: they have no row below.
@@ -23,6 +26,12 @@ const (
 	KindSecret      = "secret"
 	KindNamespace   = "namespace"
 	KindImage       = "image"
+
+	KindAutoscaler       = "autoscaler"
+	KindDisruptionBudget = "disruption_budget"
+	KindLimitRange       = "limit_range"
+	KindPriorityClass    = "priority_class"
+	KindResourceQuota    = "resource_quota"
 )
 
 // Kind is one row of the table of kinds: what the rooms need to know of a kind without knowing it.
@@ -43,13 +52,18 @@ type Kind struct {
 // Kinds is the table, sorted by name. A new kind of object is one row here, its field rows in fields.go, a
 // provider if no present one can do it, and a file in planner/rollout if it owns pods.
 var Kinds = []Kind{
+	{Name: KindAutoscaler, Block: "autoscaler", Plural: "horizontalpodautoscalers", Short: []string{"hpa", "autoscalers", "horizontalpodautoscaler"}, APIVersion: "autoscaling/v2", APIKind: "HorizontalPodAutoscaler", Namespaced: true, New: func() Value { return &autoscalingv2.HorizontalPodAutoscaler{} }},
 	{Name: KindConfigMap, Block: "config_map", Plural: "configmaps", Short: []string{"cm", "configmap"}, APIVersion: "v1", APIKind: "ConfigMap", Namespaced: true, New: func() Value { return &corev1.ConfigMap{} }},
 	{Name: KindDaemonSet, Block: "workload", Plural: "daemonsets", Short: []string{"ds"}, APIVersion: "apps/v1", APIKind: "DaemonSet", Namespaced: true, OwnsPods: true, Workload: true, New: func() Value { return &appsv1.DaemonSet{} }},
 	{Name: KindDeployment, Block: "workload", Plural: "deployments", Short: []string{"deploy"}, APIVersion: "apps/v1", APIKind: "Deployment", Namespaced: true, OwnsPods: true, Workload: true, New: func() Value { return &Deployment{} }},
+	{Name: KindDisruptionBudget, Block: "disruption_budget", Plural: "poddisruptionbudgets", Short: []string{"pdb", "disruption_budgets", "poddisruptionbudget"}, APIVersion: "policy/v1", APIKind: "PodDisruptionBudget", Namespaced: true, New: func() Value { return &policyv1.PodDisruptionBudget{} }},
 	{Name: KindImage, Block: "image", Plural: "images", APIVersion: "berth.dev/v1", APIKind: "Image", New: func() Value { return &Image{} }},
+	{Name: KindLimitRange, Block: "limit_range", Plural: "limitranges", Short: []string{"limits", "limitrange", "limit_ranges"}, APIVersion: "v1", APIKind: "LimitRange", Namespaced: true, New: func() Value { return &corev1.LimitRange{} }},
 	{Name: KindNamespace, Block: "namespace", Plural: "namespaces", Short: []string{"ns"}, APIVersion: "v1", APIKind: "Namespace", New: func() Value { return &corev1.Namespace{} }},
 	{Name: KindPod, Block: "workload", Plural: "pods", Short: []string{"po"}, APIVersion: "v1", APIKind: "Pod", Namespaced: true, OwnsPods: true, Workload: true, New: func() Value { return &corev1.Pod{} }},
 	{Name: KindReplicaSet, Block: "workload", Also: []string{"replicationcontroller"}, Plural: "replicasets", Short: []string{"rs", "replicationcontrollers", "rc"}, APIVersion: "apps/v1", APIKind: "ReplicaSet", Namespaced: true, OwnsPods: true, Workload: true, New: func() Value { return &appsv1.ReplicaSet{} }},
+	{Name: KindPriorityClass, Block: "priority_class", Plural: "priorityclasses", Short: []string{"pc", "priorityclass", "priority_classes"}, APIVersion: "scheduling.k8s.io/v1", APIKind: "PriorityClass", New: func() Value { return &schedulingv1.PriorityClass{} }},
+	{Name: KindResourceQuota, Block: "resource_quota", Plural: "resourcequotas", Short: []string{"quota", "resourcequota", "resource_quotas"}, APIVersion: "v1", APIKind: "ResourceQuota", Namespaced: true, New: func() Value { return &corev1.ResourceQuota{} }},
 	{Name: KindSecret, Block: "secret", Plural: "secrets", APIVersion: "v1", APIKind: "Secret", Namespaced: true, New: func() Value { return &corev1.Secret{} }},
 	{Name: KindService, Block: "service", Plural: "services", Short: []string{"svc"}, APIVersion: "v1", APIKind: "Service", Namespaced: true, New: func() Value { return &corev1.Service{} }},
 	{Name: KindStatefulSet, Block: "workload", Plural: "statefulsets", Short: []string{"sts"}, APIVersion: "apps/v1", APIKind: "StatefulSet", Namespaced: true, OwnsPods: true, Workload: true, New: func() Value { return &appsv1.StatefulSet{} }},

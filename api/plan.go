@@ -97,9 +97,11 @@ type Change struct {
 	// Disruption is what users of the object will notice.
 	Disruption Disruption `json:"disruption,omitempty"`
 	// Rollout says how pods change over: "surge 1, unavailable 0, 3 waves"; "" when no pods do.
-	Rollout string  `json:"rollout,omitempty"`
-	Before  *Object `json:"before,omitempty"`
-	After   *Object `json:"after,omitempty"`
+	Rollout string `json:"rollout,omitempty"`
+	// Notes say what else a reader should know: what a limit range fills in.
+	Notes  []string `json:"notes,omitempty"`
+	Before *Object  `json:"before,omitempty"`
+	After  *Object  `json:"after,omitempty"`
 }
 
 // Disruption is the class of a change as users of the object feel it.

@@ -39,3 +39,26 @@ func PodSpecOf(v Value) *corev1.PodSpec {
 	}
 	return nil
 }
+
+// WithReplicas returns the object with another number of replicas; one of a kind without them as it is.
+func (o *Object) WithReplicas(n int32) *Object {
+	controller, ok := ControllerOf(o.Value)
+	if !ok || controller.Replicas != nil && *controller.Replicas == n {
+		return o
+	}
+	out := *o
+	switch v := o.Value.(type) {
+	case *Deployment:
+		c := v.DeepCopy()
+		c.Spec.Replicas, out.Value = &n, c
+	case *appsv1.ReplicaSet:
+		c := v.DeepCopy()
+		c.Spec.Replicas, out.Value = &n, c
+	case *appsv1.StatefulSet:
+		c := v.DeepCopy()
+		c.Spec.Replicas, out.Value = &n, c
+	default:
+		return o
+	}
+	return &out
+}

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 
+	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/util/intstr"
@@ -98,14 +99,19 @@ func (c *cross) check() {
 			c.node(o, specPath(o.Value)+".nodeName", spec.NodeName)
 			c.podSpec(o, specPath(o.Value), spec)
 			c.sysctls(o, specPath(o.Value), spec)
+			c.priority(o, specPath(o.Value), spec)
 		}
 		if v, ok := o.Value.(*api.Volume); ok {
 			c.node(o, "spec.node", v.Spec.Node)
 		}
-		if svc, ok := o.Value.(*corev1.Service); ok {
-			c.service(o, svc)
+		switch v := o.Value.(type) {
+		case *corev1.Service:
+			c.service(o, v)
+		case *autoscalingv2.HorizontalPodAutoscaler:
+			c.autoscaler(o, v)
 		}
 	}
+	c.oneDefault()
 }
 
 // node reports the name of a node that the inventory does not have.

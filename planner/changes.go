@@ -145,6 +145,11 @@ func (d *draft) explain(w *workload) {
 	}
 	c := d.change(w.address)
 	c.Before, c.After = w.prior, w.object
+	if w.firstFresh() != nil {
+		for _, f := range w.filled {
+			c.Notes = append(c.Notes, f.String())
+		}
+	}
 	if c.Action != api.Create {
 		for _, cause := range d.causesElsewhere(w) {
 			because(c, cause)

@@ -15,6 +15,9 @@ func dump(p *api.Plan) string {
 	section(&b, "changes", len(p.Changes))
 	for _, c := range p.Changes {
 		line(&b, "  ", symbol(c.Action), c.Address.String(), paren(c.Reason), word("disruption", string(c.Disruption)), word("rollout", c.Rollout))
+		for _, n := range c.Notes {
+			line(&b, "      ", "note:", n)
+		}
 		if c.Action == api.Update || c.Action == api.Replace {
 			for _, d := range c.Diffs {
 				line(&b, "      ", d.Path+":", side(d.Before), "→", side(d.After), word("effect", string(d.Effect)), note("sensitive", d.Sensitive))

@@ -1,6 +1,7 @@
 package planner
 
 import (
+	"cmp"
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
@@ -68,8 +69,8 @@ func (l *linkage) cut() map[link]bool {
 	return out
 }
 
-// order returns the objects, each after those that it waits for, otherwise as they were given.
-func (l *linkage) order() []*api.Object {
+// order returns the objects, each after those that it waits for, otherwise by their rank, the highest first, and as they were given.
+func (l *linkage) order(rank func(*api.Object) int32) []*api.Object {
 	var out []*api.Object
 	seen := make([]bool, len(l.objects))
 	var visit func(i int)
@@ -83,7 +84,12 @@ func (l *linkage) order() []*api.Object {
 		}
 		out = append(out, l.objects[i])
 	}
-	for i := range l.objects {
+	turn := make([]int, len(l.objects))
+	for i := range turn {
+		turn[i] = i
+	}
+	slices.SortStableFunc(turn, func(a, b int) int { return cmp.Compare(rank(l.objects[b]), rank(l.objects[a])) })
+	for _, i := range turn {
 		visit(i)
 	}
 	return out
@@ -120,7 +126,7 @@ func (d *draft) backwards() ([]*api.Object, *linkage) {
 		return slices.ContainsFunc(d.pods[workload.Address], func(p *pod) bool { return selector.Matches(labels.Set(p.labels)) })
 	})
 	l.cut()
-	out := l.order()
+	out := l.order(func(*api.Object) int32 { return 0 })
 	slices.Reverse(out)
 	return out, l
 }

@@ -19,7 +19,7 @@ func (d *draft) selectObjects() {
 	}
 	for _, o := range d.Config.Objects {
 		if !d.Destroy && chosen(o.Address) {
-			d.keep(d.override(o))
+			d.keep(d.override(d.autoscaled(o)))
 		}
 	}
 	d.wantClaims()

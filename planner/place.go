@@ -24,7 +24,7 @@ func (d *draft) place() {
 	d.room = d.newRoom()
 	var last []*api.Object
 	postponed := map[api.Address]bool{}
-	for _, o := range lines.order() {
+	for _, o := range lines.order(d.rank) {
 		late := slices.ContainsFunc(lines.needs(o), func(a api.Address) bool { return postponed[a] })
 		if w := d.work[o.Address]; w != nil && !w.frozen {
 			d.evictions(w)
@@ -44,6 +44,14 @@ func (d *draft) place() {
 		}
 	}
 	d.placeLast(last)
+}
+
+// rank is the priority of the pods that an object makes: the room that is left goes to the highest first.
+func (d *draft) rank(o *api.Object) int32 {
+	if w := d.work[o.Address]; w != nil {
+		return w.priority()
+	}
+	return 0
 }
 
 // placeLast places what did not fit, or depends on what did not, now that all others have gone who will.

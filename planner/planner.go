@@ -41,6 +41,7 @@ func Plan(in Input) (*api.Plan, api.Diagnostics) {
 	for _, move := range []func(){
 		d.want,      // which objects and pods should exist, and which do
 		d.place,     // a node for each new pod
+		d.admit,     // what namespaces forbid of what is to be made
 		d.diff,      // what differs, attribute by attribute, and why pods change
 		d.propagate, // who else is affected: services behind which pods change
 		d.waves,     // steps, with what each waits for

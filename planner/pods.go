@@ -33,6 +33,7 @@ type pod struct {
 	known   bool   // the state has it
 	ready   bool   // it became ready, as far as the state knows
 	fixed   bool   // its host takes no work: it can be neither removed nor mended
+	over    bool   // all its containers have ended for good: it takes nothing any more
 	missing bool   // the state has it, its host does not
 	dead    bool   // its address no longer answers: the sandbox is gone
 	trouble string // why it does not run as it should: "container web exited (1)"
@@ -110,6 +111,7 @@ func (d *draft) observedPod(h *host, o *api.ObservedPod) *pod {
 			p.labels = s.Labels
 		}
 	}
+	p.over = over(p, o)
 	p.trouble = troubleOf(p, o)
 	return p
 }
@@ -164,6 +166,11 @@ func troubleOf(p *pod, o *api.ObservedPod) string {
 		return "did not become ready"
 	}
 	return ""
+}
+
+// over reports whether a pod that was seen has ended for good.
+func over(p *pod, o *api.ObservedPod) bool {
+	return p.spec != nil && finished(p.spec, o, p.spec.RestartPolicy)
 }
 
 // finished reports whether every container has ended for good: such a pod is left alone.

@@ -24,7 +24,9 @@ func (d *draft) newRoom() *room {
 	var existing []schedule.Pod
 	for _, w := range d.workloads {
 		for _, p := range w.pods {
-			existing = append(existing, p.scheduled())
+			if !p.over {
+				existing = append(existing, p.scheduled())
+			}
 		}
 	}
 	nodes, opts := d.schedulable(), schedule.Options{Salt: d.Config.Cluster.Name}
@@ -86,6 +88,10 @@ func (r *room) release(w *workload, wave rollout.Wave) {
 	for _, i := range wave.Remove {
 		p := w.pods[i]
 		p.removed = true
+		if p.over { // it takes no room
+			r.log = append(r.log, func() { p.removed = false })
+			continue
+		}
 		s := p.scheduled()
 		r.after.Remove(s)
 		r.going[s.Node] = append(r.going[s.Node], p)

@@ -7,6 +7,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"berth.dev/berth/api"
+	"berth.dev/berth/planner/admission"
 	"berth.dev/berth/planner/rollout"
 )
 
@@ -17,7 +18,8 @@ type workload struct {
 	prior   *api.Object // as last applied; nil when it is new
 	want    *rollout.Want
 	refs    references
-	files   map[string]string // what the files of its pods are to hold: see api.PodState.Files
+	filled  []admission.Filled // by limit ranges
+	files   map[string]string  // what the files of its pods are to hold: see api.PodState.Files
 	frozen  bool
 
 	services []*service // that mean its pods
@@ -97,6 +99,7 @@ func (d *draft) wantWorkload(o *api.Object) {
 	}
 	w.want = want
 	d.revise(w)
+	d.admitTemplates(w)
 	w.files = d.filesOf(o.Namespace(), &want.Template.Spec)
 	d.addWorkload(w)
 	for _, p := range w.pods {

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -30,8 +31,11 @@ func complete(kind api.Kind, v api.Value, opts Options, ranges map[string]api.Ra
 	if c, ok := api.ControllerOf(v); ok {
 		labelPods(v, c.Template, c.Selector, ranges)
 	}
-	if s, ok := v.(*corev1.Secret); ok {
-		mergeStringData(s, ranges)
+	switch v := v.(type) {
+	case *corev1.Secret:
+		mergeStringData(v, ranges)
+	case *autoscalingv2.HorizontalPodAutoscaler:
+		completeAutoscaler(&v.Spec)
 	}
 }
 

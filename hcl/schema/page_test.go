@@ -126,7 +126,7 @@ func inPageOrder(fields []*field) []*field {
 			continue
 		}
 		for _, g := range fields {
-			if f.block != nil && g.block == f.block && len(g.name) < len(f.name) {
+			if f.block != nil && g.block == f.block && len(g.name) < len(f.name) && !slices.Contains(out, g) {
 				out = append(out, g)
 			}
 		}

@@ -9,7 +9,10 @@ import (
 	"strings"
 
 	appsv1 "k8s.io/api/apps/v1"
+	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
+	schedulingv1 "k8s.io/api/scheduling/v1"
 	"k8s.io/apimachinery/pkg/util/validation"
 	k8sfield "k8s.io/apimachinery/pkg/util/validation/field"
 
@@ -44,6 +47,16 @@ func Validate(o *api.Object) api.Diagnostics {
 		c.volume(v)
 	case *api.Image:
 		c.image(v)
+	case *autoscalingv2.HorizontalPodAutoscaler:
+		c.autoscaler(v)
+	case *policyv1.PodDisruptionBudget:
+		c.disruptionBudget(v)
+	case *schedulingv1.PriorityClass:
+		c.priorityClass(v)
+	case *corev1.LimitRange:
+		c.limitRange(v)
+	case *corev1.ResourceQuota:
+		c.resourceQuota(v)
 	}
 	c.diags.Sort()
 	return c.diags

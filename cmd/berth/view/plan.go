@@ -155,6 +155,9 @@ func (s Stream) change(c api.Change, pods []api.PodChange) {
 		s.Println("  # (" + c.Reason + ")")
 	}
 	s.body(c)
+	for _, n := range c.Notes {
+		s.Println(s.paint(dim, "    note: ") + n)
+	}
 	if c.Rollout != "" {
 		s.Println(s.paint(dim, "    rollout: ") + c.Rollout)
 	}
