@@ -69,9 +69,10 @@ func newGet(g *globals) *cobra.Command {
 
 // entry is one row of a listing: the object as Kubernetes would print it, and its cells.
 type entry struct {
-	meta   metav1.Object
-	object any
-	cells  []string // as many as the kind's columns and wide columns together
+	meta    metav1.Object
+	object  any
+	cells   []string    // as many as the kind's columns and wide columns together
+	address api.Address // of workloads
 }
 
 // complete makes of the flags what they mean.
@@ -223,5 +224,8 @@ func typed(o *api.Object, value any) map[string]any {
 		return nil
 	}
 	m["apiVersion"], m["kind"] = o.Kind().APIVersion, o.Kind().APIKind
+	if meta, ok := m["metadata"].(map[string]any); ok && meta["creationTimestamp"] == nil && o.CreatedAt != nil {
+		meta["creationTimestamp"] = metav1.NewTime(*o.CreatedAt)
+	}
 	return m
 }

@@ -14,7 +14,7 @@ import (
 func TestGetFilter(t *testing.T) {
 	t.Parallel()
 	row := func(shown, namespace, name, app string) entry {
-		return entry{&metav1.ObjectMeta{Name: name, Namespace: namespace, Labels: map[string]string{"app": app}}, nil, []string{shown}}
+		return entry{meta: &metav1.ObjectMeta{Name: name, Namespace: namespace, Labels: map[string]string{"app": app}}, object: nil, cells: []string{shown}}
 	}
 	entries := []entry{row("deployment/web", "default", "web", "web"), row("pod/tool", "default", "tool", "tool"), row("deployment/web", "shop", "web", "shop")}
 	for _, tc := range []struct {
@@ -187,14 +187,14 @@ func TestNodeStatus(t *testing.T) {
 	}
 }
 
-// TestEveryKindIsListed has every kind of object listed under its names.
+// TestEveryKindIsListed has every kind of object listed and described under its names.
 func TestEveryKindIsListed(t *testing.T) {
 	t.Parallel()
 	for _, k := range api.Kinds {
 		for _, name := range append([]string{k.Plural, k.Name}, k.Short...) {
 			got, err := findGetKind(name)
-			if err != nil || got.kind != k.Name {
-				t.Errorf("berth get %s does not list %ss: %v", name, k.Name, err)
+			if err != nil || got.kind != k.Name || got.describe == nil {
+				t.Errorf("berth get or describe %s does not know %ss: %v", name, k.Name, err)
 			}
 		}
 	}

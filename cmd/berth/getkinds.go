@@ -24,6 +24,8 @@ type getKind struct {
 	hosts   bool // hosts have to be asked for it
 	fields  *fieldTable
 	list    func(*live) []entry
+	// describe writes everything but the events (semantics.md 8.4).
+	describe func(*description, *live, entry) error
 }
 
 // fieldTable is what --field-selector knows of a kind beyond its name and namespace.
@@ -35,22 +37,28 @@ type fieldTable struct {
 // getKinds is the table of what `berth get` lists; the columns are Kubernetes' (semantics.md 8.2).
 var getKinds = []*getKind{
 	{kind: api.KindPod, names: []string{"pods", "pod", "po"}, columns: []string{"NAME", "READY", "STATUS", "RESTARTS", "AGE"}, wide: []string{"IP", "NODE", "NOMINATED NODE", "READINESS GATES"},
-		hosts: true, fields: &fieldTable{[]string{"spec.nodeName", "spec.restartPolicy", "status.phase", "status.podIP"}, podFields}, list: listPods},
+		hosts: true, fields: &fieldTable{[]string{"spec.nodeName", "spec.restartPolicy", "status.phase", "status.podIP"}, podFields}, list: listPods, describe: describePod},
 	{kind: api.KindNode, names: []string{"nodes", "node", "no"}, columns: []string{"NAME", "STATUS", "ROLES", "AGE", "VERSION"}, wide: []string{"INTERNAL-IP", "EXTERNAL-IP", "OS-IMAGE", "KERNEL-VERSION", "CONTAINER-RUNTIME", "POD-CIDR"},
-		global: true, hosts: true, fields: &fieldTable{[]string{"spec.unschedulable"}, nodeFields}, list: listNodes},
-	{kind: api.KindService, names: []string{"services", "service", "svc"}, columns: []string{"NAME", "TYPE", "CLUSTER-IP", "EXTERNAL-IP", "PORT(S)", "AGE"}, wide: []string{"SELECTOR"}, list: listServices},
-	{names: []string{"endpoints", "endpoints", "ep"}, columns: []string{"NAME", "ENDPOINTS", "AGE"}, hosts: true, list: listEndpoints},
+		global: true, hosts: true, fields: &fieldTable{[]string{"spec.unschedulable"}, nodeFields}, list: listNodes, describe: describeNode},
+	{kind: api.KindService, names: []string{"services", "service", "svc"}, columns: []string{"NAME", "TYPE", "CLUSTER-IP", "EXTERNAL-IP", "PORT(S)", "AGE"}, wide: []string{"SELECTOR"}, list: listServices, describe: describeService},
+	{names: []string{"endpoints", "endpoints", "ep"}, columns: []string{"NAME", "ENDPOINTS", "AGE"}, hosts: true, list: listEndpoints, describe: describeEndpoints},
 	{names: []string{"workloads", "workload"}, columns: []string{"NAME", "READY", "STATUS", "AGE"}, wide: []string{"CONTAINERS", "IMAGES", "SELECTOR"}, hosts: true, list: listWorkloads},
 	{kind: api.KindDeployment, names: []string{"deployments", "deployment.apps", "deployment", "deploy", "deployments.apps"}, columns: []string{"NAME", "READY", "UP-TO-DATE", "AVAILABLE", "AGE"},
-		wide: []string{"CONTAINERS", "IMAGES", "SELECTOR"}, hosts: true, list: listDeployments},
-	{kind: api.KindVolume, names: []string{"volumes", "volume", "vol"}, columns: []string{"NAME", "CAPACITY", "RECLAIM POLICY", "STATUS", "AGE"}, wide: []string{"NODE", "PATH"}, list: listVolumes},
-	{kind: api.KindConfigMap, names: []string{"configmaps", "configmap", "cm", "config_map"}, columns: []string{"NAME", "DATA", "AGE"}, list: listConfigMaps},
+		wide: []string{"CONTAINERS", "IMAGES", "SELECTOR"}, hosts: true, list: listDeployments, describe: describeDeployment},
+	{kind: api.KindReplicaSet, names: []string{"replicasets", "replicaset.apps", "replicaset", "rs", "replicasets.apps", "replicationcontrollers", "replicationcontroller", "rc"}, columns: []string{"NAME", "DESIRED", "CURRENT", "READY", "AGE"},
+		wide: []string{"CONTAINERS", "IMAGES", "SELECTOR"}, hosts: true, list: listReplicaSets, describe: describeReplicaSet},
+	{kind: api.KindStatefulSet, names: []string{"statefulsets", "statefulset.apps", "statefulset", "sts", "statefulsets.apps"}, columns: []string{"NAME", "READY", "AGE"},
+		wide: []string{"CONTAINERS", "IMAGES"}, hosts: true, list: listStatefulSets, describe: describeStatefulSet},
+	{kind: api.KindDaemonSet, names: []string{"daemonsets", "daemonset.apps", "daemonset", "ds", "daemonsets.apps"}, columns: []string{"NAME", "DESIRED", "CURRENT", "READY", "UP-TO-DATE", "AVAILABLE", "NODE SELECTOR", "AGE"},
+		wide: []string{"CONTAINERS", "IMAGES", "SELECTOR"}, hosts: true, list: listDaemonSets, describe: describeDaemonSet},
+	{kind: api.KindVolume, names: []string{"volumes", "volume", "vol"}, columns: []string{"NAME", "CAPACITY", "RECLAIM POLICY", "STATUS", "AGE"}, wide: []string{"NODE", "PATH"}, list: listVolumes, describe: describeVolume},
+	{kind: api.KindConfigMap, names: []string{"configmaps", "configmap", "cm", "config_map"}, columns: []string{"NAME", "DATA", "AGE"}, list: listConfigMaps, describe: describeConfigMap},
 	{kind: api.KindSecret, names: []string{"secrets", "secret"}, columns: []string{"NAME", "TYPE", "DATA", "AGE"},
-		fields: &fieldTable{[]string{"type"}, secretFields}, list: listSecrets},
-	{kind: api.KindNamespace, names: []string{"namespaces", "namespace", "ns"}, columns: []string{"NAME", "STATUS", "AGE"}, global: true, list: listNamespaces},
-	{kind: api.KindImage, names: []string{"images", "image"}, columns: []string{"NAME", "BASE", "REF", "AGE"}, global: true, list: listImages},
+		fields: &fieldTable{[]string{"type"}, secretFields}, list: listSecrets, describe: describeSecret},
+	{kind: api.KindNamespace, names: []string{"namespaces", "namespace", "ns"}, columns: []string{"NAME", "STATUS", "AGE"}, global: true, list: listNamespaces, describe: describeNamespace},
+	{kind: api.KindImage, names: []string{"images", "image"}, columns: []string{"NAME", "BASE", "REF", "AGE"}, global: true, list: listImages, describe: describeImage},
 	{names: []string{"events", "event", "ev"}, columns: []string{"LAST SEEN", "TYPE", "REASON", "OBJECT", "MESSAGE"}, wide: []string{"SUBOBJECT", "SOURCE", "FIRST SEEN", "COUNT", "NAME"},
-		fields: &fieldTable{[]string{"reason", "type", "involvedObject.kind", "involvedObject.name", "involvedObject.uid"}, eventFields}, list: listEvents},
+		fields: &fieldTable{[]string{"reason", "type", "involvedObject.kind", "involvedObject.name", "involvedObject.uid"}, eventFields}, list: listEvents, describe: describeEvent},
 }
 
 func labelText(m map[string]string) string {
@@ -80,7 +88,7 @@ func listNodes(l *live) []entry {
 	var out []entry
 	for _, n := range l.nodes() {
 		info := n.Status.NodeInfo
-		out = append(out, entry{&n.ObjectMeta, n, []string{
+		out = append(out, entry{meta: &n.ObjectMeta, object: n, cells: []string{
 			n.Name, nodeStatus(&n), or(strings.Join(nodeRoles(&n), ","), "<none>"), l.age(n.CreationTimestamp), strings.TrimPrefix(info.ContainerRuntimeVersion, "containerd://"),
 			or(nodeAddress(&n, corev1.NodeInternalIP), "<none>"), or(nodeAddress(&n, corev1.NodeExternalIP), "<none>"),
 			or(info.OSImage, "<unknown>"), or(info.KernelVersion, "<unknown>"), info.ContainerRuntimeVersion, or(n.Spec.PodCIDR, "<none>"),
@@ -141,7 +149,7 @@ func listVolumes(l *live) []entry {
 		if !v.Spec.Capacity.IsZero() {
 			capacity = v.Spec.Capacity.String()
 		}
-		out = append(out, entry{v, covered(o, v), []string{v.Name, capacity, or(v.Spec.ReclaimPolicy, "Retain"), status, l.ageOf(o), node, path}})
+		out = append(out, entry{meta: v, object: covered(o, v), cells: []string{v.Name, capacity, or(v.Spec.ReclaimPolicy, "Retain"), status, l.ageOf(o), node, path}})
 	}
 	return out
 }
@@ -150,7 +158,7 @@ func listConfigMaps(l *live) []entry {
 	var out []entry
 	for _, o := range l.objects(api.KindConfigMap) {
 		c := o.Value.(*corev1.ConfigMap)
-		out = append(out, entry{c, covered(o, c), []string{c.Name, strconv.Itoa(len(c.Data) + len(c.BinaryData)), l.ageOf(o)}})
+		out = append(out, entry{meta: c, object: covered(o, c), cells: []string{c.Name, strconv.Itoa(len(c.Data) + len(c.BinaryData)), l.ageOf(o)}})
 	}
 	return out
 }
@@ -159,7 +167,7 @@ func listSecrets(l *live) []entry {
 	var out []entry
 	for _, o := range l.objects(api.KindSecret) {
 		s := o.Value.(*corev1.Secret)
-		out = append(out, entry{s, covered(o, s), []string{s.Name, or(string(s.Type), "Opaque"), strconv.Itoa(len(secretSizes(s))), l.ageOf(o)}})
+		out = append(out, entry{meta: s, object: covered(o, s), cells: []string{s.Name, or(string(s.Type), "Opaque"), strconv.Itoa(len(secretSizes(s))), l.ageOf(o)}})
 	}
 	return out
 }
@@ -207,7 +215,7 @@ func (l *live) namespaces() []corev1.Namespace {
 func listNamespaces(l *live) []entry {
 	var out []entry
 	for _, ns := range l.namespaces() {
-		out = append(out, entry{&ns, ns, []string{ns.Name, string(ns.Status.Phase), l.age(ns.CreationTimestamp)}})
+		out = append(out, entry{meta: &ns, object: ns, cells: []string{ns.Name, string(ns.Status.Phase), l.age(ns.CreationTimestamp)}})
 	}
 	return out
 }
@@ -216,7 +224,7 @@ func listImages(l *live) []entry {
 	var out []entry
 	for _, o := range l.objects(api.KindImage) {
 		i := o.Value.(*api.Image)
-		out = append(out, entry{i, covered(o, i), []string{i.Name, or(i.Spec.Base, "scratch"), view.ShortImage(i.Ref), l.ageOf(o)}})
+		out = append(out, entry{meta: i, object: covered(o, i), cells: []string{i.Name, or(i.Spec.Base, "scratch"), view.ShortImage(i.Ref), l.ageOf(o)}})
 	}
 	return out
 }
@@ -226,7 +234,7 @@ func listEvents(l *live) []entry {
 	for i := range l.state.Events {
 		e := &l.state.Events[i]
 		k := eventObject(e)
-		out = append(out, entry{k, k, []string{
+		out = append(out, entry{meta: k, object: k, cells: []string{
 			view.Age(l.now.Sub(e.Last)), e.Type, e.Reason, strings.ToLower(e.Object.Kind()) + "/" + e.Object.Name, oneLine(e.Message),
 			e.Field, e.Source + ", " + or(e.Node, "<none>"), view.Age(l.now.Sub(e.First)), strconv.Itoa(e.Count), k.Name,
 		}})

@@ -17,7 +17,7 @@ func listPods(l *live) []entry {
 	var out []entry
 	for _, p := range l.pods() {
 		ready, total := podReadiness(&p)
-		out = append(out, entry{&p.ObjectMeta, l.coveredPod(&p), []string{
+		out = append(out, entry{meta: &p.ObjectMeta, object: l.coveredPod(&p), cells: []string{
 			p.Name, fmt.Sprintf("%d/%d", ready, total), podStatus(&p), podRestarts(&p, l.now), l.age(p.CreationTimestamp),
 			or(p.Status.PodIP, "<none>"), or(p.Spec.NodeName, "<none>"), or(p.Status.NominatedNodeName, "<none>"), readinessGates(&p),
 		}})

@@ -17,7 +17,7 @@ func listServices(l *live) []entry {
 	var out []entry
 	for _, o := range l.objects(api.KindService) {
 		s := o.Value.(*corev1.Service)
-		out = append(out, entry{s, covered(o, s), []string{
+		out = append(out, entry{meta: s, object: covered(o, s), cells: []string{
 			s.Name, or(string(s.Spec.Type), string(corev1.ServiceTypeClusterIP)), serviceIP(s), serviceExternal(s), servicePorts(s), l.ageOf(o), labelText(s.Spec.Selector),
 		}})
 	}
@@ -130,7 +130,7 @@ func listEndpoints(l *live) []entry {
 			subsets = append(subsets, subset(&s.Spec.Ports[i], list))
 		}
 		object := map[string]any{"apiVersion": "v1", "kind": "Endpoints", "metadata": metav1.ObjectMeta{Name: s.Name, Namespace: s.Namespace, Labels: s.Labels}, "subsets": subsets}
-		out = append(out, entry{s, object, []string{s.Name, firstThree(all), l.ageOf(o)}})
+		out = append(out, entry{meta: s, object: object, cells: []string{s.Name, firstThree(all), l.ageOf(o)}})
 	}
 	return out
 }

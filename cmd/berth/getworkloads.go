@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -39,9 +40,47 @@ func listDeployments(l *live) []entry {
 	for _, o := range l.owners(api.KindDeployment) {
 		d := l.deployment(o)
 		names, images := containerText(&d.Spec.Template.Spec)
-		out = append(out, entry{createdAt(o, d), covered(o, d), []string{
+		out = append(out, entry{address: o.Address, meta: createdAt(o, d), object: covered(o, d), cells: []string{
 			d.Name, fmt.Sprintf("%d/%s", d.Status.ReadyReplicas, l.desired(o, d.Spec.Replicas)), number(d.Status.UpdatedReplicas), number(d.Status.AvailableReplicas),
 			l.ageOf(o), names, images, selectorText(d.Spec.Selector),
+		}})
+	}
+	return out
+}
+
+func listStatefulSets(l *live) []entry {
+	var out []entry
+	for _, o := range l.owners(api.KindStatefulSet) {
+		v := l.statefulSet(o)
+		names, images := containerText(&v.Spec.Template.Spec)
+		out = append(out, entry{address: o.Address, meta: createdAt(o, v), object: covered(o, v), cells: []string{
+			v.Name, fmt.Sprintf("%d/%s", v.Status.ReadyReplicas, l.desired(o, v.Spec.Replicas)), l.ageOf(o), names, images,
+		}})
+	}
+	return out
+}
+
+func listDaemonSets(l *live) []entry {
+	var out []entry
+	for _, o := range l.owners(api.KindDaemonSet) {
+		v := l.daemonSet(o)
+		st := &v.Status
+		names, images := containerText(&v.Spec.Template.Spec)
+		out = append(out, entry{address: o.Address, meta: createdAt(o, v), object: covered(o, v), cells: []string{
+			v.Name, number(st.DesiredNumberScheduled), number(st.CurrentNumberScheduled), number(st.NumberReady), number(st.UpdatedNumberScheduled), number(st.NumberAvailable),
+			labelText(v.Spec.Template.Spec.NodeSelector), l.ageOf(o), names, images, selectorText(v.Spec.Selector),
+		}})
+	}
+	return out
+}
+
+func listReplicaSets(l *live) []entry {
+	var out []entry
+	for _, o := range l.owners(api.KindReplicaSet) {
+		v := l.replicaSet(o)
+		names, images := containerText(&v.Spec.Template.Spec)
+		out = append(out, entry{address: o.Address, meta: createdAt(o, v), object: covered(o, v), cells: []string{
+			v.Name, l.desired(o, v.Spec.Replicas), number(v.Status.Replicas), number(v.Status.ReadyReplicas), l.ageOf(o), names, images, selectorText(v.Spec.Selector),
 		}})
 	}
 	return out
@@ -71,7 +110,7 @@ func listWorkloads(l *live) []entry {
 			if !l.applied(o) {
 				status = statusOfUnfinished
 			}
-			out = append(out, entry{o.Value, covered(o, l.withStatus(o)), []string{
+			out = append(out, entry{address: o.Address, meta: o.Value, object: covered(o, l.withStatus(o)), cells: []string{
 				k.Name + "/" + o.Name(), ready + "/" + want, status, l.ageOf(o), names, images, selectorText(selectorOf(o.Value)),
 			}})
 		}
@@ -85,6 +124,12 @@ func (l *live) withStatus(o *api.Object) api.Value {
 	switch o.Value.(type) {
 	case *api.Deployment:
 		return l.deployment(o)
+	case *appsv1.StatefulSet:
+		return l.statefulSet(o)
+	case *appsv1.DaemonSet:
+		return l.daemonSet(o)
+	case *appsv1.ReplicaSet:
+		return l.replicaSet(o)
 	case *corev1.Pod:
 		if pods := l.podsOf(o.Address); len(pods) > 0 {
 			return &pods[0]
@@ -111,6 +156,9 @@ func (l *live) workloadStatus(o *api.Object) (ready, want, status string) {
 		return ready, "1", podStatus(&pods[0])
 	}
 	t := l.tallyOf(o.Address, 0)
+	if c, ok := api.ControllerOf(o.Value); ok && c.Replicas != nil {
+		return replicaStatus(t.ready, l.desired(o, c.Replicas))
+	}
 	return replicaStatus(t.ready, number(t.total))
 }
 

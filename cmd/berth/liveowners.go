@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -144,12 +145,17 @@ func count(n *int32) int32 {
 }
 
 // templateOf is the template of the pods that a value owns; nil for values that have none.
-func templateOf(v api.Value) *corev1.PodTemplateSpec { return api.TemplateOf(v) }
+func templateOf(v api.Value) *corev1.PodTemplateSpec {
+	if c, ok := api.ControllerOf(v); ok {
+		return c.Template
+	}
+	return nil
+}
 
 // selectorOf is how a value finds its pods; nil for values that have no selector.
 func selectorOf(v api.Value) *metav1.LabelSelector {
-	if d, ok := v.(*api.Deployment); ok {
-		return d.Spec.Selector
+	if c, ok := api.ControllerOf(v); ok {
+		return *c.Selector
 	}
 	return nil
 }
@@ -164,4 +170,35 @@ func (l *live) deployment(o *api.Object) *api.Deployment {
 	st.Replicas, st.UpdatedReplicas, st.ReadyReplicas, st.AvailableReplicas = t.total, t.updated, t.ready, t.available
 	st.UnavailableReplicas = max(0, want-t.available)
 	return d
+}
+
+// statefulSet is an applied stateful set with the status that its pods give it.
+func (l *live) statefulSet(o *api.Object) *appsv1.StatefulSet {
+	v := o.Value.(*appsv1.StatefulSet).DeepCopy()
+	v.TypeMeta = metav1.TypeMeta{APIVersion: "apps/v1", Kind: "StatefulSet"}
+	t := l.tallyOf(o.Address, v.Spec.MinReadySeconds)
+	st := &v.Status
+	st.Replicas, st.UpdatedReplicas, st.ReadyReplicas, st.AvailableReplicas = t.total, t.updated, t.ready, t.available
+	return v
+}
+
+// daemonSet is an applied daemon set with the status that its pods give it. Which nodes it wants is known from the pods that
+// the last apply gave it.
+func (l *live) daemonSet(o *api.Object) *appsv1.DaemonSet {
+	v := o.Value.(*appsv1.DaemonSet).DeepCopy()
+	v.TypeMeta = metav1.TypeMeta{APIVersion: "apps/v1", Kind: "DaemonSet"}
+	t := l.tallyOf(o.Address, v.Spec.MinReadySeconds)
+	st := &v.Status
+	st.DesiredNumberScheduled, st.CurrentNumberScheduled, st.NumberReady = t.total, t.total, t.ready
+	st.UpdatedNumberScheduled, st.NumberAvailable, st.NumberUnavailable = t.updated, t.available, t.total-t.available
+	return v
+}
+
+// replicaSet is an applied replica set with the status that its pods give it.
+func (l *live) replicaSet(o *api.Object) *appsv1.ReplicaSet {
+	v := o.Value.(*appsv1.ReplicaSet).DeepCopy()
+	v.TypeMeta = metav1.TypeMeta{APIVersion: "apps/v1", Kind: "ReplicaSet"}
+	t := l.tallyOf(o.Address, v.Spec.MinReadySeconds)
+	v.Status.Replicas, v.Status.ReadyReplicas, v.Status.AvailableReplicas = t.total, t.ready, t.available
+	return v
 }
