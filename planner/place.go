@@ -185,6 +185,7 @@ func (d *draft) placeWorkload(w *workload) *schedule.FitError {
 	for _, list := range w.fresh {
 		for _, p := range list {
 			w.complete(p)
+			d.checkPod(w, p)
 		}
 	}
 	return nil

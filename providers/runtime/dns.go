@@ -42,7 +42,8 @@ func parseResolver(text string) resolver {
 // dnsConfig makes a pod's resolver from its policy, its own settings and the node's resolver (semantics.md 1.16).
 //
 // There is no cluster DNS yet: ClusterFirst pods ask the node's resolvers, with the cluster's search domains and options in place.
-func dnsConfig(pod *corev1.Pod, domain string, node resolver) *runtimev1.DNSConfig {
+// What is over the limits is left out, and said.
+func dnsConfig(pod *corev1.Pod, domain string, node resolver) (config *runtimev1.DNSConfig, omitted []string) {
 	r := resolver{slices.Clone(node.servers), slices.Clone(node.searches), slices.Clone(node.options)}
 	switch effectiveDNSPolicy(&pod.Spec) {
 	case corev1.DNSNone:
@@ -56,12 +57,19 @@ func dnsConfig(pod *corev1.Pod, domain string, node resolver) *runtimev1.DNSConf
 		r.searches = append(r.searches, c.Searches...)
 		r.options = mergeOptions(r.options, c.Options)
 	}
-	r.servers = distinct(r.servers)
-	return &runtimev1.DNSConfig{
+	r.servers, r.searches = distinct(r.servers), distinct(r.searches)
+	config = &runtimev1.DNSConfig{
 		Servers:  r.servers[:min(len(r.servers), maxNameservers)],
-		Searches: cutSearches(distinct(r.searches)),
+		Searches: cutSearches(r.searches),
 		Options:  r.options,
 	}
+	if len(config.Servers) < len(r.servers) {
+		omitted = append(omitted, "Nameserver limits were exceeded, some nameservers have been omitted, the applied nameserver line is: "+strings.Join(config.Servers, " "))
+	}
+	if len(config.Searches) < len(r.searches) {
+		omitted = append(omitted, "Search Line limits were exceeded, some search paths have been omitted, the applied search line is: "+strings.Join(config.Searches, " "))
+	}
+	return config, omitted
 }
 
 func effectiveDNSPolicy(spec *corev1.PodSpec) corev1.DNSPolicy {

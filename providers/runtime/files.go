@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"strings"
 
 	"berth.dev/berth/providers"
 	"berth.dev/berth/providers/internal/hostfs"
@@ -58,5 +57,5 @@ func (b *build) update() (args []string, archive []byte, err error) {
 		return nil, nil, nil
 	}
 	archive, err = hostfs.Archive(content...)
-	return append(args, "unpack", strings.Join(folders, "\n")), archive, err
+	return append(args, unpack(folders, group)...), archive, err
 }

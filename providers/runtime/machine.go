@@ -61,6 +61,8 @@ type facts struct {
 	resolver resolver
 	clock    time.Time     // of the host, when it was asked
 	ahead    time.Duration // of its clock before ours; 0 when it is not further off than we could measure
+	// recursiveReadOnly: the runtime can mount all that lies below a volume read-only, too.
+	recursiveReadOnly bool
 }
 
 // facts asks the host at the first call.
@@ -86,6 +88,11 @@ func (m *machine) facts(ctx context.Context) (*facts, error) {
 	}
 	f.systemd = systemd
 	f.ahead = clockAhead(asked, answered, f.clock)
+	st, err := m.cri.Runtime.Status(ctx, &runtimev1.StatusRequest{})
+	if err != nil {
+		return nil, m.explain(ctx, fmt.Errorf("ask containerd on %s what it can do: %w", m.Name(), err))
+	}
+	f.recursiveReadOnly = defaultHandler(st).GetFeatures().GetRecursiveReadOnlyMounts()
 	m.known = f
 	return f, nil
 }
@@ -169,6 +176,16 @@ func (m *machine) systemdCgroups(ctx context.Context) (bool, error) {
 		return false, err
 	}
 	return systemdInConfig(st.GetInfo()["config"])
+}
+
+// defaultHandler is what the runtime says of the handler that pods get; nil before containerd 2.
+func defaultHandler(st *runtimev1.StatusResponse) *runtimev1.RuntimeHandler {
+	for _, h := range st.GetRuntimeHandlers() {
+		if h.GetName() == "" {
+			return h
+		}
+	}
+	return nil
 }
 
 func systemdInConfig(text string) (bool, error) {

@@ -44,9 +44,6 @@ func (b *build) mount(c *corev1.Container, index int, vm corev1.VolumeMount, var
 	if !ok {
 		return nil, fmt.Errorf("the pod has no volume %q", vm.Name)
 	}
-	if vm.RecursiveReadOnly != nil && *vm.RecursiveReadOnly == corev1.RecursiveReadOnlyEnabled {
-		return nil, fmt.Errorf("recursiveReadOnly = \"Enabled\" is not supported")
-	}
 	m := &runtimev1.Mount{
 		ContainerPath: path.Join("/", vm.MountPath), HostPath: v.path,
 		Readonly:       vm.ReadOnly || v.locked,
@@ -59,8 +56,24 @@ func (b *build) mount(c *corev1.Container, index int, vm corev1.VolumeMount, var
 	if sub != "" {
 		m.HostPath = b.subPathTarget(vm.Name, c.Name, index)
 	}
-	m.Propagation, err = propagation(c, vm.MountPropagation)
+	if m.Propagation, err = propagation(c, vm.MountPropagation); err != nil {
+		return nil, err
+	}
+	m.RecursiveReadOnly, err = b.recursiveReadOnly(vm, m)
 	return m, err
+}
+
+// recursiveReadOnly says whether what is mounted below a volume is to be read-only too. A runtime that cannot do it ignores the
+// field, so that it is asked first.
+func (b *build) recursiveReadOnly(vm corev1.VolumeMount, m *runtimev1.Mount) (bool, error) {
+	if vm.RecursiveReadOnly == nil || *vm.RecursiveReadOnly == corev1.RecursiveReadOnlyDisabled {
+		return false, nil
+	}
+	can := b.facts.recursiveReadOnly && m.Readonly && m.Propagation == runtimev1.MountPropagation_PROPAGATION_PRIVATE
+	if !can && *vm.RecursiveReadOnly == corev1.RecursiveReadOnlyEnabled {
+		return false, fmt.Errorf("failed to resolve recursive read-only mode: volume %q requested recursive read-only mode, but it is not supported by the runtime", vm.Name)
+	}
+	return can, nil
 }
 
 // subPath is the mount's path in the volume, "" for the whole of it.

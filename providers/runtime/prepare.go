@@ -79,15 +79,24 @@ func (b *build) preparation(attempts map[string]uint32) (args []string, archive 
 		if archive, err = hostfs.Archive(content...); err != nil {
 			return nil, nil, err
 		}
-		args = append(args, "unpack", strings.Join(files, "\n"))
+		args = append(args, unpack(files, group)...)
 	}
 	subs, err := b.subPathInstructions()
 	return append(args, subs...), archive, err
 }
 
+// unpack has the archive unpacked, and says for which folders that is; a group may look into them.
+func unpack(folders []string, group *int64) []string {
+	gid := ""
+	if group != nil {
+		gid = strconv.FormatInt(*group, 10)
+	}
+	return []string{"unpack", strings.Join(folders, "\n"), gid}
+}
+
 func (b *build) hostsInstruction() []string {
 	if b.pod.Spec.HostNetwork {
-		return []string{"nodehosts", b.hostsPath(), hostsHeadNode, hostAliases(b.pod)}
+		return []string{"nodehosts", b.hostsPath(), hostsHeadNode, strings.TrimPrefix(hostAliases(b.pod), "\n")}
 	}
 	return []string{"hosts", b.hostsPath(), hostsFile(b.pod, b.ip, b.work.Cluster.Domain)}
 }
@@ -147,9 +156,9 @@ tidy() {
 }
 
 # subpath VOLUME PATH TARGET: pin a part of a volume at the target. Each step is checked by where it really led, and
-# what is mounted is the file opened, not its name: a link put in its place in the meantime leads nowhere.
+# what is mounted is the file opened, not its name: a link put in its place in the meantime leads nowhere. What is pinned
+# already is pinned anew when the path leads elsewhere now, which the container sees when it is started again.
 subpath() (
-	! mounted "$3" || exit 0
 	[ -e "$1" ] || die "subPath $2: the volume $1 does not exist"
 	cd -P -- "$1"
 	root=$(pwd -P) mode=$(stat -c %a .) last=.
@@ -172,16 +181,23 @@ subpath() (
 	done
 	exec 9<"$last"
 	inside "$(readlink /proc/self/fd/9)"
+	if mounted "$target"; then
+		[ ! "$target" -ef /proc/self/fd/9 ] || exit 0
+		umount -- "$target"
+		rm -rf --one-file-system -- "$target"
+	fi
 	mkdir -p -- "${target%/*}"
 	if [ "$last" = . ]; then mkdir -p -- "$target"; else : >>"$target"; fi
 	mount --no-canonicalize --bind /proc/self/fd/9 "$target"
 )
 
-# group GID POLICY PATH: let a group read and write a volume.
+# group GID POLICY PATH: let a group read and write a volume. The root comes last: once it is right, all of it is.
 group() {
-	if [ "$2" = OnRootMismatch ] && [ "$(stat -c %g -- "$3")" = "$1" ] && [ -g "$3" ]; then return; fi
-	chgrp -RhP -- "$1" "$3"
-	find "$3" -xdev -type d -exec chmod ug+rwx,g+s {} + -o -type f -exec chmod ug+rw {} +
+	if [ "$2" = OnRootMismatch ] && [ "$(stat -c %g -- "$3")" = "$1" ] && [ $((0$(stat -c %a -- "$3") & 02770)) = $((02770)) ]; then return; fi
+	find "$3" -xdev -mindepth 1 -exec chgrp -h -- "$1" {} +
+	find "$3" -xdev -mindepth 1 -type d -exec chmod ug+rwx,g+s {} + -o -type f -exec chmod ug+rw {} +
+	chgrp -- "$1" "$3"
+	chmod ug+rwx,g+s -- "$3"
 }
 
 ` + cgroupFunctions + `
@@ -207,8 +223,8 @@ while [ $# -gt 0 ]; do
 		;;
 	open)
 		if [ ! -d "$1" ]; then
-			mkdir -p -- "$1"
-			chmod 0777 -- "$1"
+			mkdir -p -- "${1%/*}"
+			(umask 0 && mkdir -- "$1") # at once: one that was cut short must not stay closed
 		fi
 		shift
 		;;
@@ -221,7 +237,7 @@ while [ $# -gt 0 ]; do
 		shift 2
 		;;
 	nodehosts)
-		{ printf '%s\n' "$2" && cat /etc/hosts && printf '%s\n' "$3"; } >"$1"
+		{ printf '%s\n' "$2" && cat /etc/hosts && if [ -n "$3" ]; then printf '%s\n' "$3"; fi; } >"$1"
 		shift 3
 		;;
 	claim)
@@ -258,7 +274,13 @@ while [ $# -gt 0 ]; do
 		shift 3
 		;;
 	unpack)
-		for volume in $1; do tidy "$volume"; done
+		for volume in $1; do
+			if [ -n "$2" ]; then
+				chgrp -- "$2" "$volume"
+				chmod 2755 -- "$volume"
+			fi
+			tidy "$volume"
+		done
 		tar -x -p --same-owner --numeric-owner --skip-old-files -C / -f -
 		for volume in $1; do
 			if [ "$(readlink -- "$volume/..data" || :)" != "$(readlink -- "$volume/..data_next")" ]; then
@@ -266,7 +288,7 @@ while [ $# -gt 0 ]; do
 			fi
 			tidy "$volume"
 		done
-		shift
+		shift 2
 		;;
 	cgroups)
 		for line in $2; do

@@ -1,6 +1,7 @@
 package runtime
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -12,6 +13,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	runtimev1 "k8s.io/cri-api/pkg/apis/runtime/v1"
 
+	"berth.dev/berth/api"
 	"berth.dev/berth/providers"
 )
 
@@ -107,10 +109,142 @@ func TestDNSConfig(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			if got := dnsConfig(tt.pod, "cluster.local", node); got.String() != tt.want.String() {
+			got, omitted := dnsConfig(tt.pod, "cluster.local", node)
+			if got.String() != tt.want.String() {
 				t.Errorf("got  %s\nwant %s", got, tt.want)
 			}
+			if over := strings.Contains(tt.name, "at most"); (len(omitted) > 0) != over {
+				t.Errorf("omitted: %q", omitted)
+			}
 		})
+	}
+}
+
+func TestDNSLimits(t *testing.T) {
+	t.Parallel()
+	var many []string
+	for i := range 40 {
+		many = append(many, fmt.Sprintf("s%d.example", i))
+	}
+	long := strings.Repeat(strings.Repeat("a", 60)+".", 4)
+	pod := func(searches ...string) *corev1.Pod {
+		return &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "shop"}, Spec: corev1.PodSpec{DNSPolicy: "Default", DNSConfig: &corev1.PodDNSConfig{Searches: searches}}}
+	}
+	c, omitted := dnsConfig(pod(many...), "cluster.local", resolver{})
+	if len(c.Searches) != 32 || len(omitted) != 1 || !strings.HasPrefix(omitted[0], "Search Line limits were exceeded, some search paths have been omitted, the applied search line is: s0.example s1.example") {
+		t.Errorf("%d searches, %q", len(c.Searches), omitted)
+	}
+	var names []string
+	for i := range 10 {
+		names = append(names, fmt.Sprint(i, long, "x"))
+	}
+	c, omitted = dnsConfig(pod(names...), "cluster.local", resolver{})
+	if n := len(strings.Join(c.Searches, " ")); n > 2048 || len(c.Searches) != 8 || len(omitted) != 1 {
+		t.Errorf("%d searches of %d characters, %q", len(c.Searches), n, omitted)
+	}
+}
+
+// TestHostsFile compares the whole files with Kubernetes'.
+func TestHostsFile(t *testing.T) {
+	t.Parallel()
+	const head = "# Kubernetes-managed hosts file.\n127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\nfe00::0\tip6-localnet\n" +
+		"fe00::0\tip6-mcastprefix\nfe00::1\tip6-allnodes\nfe00::2\tip6-allrouters\n"
+	aliases := []corev1.HostAlias{{IP: "10.1.2.3", Hostnames: []string{"a", "b"}}, {IP: "10.1.2.4", Hostnames: []string{"c"}}}
+	tests := []struct {
+		name string
+		spec corev1.PodSpec
+		want string
+	}{
+		{"plain", corev1.PodSpec{}, head + "10.244.1.5\tweb-0"},
+		{"hostname", corev1.PodSpec{Hostname: "me"}, head + "10.244.1.5\tme"},
+		{"subdomain", corev1.PodSpec{Subdomain: "web"}, head + "10.244.1.5\tweb-0.web.default.svc.cluster.local\tweb-0"},
+		{"aliases", corev1.PodSpec{HostAliases: aliases}, head + "10.244.1.5\tweb-0\n\n# Entries added by HostAliases.\n10.1.2.3\ta\tb\n10.1.2.4\tc"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "web-0", Namespace: "default"}, Spec: tt.spec}
+			if d := cmp.Diff(tt.want, hostsFile(pod, "10.244.1.5", "cluster.local")); d != "" {
+				t.Errorf("(-want +got):\n%s", d)
+			}
+		})
+	}
+}
+
+func TestRecursiveReadOnly(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		mode      corev1.RecursiveReadOnlyMode
+		can, want bool
+		err       string
+	}{
+		{corev1.RecursiveReadOnlyDisabled, true, false, ""},
+		{corev1.RecursiveReadOnlyIfPossible, true, true, ""},
+		{corev1.RecursiveReadOnlyIfPossible, false, false, ""},
+		{corev1.RecursiveReadOnlyEnabled, true, true, ""},
+		{corev1.RecursiveReadOnlyEnabled, false, false, `failed to resolve recursive read-only mode: volume "v" requested recursive read-only mode, but it is not supported by the runtime`},
+	}
+	for _, tt := range tests {
+		b := &build{pod: &corev1.Pod{}, facts: &facts{recursiveReadOnly: tt.can}, volumes: map[string]volume{"v": {path: "/v"}}}
+		m, err := b.mount(&corev1.Container{}, 0, corev1.VolumeMount{Name: "v", MountPath: "/v", ReadOnly: true, RecursiveReadOnly: &tt.mode}, nil)
+		if err != nil || tt.err != "" {
+			if err == nil || err.Error() != tt.err {
+				t.Errorf("%s, can %v: %v", tt.mode, tt.can, err)
+			}
+			continue
+		}
+		if !m.Readonly || m.RecursiveReadOnly != tt.want {
+			t.Errorf("%s, can %v: %s", tt.mode, tt.can, m)
+		}
+	}
+}
+
+func TestMemoryVolumeSize(t *testing.T) {
+	t.Parallel()
+	spec := func(limits ...string) *corev1.PodSpec {
+		s := &corev1.PodSpec{}
+		for _, l := range limits {
+			c := corev1.Container{}
+			if l != "" {
+				c.Resources.Limits = corev1.ResourceList{corev1.ResourceMemory: resource.MustParse(l)}
+			}
+			s.Containers = append(s.Containers, c)
+		}
+		return s
+	}
+	tests := []struct {
+		spec  *corev1.PodSpec
+		limit string
+		want  int64
+	}{
+		{spec(""), "", 1 << 30}, {spec("1Mi", "2Mi"), "", 3 << 20}, {spec("1Mi", ""), "", 1 << 30}, {spec("1Mi", "2Mi"), "1Mi", 1 << 20},
+		{spec("1Mi"), "4Mi", 1 << 20}, {spec(""), "4Mi", 4 << 20}, {spec("9Gi"), "8Gi", 1 << 30},
+	}
+	for i, tt := range tests {
+		var limit *resource.Quantity
+		if tt.limit != "" {
+			limit = new(resource.MustParse(tt.limit))
+		}
+		if got := memoryVolumeSize(tt.spec, limit, 1<<30); got != tt.want {
+			t.Errorf("%d: %d, want %d", i, got, tt.want)
+		}
+	}
+}
+
+func TestConflictingPaths(t *testing.T) {
+	t.Parallel()
+	file := func(p string) projection { return projection{path: p} }
+	tests := []struct {
+		files []projection
+		want  string
+	}{
+		{[]projection{file("a"), file("b/c"), file("b/d")}, ""},
+		{[]projection{file("a"), file("b"), file("a")}, `conflicting duplicate paths: two sources have a file "a"`},
+		{[]projection{file("a/b/c"), file("a/b")}, `conflicting paths: "a/b" is a file, and "a/b/c" needs a directory there`},
+	}
+	for _, tt := range tests {
+		if err := (volume{files: tt.files}).checkPaths(); (err == nil) != (tt.want == "") || err != nil && err.Error() != tt.want {
+			t.Errorf("%v: %v", tt.files, err)
+		}
 	}
 }
 
@@ -118,15 +252,15 @@ func TestHostname(t *testing.T) {
 	t.Parallel()
 	long := strings.Repeat("a", 62) + "-b"
 	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: long, Namespace: "shop"}, Spec: corev1.PodSpec{Subdomain: "web"}}
-	if got := hostname(pod); got != long[:62] {
+	if got := api.PodHostname(pod); got != long[:62] {
 		t.Errorf("hostname %q", got)
 	}
 	pod.Spec.Hostname, pod.Spec.SetHostnameAsFQDN = "first", new(true)
-	if got := kernelHostname(pod, "cluster.local"); got != "first.web.shop.svc.cluster.local" {
+	if got := api.KernelHostname(pod, "cluster.local"); got != "first.web.shop.svc.cluster.local" {
 		t.Errorf("kernel hostname %q", got)
 	}
 	pod.Spec.HostNetwork = true
-	if got := kernelHostname(pod, "cluster.local"); got != "" {
+	if got := api.KernelHostname(pod, "cluster.local"); got != "" {
 		t.Errorf("kernel hostname in the host's network %q", got)
 	}
 }

@@ -19,11 +19,16 @@ func (b *build) sandbox(attempt uint32) (*runtimev1.PodSandboxConfig, error) {
 	if err != nil {
 		return nil, err
 	}
+	hostname := api.KernelHostname(pod, b.work.Cluster.Domain)
+	if len(hostname) > api.MaxHostname {
+		return nil, fmt.Errorf("failed to construct FQDN from pod hostname and cluster domain, FQDN %s is too long (%d characters is the max, %d characters requested)", hostname, api.MaxHostname, len(hostname))
+	}
+	dns, _ := dnsConfig(pod, b.work.Cluster.Domain, b.facts.resolver)
 	return &runtimev1.PodSandboxConfig{
 		Metadata:     &runtimev1.PodSandboxMetadata{Name: pod.Name, Namespace: pod.Namespace, Uid: string(pod.UID), Attempt: attempt},
-		Hostname:     kernelHostname(pod, b.work.Cluster.Domain),
+		Hostname:     hostname,
 		LogDirectory: logDir(pod.Namespace, pod.Name, string(pod.UID)),
-		DnsConfig:    dnsConfig(pod, b.work.Cluster.Domain, b.facts.resolver),
+		DnsConfig:    dns,
 		PortMappings: portMappings(pod),
 		Labels:       b.labels(),
 		Annotations:  annotations,

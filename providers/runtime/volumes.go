@@ -48,6 +48,9 @@ func (b *build) resolveVolumes() (map[string]volume, error) {
 	for i := range b.pod.Spec.Volumes {
 		v := &b.pod.Spec.Volumes[i]
 		resolved, err := b.resolveVolume(v)
+		if err == nil {
+			err = resolved.checkPaths()
+		}
 		if err != nil {
 			return nil, fmt.Errorf("MountVolume.SetUp failed for volume %q : %w", v.Name, err)
 		}
@@ -74,14 +77,14 @@ func (b *build) resolveVolume(v *corev1.Volume) (volume, error) {
 		if err != nil {
 			return volume{}, err
 		}
-		files, err := projectKeys(data, s.ConfigMap.Items, s.ConfigMap.DefaultMode, s.ConfigMap.Optional)
+		files, err := projectKeys("configmap "+s.ConfigMap.Name, data, s.ConfigMap.Items, s.ConfigMap.DefaultMode, s.ConfigMap.Optional)
 		return volume{path: own("configmap"), source: ownDir, mode: "0755", files: files, data: true, locked: true}, err
 	case s.Secret != nil:
 		data, err := b.objects.secret(s.Secret.SecretName, s.Secret.Optional)
 		if err != nil {
 			return volume{}, err
 		}
-		files, err := projectKeys(data, s.Secret.Items, s.Secret.DefaultMode, s.Secret.Optional)
+		files, err := projectKeys("secret "+s.Secret.SecretName, data, s.Secret.Items, s.Secret.DefaultMode, s.Secret.Optional)
 		return volume{path: own("secret"), source: ownDir, tmpfs: "mode=0755", mode: "0755", files: files, data: true, locked: true}, err
 	case s.DownwardAPI != nil:
 		files, err := b.projectFields(s.DownwardAPI.Items, s.DownwardAPI.DefaultMode)
@@ -114,27 +117,23 @@ func (b *build) emptyDir(dir string, s *corev1.EmptyDirVolumeSource) (volume, er
 		return v, fmt.Errorf("emptyDir medium %q is not supported: use \"\" or \"Memory\"", s.Medium)
 	}
 	v.tmpfs = "mode=0777"
-	if size := memoryVolumeSize(&b.pod.Spec, s.SizeLimit); size > 0 {
-		v.tmpfs += fmt.Sprintf(",size=%d", size)
-	}
+	v.tmpfs += fmt.Sprintf(",size=%d", memoryVolumeSize(&b.pod.Spec, s.SizeLimit, b.facts.memory))
 	return v, nil
 }
 
-// memoryVolumeSize is the smaller of the volume's limit and the pod's, 0 when there is neither.
-func memoryVolumeSize(spec *corev1.PodSpec, limit *resource.Quantity) int64 {
-	var size, pod int64
-	if limit != nil {
-		size = limit.Value()
+// memoryVolumeSize is the smallest of the volume's limit, the pod's if all its containers have one, and the node's memory.
+func memoryVolumeSize(spec *corev1.PodSpec, limit *resource.Quantity, node int64) int64 {
+	size := node
+	if limit != nil && limit.Value() > 0 {
+		size = min(size, limit.Value())
 	}
+	var pod int64
 	for _, c := range spec.Containers {
 		m := c.Resources.Limits.Memory().Value()
 		if m == 0 {
 			return size
 		}
 		pod += m
-	}
-	if size == 0 {
-		return pod
 	}
 	return min(size, pod)
 }
@@ -148,12 +147,12 @@ func (b *build) projected(dir string, s *corev1.ProjectedVolumeSource) (volume, 
 		switch {
 		case src.ConfigMap != nil:
 			if data, err = b.objects.configMap(src.ConfigMap.Name, src.ConfigMap.Optional); err == nil {
-				files, err = projectKeys(data, src.ConfigMap.Items, s.DefaultMode, src.ConfigMap.Optional)
+				files, err = projectKeys("configmap "+src.ConfigMap.Name, data, src.ConfigMap.Items, s.DefaultMode, src.ConfigMap.Optional)
 			}
 		case src.Secret != nil:
 			v.tmpfs = "mode=0755"
 			if data, err = b.objects.secret(src.Secret.Name, src.Secret.Optional); err == nil {
-				files, err = projectKeys(data, src.Secret.Items, s.DefaultMode, src.Secret.Optional)
+				files, err = projectKeys("secret "+src.Secret.Name, data, src.Secret.Items, s.DefaultMode, src.Secret.Optional)
 			}
 		case src.DownwardAPI != nil:
 			files, err = b.projectFields(src.DownwardAPI.Items, s.DefaultMode)
@@ -166,16 +165,30 @@ func (b *build) projected(dir string, s *corev1.ProjectedVolumeSource) (volume, 
 		v.files = append(v.files, files...)
 	}
 	slices.SortStableFunc(v.files, func(a, b projection) int { return strings.Compare(a.path, b.path) })
-	for i := 1; i < len(v.files); i++ {
-		if v.files[i].path == v.files[i-1].path {
-			return v, fmt.Errorf("two sources have a file %q", v.files[i].path)
-		}
-	}
 	return v, nil
 }
 
+// checkPaths refuses two files of one path, and a file where another one needs a directory.
+func (v volume) checkPaths() error {
+	files := map[string]bool{}
+	for _, f := range v.files {
+		if files[f.path] {
+			return fmt.Errorf("conflicting duplicate paths: two sources have a file %q", f.path)
+		}
+		files[f.path] = true
+	}
+	for _, f := range v.files {
+		for _, dir := range parents(f.path) {
+			if files[dir] {
+				return fmt.Errorf("conflicting paths: %q is a file, and %q needs a directory there", dir, f.path)
+			}
+		}
+	}
+	return nil
+}
+
 // projectKeys makes files of a config map's or secret's keys: of those in items, or of all.
-func projectKeys(data map[string][]byte, items []corev1.KeyToPath, defaultMode *int32, optional *bool) ([]projection, error) {
+func projectKeys(what string, data map[string][]byte, items []corev1.KeyToPath, defaultMode *int32, optional *bool) ([]projection, error) {
 	mode := fileMode(defaultMode)
 	var out []projection
 	if len(items) == 0 {
@@ -190,7 +203,7 @@ func projectKeys(data map[string][]byte, items []corev1.KeyToPath, defaultMode *
 			if optional != nil && *optional {
 				continue
 			}
-			return nil, fmt.Errorf("references non-existent key: %s", item.Key)
+			return nil, fmt.Errorf("%s references non-existent key: %s", what, item.Key)
 		}
 		if err := checkProjection(item.Path); err != nil {
 			return nil, err
@@ -255,18 +268,18 @@ const (
 // archive is the volume's new content: a folder named after what is in it, the link to it under a temporary name, and a
 // link for every name at the top. With a group, its members may read.
 func (v volume) archive(group *int64) []hostfs.File {
-	gid, groupRead := 0, int64(0)
+	gid, folder, groupRead := 0, int64(0o755), int64(0)
 	if group != nil {
-		gid, groupRead = int(*group), 0o440
+		gid, folder, groupRead = int(*group), 0o2755, 0o440
 	}
 	version := ".." + v.digest(gid)
-	out := []hostfs.File{{Path: path.Join(v.path, version), Mode: 0o755, GID: gid, Dir: true}}
+	out := []hostfs.File{{Path: path.Join(v.path, version), Mode: folder, GID: gid, Dir: true}}
 	made := map[string]bool{}
 	for _, f := range v.files {
 		for _, dir := range parents(f.path) {
 			if !made[dir] {
 				made[dir] = true
-				out = append(out, hostfs.File{Path: path.Join(v.path, version, dir), Mode: 0o755, GID: gid, Dir: true})
+				out = append(out, hostfs.File{Path: path.Join(v.path, version, dir), Mode: folder, GID: gid, Dir: true})
 			}
 		}
 		out = append(out, hostfs.File{Path: path.Join(v.path, version, f.path), Mode: int64(f.mode) | groupRead, GID: gid, Data: f.data})

@@ -67,8 +67,9 @@ func TestVolumes(t *testing.T) {
 			t.Errorf("%s holds %q, want %q", c.path, got, c.want)
 		}
 	}
-	want := "0440 0:2000 /keys/deep/er/token\n0444 0:2000 /keys/open\n0644 0:2000 /config/app.conf\n2777 0:2000 /scratch"
-	if diff := cmp.Diff(want, j.run("app", "stat", "/keys/deep/er/token", "/keys/open", "/config/app.conf", "/scratch")); diff != "" {
+	want := "0440 0:2000 /keys/deep/er/token\n0444 0:2000 /keys/open\n0644 0:2000 /config/app.conf\n2777 0:2000 /scratch\n" +
+		"2755 0:2000 /config\n2755 0:2000 /keys\n2755 0:2000 /keys/deep/er\n2777 0:2000 /fast\n2777 0:2000 /data"
+	if diff := cmp.Diff(want, j.run("app", "stat", "/keys/deep/er/token", "/keys/open", "/config/app.conf", "/scratch", "/config", "/keys", "/keys/deep/er", "/fast", "/data")); diff != "" {
 		t.Errorf("modes (-want +got):\n%s", diff)
 	}
 	for _, file := range []string{"/scratch/a", "/fast/a", "/data/c", "/part/inside"} {
