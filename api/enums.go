@@ -55,6 +55,8 @@ var enumRows = map[string]Enum{
 	"PersistentVolumeMode": {Values: []string{"Filesystem"}, Refused: map[string]string{
 		"Block": "a claim is a directory"}},
 	"PodManagementPolicyType": {Values: []string{"OrderedReady", "Parallel"}},
+	"MountPropagationMode":    {Values: []string{"None", "HostToContainer", "Bidirectional"}},
+	"RecursiveReadOnlyMode":   {Values: []string{"Disabled", "IfPossible", "Enabled"}},
 	"PodFSGroupChangePolicy":  {Values: []string{"OnRootMismatch", "Always"}},
 	"Protocol": {Values: []string{"TCP", "UDP"}, Refused: map[string]string{
 		"SCTP": "this version carries TCP and UDP"}},

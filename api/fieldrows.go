@@ -15,7 +15,7 @@ const (
 	needsDNS      = "it needs the cluster's DNS, which this version does not have"
 	needsAccounts = "this version has no service accounts"
 	linuxOnly     = "hosts are Linux"
-	otherStorage  = "a volume is made of persistent_volume_claim, host_path, empty_dir, config_map or secret"
+	otherStorage  = "a volume is made of persistent_volume_claim, host_path, empty_dir, config_map, secret, downward_api or projected"
 	perNode       = "services of this version are reached through their cluster IP and node ports, from everywhere alike"
 	oneDirectory  = "each claim is a directory of its own, made on the node of its pod"
 	noSELinux     = "labels of SELinux are the runtime's own"
@@ -171,7 +171,7 @@ var fieldRows = map[string]Field{
 	"PodSpec.securityContext":               on(EffectRoll, ""),
 	"PodSpec.imagePullSecrets":              on(EffectRoll, "names of secrets of type kubernetes.io/dockerconfigjson; those of ~/.docker/config.json of the workstation are tried after them"),
 	"PodSpec.hostname":                      on(EffectRoll, ""),
-	"PodSpec.subdomain":                     off(needsDNS),
+	"PodSpec.subdomain":                     on(EffectRoll, "the pod knows itself by its full name; others do not find it by that as long as there is no cluster DNS"),
 	"PodSpec.affinity":                      off("use node_selector and tolerations to choose nodes; pods of one workload are spread anyhow"),
 	"PodSpec.schedulerName":                 off("Berth has one scheduler"),
 	"PodSpec.tolerations":                   on(EffectRoll, ""),
@@ -185,7 +185,7 @@ var fieldRows = map[string]Field{
 	"PodSpec.preemptionPolicy":              off("it is that of the priority_class_name"),
 	"PodSpec.overhead":                      off("containers run under containerd's default runtime"),
 	"PodSpec.topologySpreadConstraints":     off("pods of one workload are spread over the nodes anyhow"),
-	"PodSpec.setHostnameAsFQDN":             off(needsDNS),
+	"PodSpec.setHostnameAsFQDN":             on(EffectRoll, "with a subdomain"),
 	"PodSpec.os":                            off(linuxOnly),
 	"PodSpec.hostUsers":                     off("containers run as the users of the node; user namespaces need containerd 2"),
 	"PodSpec.schedulingGates":               off("a plan places every pod"),
@@ -244,7 +244,7 @@ var fieldRows = map[string]Field{
 	"Container.restartPolicy":            off("init containers run to completion, and containers follow the pod's restart_policy"),
 	"Container.restartPolicyRules":       off("containers follow the pod's restart_policy"),
 	"Container.volumeMounts":             on(EffectRoll, ""),
-	"Container.volumeDevices":            off("volumes are directories"),
+	"Container.volumeDevices":            off("volumes are directories, never block devices; use volume_mount"),
 	"Container.livenessProbe":            off("liveness probes are kept up by berth watch, which this version does not have"),
 	"Container.readinessProbe":           on(EffectRoll, "apply waits for it"),
 	"Container.startupProbe":             off("startup probes are kept up by berth watch, which this version does not have; readiness_probe makes apply wait"),
@@ -294,11 +294,11 @@ var fieldRows = map[string]Field{
 
 	"VolumeMount.name":              on(EffectRoll, ""),
 	"VolumeMount.readOnly":          on(EffectRoll, ""),
-	"VolumeMount.recursiveReadOnly": off(notYet),
+	"VolumeMount.recursiveReadOnly": on(EffectRoll, "Enabled takes nodes with containerd 2 and Linux 5.12"),
 	"VolumeMount.mountPath":         on(EffectRoll, ""),
-	"VolumeMount.subPath":           on(EffectRoll, ""),
-	"VolumeMount.mountPropagation":  off("mounts are private to their container"),
-	"VolumeMount.subPathExpr":       off("use sub_path"),
+	"VolumeMount.subPath":           on(EffectRoll, "never sees changed content until the container starts again"),
+	"VolumeMount.mountPropagation":  on(EffectRoll, "Bidirectional in privileged containers alone"),
+	"VolumeMount.subPathExpr":       on(EffectRoll, "with the container's variables: $(NAME)"),
 	"VolumeMount.bindMountOptions":  off(notYet),
 
 	"ProbeHandler.exec":                   on(EffectRoll, ""),
@@ -356,7 +356,7 @@ var fieldRows = map[string]Field{
 	"VolumeSource.cinder":                off(otherStorage),
 	"VolumeSource.cephfs":                off(otherStorage),
 	"VolumeSource.flocker":               off(otherStorage),
-	"VolumeSource.downwardAPI":           off(otherStorage),
+	"VolumeSource.downwardAPI":           on(EffectRoll, ""),
 	"VolumeSource.fc":                    off(otherStorage),
 	"VolumeSource.azureFile":             off(otherStorage),
 	"VolumeSource.configMap":             on(EffectRoll, ""),
@@ -364,7 +364,7 @@ var fieldRows = map[string]Field{
 	"VolumeSource.quobyte":               off(otherStorage),
 	"VolumeSource.azureDisk":             off(otherStorage),
 	"VolumeSource.photonPersistentDisk":  off(otherStorage),
-	"VolumeSource.projected":             off(otherStorage),
+	"VolumeSource.projected":             on(EffectRoll, "config maps, secrets and the downward API in one directory"),
 	"VolumeSource.portworxVolume":        off(otherStorage),
 	"VolumeSource.scaleIO":               off(otherStorage),
 	"VolumeSource.storageos":             off(otherStorage),
@@ -392,6 +392,28 @@ var fieldRows = map[string]Field{
 	"KeyToPath.path":                              on(EffectRoll, ""),
 	"KeyToPath.mode":                              on(EffectRoll, ""),
 	"KeyToPath.user":                              off(notYet),
+	"DownwardAPIVolumeSource.items":               on(EffectRoll, ""),
+	"DownwardAPIVolumeSource.defaultMode":         on(EffectRoll, "0644 when it is not set"),
+	"DownwardAPIVolumeSource.defaultUser":         off(notYet),
+	"DownwardAPIVolumeFile.path":                  on(EffectRoll, ""),
+	"DownwardAPIVolumeFile.fieldRef":              on(EffectRoll, "metadata.name, namespace, uid, and labels and annotations, one or all of them"),
+	"DownwardAPIVolumeFile.resourceFieldRef":      on(EffectRoll, ""),
+	"DownwardAPIVolumeFile.mode":                  on(EffectRoll, ""),
+	"DownwardAPIVolumeFile.user":                  off(notYet),
+	"ProjectedVolumeSource.sources":               on(EffectRoll, "one of config_map, secret and downward_api each"),
+	"ProjectedVolumeSource.defaultMode":           on(EffectRoll, "0644 when it is not set"),
+	"ProjectedVolumeSource.defaultUser":           off(notYet),
+	"VolumeProjection.configMap":                  on(EffectRoll, ""),
+	"VolumeProjection.secret":                     on(EffectRoll, ""),
+	"VolumeProjection.downwardAPI":                on(EffectRoll, ""),
+	"VolumeProjection.serviceAccountToken":        off(needsAccounts + ", so there are no tokens"),
+	"VolumeProjection.clusterTrustBundle":         off("bundles of certificates come from config_map and secret"),
+	"VolumeProjection.podCertificate":             off("certificates come from secret"),
+	"ConfigMapProjection.items":                   on(EffectRoll, ""),
+	"ConfigMapProjection.optional":                on(EffectRoll, ""),
+	"SecretProjection.items":                      on(EffectRoll, ""),
+	"SecretProjection.optional":                   on(EffectRoll, ""),
+	"DownwardAPIProjection.items":                 on(EffectRoll, ""),
 
 	// Service.
 

@@ -156,7 +156,7 @@ func storyConfig(t *testing.T, text []byte) *api.Config {
 }
 
 // event does to a host what a line of a story says: cut, refuse, ill, reboot, foreign, crash CONTAINER, lose (its first pod),
-// flush (its services), unrecord (the objects of its pods), unset (its network), nodir (its volumes), stray (a pod and rules nobody knows).
+// flush (its services), containerd VERSION, unrecord (the objects of its pods), unset (its network), nodir (its volumes), stray (a pod and rules nobody knows).
 func (w *world) event(f []string) {
 	w.t.Helper()
 	if f[0] == "override" { // a command put it in force before
@@ -189,6 +189,8 @@ func (w *world) event(f []string) {
 		clear(h.Services)
 	case "unset":
 		h.Network = ""
+	case "containerd":
+		h.Facts.Containerd = f[2]
 	case "nodir":
 		h.Volumes = nil
 	case "unready":

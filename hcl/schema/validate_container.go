@@ -22,7 +22,7 @@ func (c *checker) container(p string, ct *corev1.Container, volumes map[string]b
 		c.invalid(p+".image", ct.Image, "must not have leading or trailing whitespace")
 	}
 	c.resources(p+".resources", &ct.Resources)
-	c.mounts(p+".volumeMounts", ct.VolumeMounts, volumes)
+	c.mounts(p+".volumeMounts", ct, volumes)
 	if ct.ReadinessProbe != nil {
 		c.probe(p+".readinessProbe", ct.ReadinessProbe, ct.Ports)
 	}
@@ -93,8 +93,8 @@ func (c *checker) amount(p string, name corev1.ResourceName, q resource.Quantity
 	}
 }
 
-func (c *checker) mounts(list string, mounts []corev1.VolumeMount, volumes map[string]bool) {
-	paths := map[string]bool{}
+func (c *checker) mounts(list string, ct *corev1.Container, volumes map[string]bool) {
+	paths, mounts := map[string]bool{}, ct.VolumeMounts
 	for i, p := range elements(list, mounts, func(m *corev1.VolumeMount) string { return m.Name }) {
 		m := &mounts[i]
 		if c.needs(p+".name", m.Name, "write it as the block's label") && !volumes[m.Name] {
@@ -116,6 +116,30 @@ func (c *checker) mounts(list string, mounts []corev1.VolumeMount, volumes map[s
 			}
 		}
 		c.relative(p+".subPath", m.SubPath)
+		if m.SubPath != "" && m.SubPathExpr != "" {
+			c.invalid(p+".subPathExpr", m.SubPathExpr, "subPathExpr and subPath are mutually exclusive")
+		}
+		c.relative(p+".subPathExpr", m.SubPathExpr)
+		if v := m.MountPropagation; v != nil && *v == corev1.MountPropagationBidirectional && !privileged(ct) {
+			c.forbidden(p+".mountPropagation", "Bidirectional mount propagation is available only to privileged containers")
+		}
+		c.recursive(p+".recursiveReadOnly", m)
+	}
+}
+
+func privileged(ct *corev1.Container) bool {
+	return ct.SecurityContext != nil && ct.SecurityContext.Privileged != nil && *ct.SecurityContext.Privileged
+}
+
+func (c *checker) recursive(p string, m *corev1.VolumeMount) {
+	if m.RecursiveReadOnly == nil || *m.RecursiveReadOnly == corev1.RecursiveReadOnlyDisabled {
+		return
+	}
+	if !m.ReadOnly {
+		c.forbidden(p, "may only be specified when readOnly is true")
+	}
+	if v := m.MountPropagation; v != nil && *v != corev1.MountPropagationNone {
+		c.forbidden(p, "may only be specified when mountPropagation is None or not specified")
 	}
 }
 

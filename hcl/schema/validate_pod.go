@@ -23,7 +23,7 @@ func (c *checker) podSpec(path string, s *corev1.PodSpec, restart []corev1.Resta
 		}
 		c.unsupported(path+".restartPolicy", string(s.RestartPolicy), allowed...)
 	}
-	volumes := c.podVolumes(path+".volumes", s.Volumes)
+	volumes := c.podVolumes(path+".volumes", s)
 	maps.Copy(volumes, c.claims)
 	names, hostPorts := once{}, once{}
 	for _, list := range []struct {
@@ -76,6 +76,9 @@ func (c *checker) podNetwork(path string, s *corev1.PodSpec) {
 	if s.Hostname != "" {
 		c.invalid(path+".hostname", s.Hostname, validation.IsDNS1123Label(s.Hostname)...)
 	}
+	if s.Subdomain != "" {
+		c.invalid(path+".subdomain", s.Subdomain, validation.IsDNS1123Label(s.Subdomain)...)
+	}
 	for i, p := range indexed(path+".hostAliases", s.HostAliases) {
 		a := &s.HostAliases[i]
 		c.ip(p+".ip", a.IP)
@@ -90,6 +93,7 @@ func (c *checker) podNetwork(path string, s *corev1.PodSpec) {
 const (
 	maxNameservers = 3
 	maxSearches    = 32
+	maxSearchChars = 2048
 )
 
 func (c *checker) dns(path string, s *corev1.PodSpec) {
@@ -109,6 +113,9 @@ func (c *checker) dns(path string, s *corev1.PodSpec) {
 	}
 	if len(d.Searches) > maxSearches {
 		c.invalid(path+".searches", d.Searches, fmt.Sprintf("must not have more than %d search paths", maxSearches))
+	}
+	if n := len(strings.Join(d.Searches, " ")); n > maxSearchChars {
+		c.invalid(path+".searches", d.Searches, fmt.Sprintf("must not have more than %d characters (including spaces) in the search list", maxSearchChars))
 	}
 	for _, search := range d.Searches {
 		if name := strings.TrimSuffix(search, "."); name != "" {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"path"
 	"regexp"
+	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -13,8 +14,8 @@ import (
 )
 
 // podVolumes checks the volumes of a pod and returns their names.
-func (c *checker) podVolumes(list string, volumes []corev1.Volume) map[string]bool {
-	declared, names := map[string]bool{}, once{}
+func (c *checker) podVolumes(list string, spec *corev1.PodSpec) map[string]bool {
+	declared, names, volumes := map[string]bool{}, once{}, spec.Volumes
 	for i, p := range elements(list, volumes, func(v *corev1.Volume) string { return v.Name }) {
 		v := &volumes[i]
 		if c.needs(p+".name", v.Name, "write it as the block's label") {
@@ -22,13 +23,13 @@ func (c *checker) podVolumes(list string, volumes []corev1.Volume) map[string]bo
 			names.add(c, p+".name", v.Name)
 			declared[v.Name] = true
 		}
-		c.source(p, &v.VolumeSource)
+		c.source(p, spec, &v.VolumeSource)
 	}
 	return declared
 }
 
 // source checks what a volume is made of: one thing, or nothing, which is an empty directory.
-func (c *checker) source(p string, s *corev1.VolumeSource) {
+func (c *checker) source(p string, spec *corev1.PodSpec, s *corev1.VolumeSource) {
 	sources := 0
 	if v := s.HostPath; v != nil {
 		sources++
@@ -41,12 +42,23 @@ func (c *checker) source(p string, s *corev1.VolumeSource) {
 	if v := s.ConfigMap; v != nil {
 		sources++
 		c.reference(p+".configMap.name", v.Name)
-		c.projection(p+".configMap", v.Items, v.DefaultMode)
+		c.fileMode(p+".configMap.defaultMode", v.DefaultMode)
+		c.items(p+".configMap.items", v.Items, paths(c.duplicatePath))
 	}
 	if v := s.Secret; v != nil {
 		sources++
 		c.reference(p+".secret.secretName", v.SecretName)
-		c.projection(p+".secret", v.Items, v.DefaultMode)
+		c.fileMode(p+".secret.defaultMode", v.DefaultMode)
+		c.items(p+".secret.items", v.Items, paths(c.duplicatePath))
+	}
+	if v := s.DownwardAPI; v != nil {
+		sources++
+		c.fileMode(p+".downwardAPI.defaultMode", v.DefaultMode)
+		c.fields(p+".downwardAPI.items", spec, v.Items, paths(c.duplicatePath))
+	}
+	if v := s.Projected; v != nil {
+		sources++
+		c.projected(p+".projected", spec, v)
 	}
 	if v := s.PersistentVolumeClaim; v != nil {
 		sources++
@@ -79,21 +91,107 @@ func (c *checker) emptyDir(p string, v *corev1.EmptyDirVolumeSource) {
 	}
 }
 
-// projection checks which keys become files, and their modes.
-func (c *checker) projection(p string, items []corev1.KeyToPath, mode *int32) {
-	c.fileMode(p+".defaultMode", mode)
-	paths := once{}
-	for i, ip := range indexed(p+".items", items) {
-		item := &items[i]
-		c.needs(ip+".key", item.Key, "")
-		if c.needs(ip+".path", item.Path, "") {
-			c.relative(ip+".path", item.Path)
-			if strings.HasPrefix(item.Path, "..") && !strings.HasPrefix(item.Path, "../") && item.Path != ".." {
-				c.invalid(ip+".path", item.Path, "must not start with '..'")
-			}
-			paths.add(c, ip+".path", item.Path)
+// paths returns a function that takes the paths of a volume's files one by one and calls again for those that came before.
+func paths(again func(at, path string)) func(at, path string) {
+	seen := map[string]bool{}
+	return func(at, path string) {
+		if seen[path] {
+			again(at, path)
 		}
-		c.fileMode(ip+".mode", item.Mode)
+		seen[path] = true
+	}
+}
+
+func (c *checker) duplicatePath(at, path string) { c.duplicate(at, path) }
+
+// projected checks what a directory is put together from. No two parts may have a file of one path.
+func (c *checker) projected(p string, spec *corev1.PodSpec, v *corev1.ProjectedVolumeSource) {
+	c.fileMode(p+".defaultMode", v.DefaultMode)
+	if len(v.Sources) == 0 {
+		c.required(p+".sources", "a projected volume is made of at least one source block")
+	}
+	path := paths(func(at, path string) { c.invalid(at, path, "conflicting duplicate paths") })
+	for i, sp := range indexed(p+".sources", v.Sources) {
+		s := &v.Sources[i]
+		kinds := 0
+		if s := s.Secret; s != nil {
+			kinds++
+			c.reference(sp+".secret.name", s.Name)
+			c.items(sp+".secret.items", s.Items, path)
+		}
+		if s := s.ConfigMap; s != nil {
+			kinds++
+			c.reference(sp+".configMap.name", s.Name)
+			c.items(sp+".configMap.items", s.Items, path)
+		}
+		if s := s.DownwardAPI; s != nil {
+			kinds++
+			c.fields(sp+".downwardAPI.items", spec, s.Items, path)
+		}
+		switch {
+		case kinds == 0:
+			c.required(sp, "must specify one of: config_map, secret, downward_api")
+		case kinds > 1:
+			c.forbidden(sp, "may not specify more than 1 volume type per source")
+		}
+	}
+}
+
+// items checks which keys become files, and their modes.
+func (c *checker) items(list string, items []corev1.KeyToPath, path func(at, path string)) {
+	for i, p := range indexed(list, items) {
+		item := &items[i]
+		c.needs(p+".key", item.Key, "")
+		if c.needs(p+".path", item.Path, "") {
+			c.ownPath(p+".path", item.Path)
+			path(p+".path", item.Path)
+		}
+		c.fileMode(p+".mode", item.Mode)
+	}
+}
+
+// fields checks which fields of the pod become files.
+func (c *checker) fields(list string, spec *corev1.PodSpec, items []corev1.DownwardAPIVolumeFile, path func(at, path string)) {
+	for i, p := range indexed(list, items) {
+		item := &items[i]
+		if c.needs(p+".path", item.Path, "") {
+			c.ownPath(p+".path", item.Path)
+			path(p+".path", item.Path)
+		}
+		c.fileMode(p+".mode", item.Mode)
+		switch {
+		case item.FieldRef != nil && item.ResourceFieldRef != nil:
+			c.invalid(p, "resource", "fieldRef and resourceFieldRef can not be specified simultaneously")
+		case item.FieldRef != nil:
+			c.fileField(p+".fieldRef.fieldPath", item.FieldRef.FieldPath)
+		case item.ResourceFieldRef != nil:
+			c.needs(p+".resourceFieldRef.containerName", item.ResourceFieldRef.ContainerName, "")
+			c.resourceField(p+".resourceFieldRef", spec, item.ResourceFieldRef)
+		default:
+			c.required(p, "one of fieldRef and resourceFieldRef is required")
+		}
+	}
+}
+
+// fileFields are the fields of a pod that a file can have: those that are known before the pod has an address.
+var fileFields = []string{"metadata.annotations", "metadata.annotations['KEY']", "metadata.labels", "metadata.labels['KEY']", "metadata.name",
+	"metadata.namespace", "metadata.uid"}
+
+func (c *checker) fileField(p, value string) {
+	switch {
+	case strings.HasPrefix(value, "metadata.labels['"), strings.HasPrefix(value, "metadata.annotations['"):
+		c.fieldPath(p, value)
+	case !c.needs(p, value, "") || slices.Contains(fileFields, value):
+	default:
+		c.unsupported(p, value, fileFields...)
+	}
+}
+
+// ownPath checks the path of a file in a volume of ours, in which names with two dots are taken.
+func (c *checker) ownPath(p, value string) {
+	c.relative(p, value)
+	if strings.HasPrefix(value, "..") && !strings.HasPrefix(value, "../") && value != ".." {
+		c.invalid(p, value, "must not start with '..'")
 	}
 }
 
