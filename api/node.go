@@ -15,6 +15,8 @@ type Node struct {
 	// Reserved is kept back from pods: cpu, memory (quantities as in Kubernetes' system-reserved).
 	Reserved corev1.ResourceList `json:"reserved,omitempty"`
 	SSH      SSH                 `json:"ssh"`
+	// Fence switches the host off when it cannot be reached; nil where nothing can. That of the cluster where the node has none.
+	Fence *Fence `json:"fence,omitempty"`
 
 	Range Range `json:"-"`
 }
@@ -31,6 +33,20 @@ type SSH struct {
 	Become         string `json:"become,omitempty"`      // "" or "sudo"
 	ConfigFile     string `json:"config_file,omitempty"` // instead of ~/.ssh/config; "none" reads no file
 }
+
+// Fence is a command that makes sure that a host is dead: it ends with exit code 0 only when the host runs nothing any more,
+// or is cut off from all that its pods could change.
+type Fence struct {
+	Command []string `json:"command"` // program and arguments; no shell. A relative program with a slash is in the configuration's directory
+	// TimeoutSeconds bounds the command, 1..600; 0 means DefaultFenceTimeout.
+	TimeoutSeconds int `json:"timeout_seconds,omitempty"`
+}
+
+// DefaultFenceTimeout and MaxFenceTimeout are in seconds.
+const (
+	DefaultFenceTimeout = 60
+	MaxFenceTimeout     = 600
+)
 
 // LocalAddress as a node's address means this machine, without SSH.
 const LocalAddress = "local"

@@ -177,6 +177,7 @@ const (
 	OpPodRemove     Op = "pod.remove"     // stops it within its grace period and removes all of it; carries Pod
 	OpServiceSet    Op = "service.set"    // the service's rules with just these endpoints; carries Service
 	OpServiceRemove Op = "service.remove" // carries Service
+	OpFence         Op = "fence"          // runs a command on the workstation that makes sure that a host is dead; carries Fence
 	OpRecord        Op = "record"         // only the state changes: the object is recorded as applied
 	OpForget        Op = "forget"         // only the state changes: the object is dropped
 )
@@ -195,11 +196,21 @@ type Step struct {
 	Network *NodeNetwork `json:"network,omitempty"`
 	Image   *ImageWork   `json:"image,omitempty"`
 	Volume  *VolumeState `json:"volume,omitempty"`
+	Fence   *FenceWork   `json:"fence,omitempty"`
 
 	// Delta is what the state takes over when the step is done. The provider's result completes it
 	// (a pod's sandbox and IP, a node's facts); what neither has is kept from the state's entry of the same pod
 	// or node, if it has the same uid.
 	Delta Delta `json:"delta,omitzero"`
+}
+
+// FenceWork is a host to be switched off by a command on the workstation.
+type FenceWork struct {
+	Node    string   `json:"node"`    // in the command's environment as BERTH_NODE
+	Host    string   `json:"host"`    // its address, there as BERTH_ADDRESS
+	Command []string `json:"command"` // program and arguments; no shell
+	// TimeoutSeconds bounds the command: see Fence.
+	TimeoutSeconds int `json:"timeout_seconds,omitempty"`
 }
 
 // PodWork is a pod to make, await or remove.

@@ -106,6 +106,12 @@ func actionOf(s *api.Step, i int, nodes map[string]*api.Node, r providers.Regist
 	if s.Op == api.OpRecord || s.Op == api.OpForget {
 		return a, nil
 	}
+	if s.Op == api.OpFence {
+		if s.Fence == nil || len(s.Fence.Command) == 0 {
+			return a, fmt.Errorf("step %d (%s) has no command", i, describe(s))
+		}
+		return a, nil
+	}
 	if a.node = nodes[s.Node]; a.node == nil {
 		return a, fmt.Errorf("step %d (%s) is for node %q, which the plan does not know", i, describe(s), s.Node)
 	}
@@ -143,6 +149,9 @@ func (w *walk) carryOut(ctx context.Context, a *action) error {
 
 // act has the provider carry out the step, again after an error that may pass.
 func (w *walk) act(ctx context.Context, a *action) (providers.Result, error) {
+	if a.step.Fence != nil {
+		return providers.Result{}, w.opts.fence(ctx, a.step.Fence)
+	}
 	if a.provider == nil {
 		return providers.Result{}, nil
 	}

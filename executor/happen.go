@@ -142,6 +142,7 @@ func (w *walk) begins(a *action) {
 var done = map[api.Op]struct{ reason, message string }{
 	api.OpNodeSet:      {"NodeReady", "The pod network is set up"},
 	api.OpNodeRemove:   {"RemovingNode", "Everything of the cluster was taken from the host"},
+	api.OpFence:        {"NodeFenced", "The fencing command of the node succeeded"},
 	api.OpVolumeEnsure: {"ProvisioningSucceeded", "The volume's directory is there"},
 	api.OpVolumeRemove: {"VolumeDeleted", "The volume's data was removed"},
 }
@@ -150,6 +151,7 @@ var done = map[api.Op]struct{ reason, message string }{
 var failed = map[api.Op]string{
 	api.OpNodeSet:       "NodeNotReady",
 	api.OpNodeRemove:    "FailedRemovingNode",
+	api.OpFence:         "FencingFailed",
 	api.OpImageEnsure:   "Failed",
 	api.OpImageRemove:   "FreeDiskSpaceFailed",
 	api.OpVolumeEnsure:  "ProvisioningFailed",

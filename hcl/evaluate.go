@@ -66,13 +66,14 @@ type evaluation struct {
 	inputs    map[string]input
 	graph     graph
 
-	config      *api.Config
-	allocations *api.Allocations // once the cluster is known; nil when it has errors
-	nodes       map[string]*api.Node
-	nodeValues  map[string]cty.Value
-	blocks      map[string]*evaluated // by address of the block
-	late        hcl2.Diagnostics      // found where none can be returned
-	found       api.Diagnostics       // of validation, which speaks of objects
+	config       *api.Config
+	allocations  *api.Allocations // once the cluster is known; nil when it has errors
+	nodes        map[string]*api.Node
+	nodeValues   map[string]cty.Value
+	blocks       map[string]*evaluated // by address of the block
+	late         hcl2.Diagnostics      // found where none can be returned
+	found        api.Diagnostics       // of validation, which speaks of objects
+	clusterFence *api.Fence            // of the nodes that have none of their own
 }
 
 func newEvaluation(ctx context.Context, m *Module, o Options) *evaluation {
@@ -211,6 +212,8 @@ func (e *evaluation) addCluster() hcl2.Diagnostics {
 			return cty.DynamicVal, diags
 		}
 		e.config.Cluster = cluster
+		fence, more := clusterFence(block, e.scope(x))
+		e.clusterFence, diags = fence, append(diags, more...)
 		allocations, err := api.NewAllocations(cluster, e.opts.Prior)
 		if err != nil {
 			return cty.DynamicVal, append(diags, errorAt(x.place, "Invalid cluster", "%s.", err))
@@ -226,8 +229,9 @@ func (e *evaluation) addCluster() hcl2.Diagnostics {
 		return nil
 	}
 	x.place = block.DefRange
-	attrs, diags := block.Body.JustAttributes()
-	var traversals []hcl2.Traversal
+	attrs, _ := block.Body.JustAttributes() // blocks are what evaluateCluster finds fault with
+	var diags hcl2.Diagnostics
+	traversals := fenceTraversals(block)
 	for _, name := range slices.Sorted(maps.Keys(attrs)) {
 		traversals = append(traversals, attrs[name].Expr.Variables()...)
 	}

@@ -16,6 +16,11 @@ func (e *evaluation) finish() hcl2.Diagnostics {
 	}
 	slices.SortFunc(e.config.Objects, func(a, b *api.Object) int { return a.Address.Compare(b.Address) })
 	slices.SortFunc(e.config.Nodes, compareNodes)
+	for _, n := range e.config.Nodes {
+		if n.Fence == nil {
+			n.Fence = e.clusterFence
+		}
+	}
 	slices.SortFunc(e.config.Outputs, func(a, b *api.Output) int { return strings.Compare(a.Name, b.Name) })
 	c := newCross(e.config.Cluster, e.config.Objects, e.config.Nodes, e.incomplete())
 	c.check()

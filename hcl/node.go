@@ -29,6 +29,12 @@ type nodeRow struct {
 	Unschedulable bool              `toml:"unschedulable" json:"unschedulable"`
 	Reserved      reservedRow       `toml:"reserved" json:"reserved"`
 	SSH           sshRow            `toml:"ssh" json:"ssh"`
+	Fence         *fenceRow         `toml:"fence" json:"fence"`
+}
+
+type fenceRow struct {
+	Command []string `toml:"command" json:"command"`
+	Timeout int      `toml:"timeout" json:"timeout"`
 }
 
 type taintRow struct {
@@ -77,6 +83,10 @@ func (r nodeRow) node(home, dir string) (*api.Node, []problem) {
 		n.Taints = append(n.Taints, corev1.Taint{Key: t.Key, Value: t.Value, Effect: corev1.TaintEffect(t.Effect)})
 	}
 	problems := slices.Concat(r.checkNames(), r.checkTaints(), r.checkSSH())
+	if r.Fence != nil {
+		fence, more := r.Fence.fence()
+		n.Fence, problems = fence, append(problems, more...)
+	}
 	reserved, more := r.reserved()
 	n.Reserved = reserved
 	return n, append(problems, more...)

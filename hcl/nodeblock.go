@@ -28,6 +28,7 @@ func nodeSpec() hcldec.ObjectSpec {
 		"unschedulable": &hcldec.AttrSpec{Name: "unschedulable", Type: cty.Bool},
 		"reserved":      &hcldec.BlockSpec{TypeName: "reserved", Nested: attrs(text, "cpu", "memory")},
 		"ssh":           &hcldec.BlockSpec{TypeName: "ssh", Nested: sshSpec()},
+		"fence":         &hcldec.BlockSpec{TypeName: "fence", Nested: fenceSpec()},
 	}
 	maps.Copy(spec, attrs(text, "name", "address"))
 	return spec
@@ -154,6 +155,13 @@ func rowOf(v cty.Value) (nodeRow, error) {
 	}
 	if r := v.GetAttr("reserved"); !r.IsNull() {
 		row.Reserved = reservedRow{text(r, "cpu"), text(r, "memory")}
+	}
+	if f := v.GetAttr("fence"); !f.IsNull() {
+		fence, err := fenceRowOf(f)
+		if err != nil {
+			return row, err
+		}
+		row.Fence = fence
 	}
 	s := v.GetAttr("ssh")
 	if s.IsNull() {

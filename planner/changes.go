@@ -135,9 +135,9 @@ func (d *draft) explain(w *workload) {
 	}
 	for _, p := range slices.Concat(w.gone, w.lost) {
 		touched = true
-		p.reason = firstOf(p.trouble, "node "+p.host.name+" leaves the cluster")
+		p.reason = firstOf(troubleIn(w, p), "node "+p.host.name+" leaves the cluster")
 		if p.host.reach != up {
-			p.reason = "node " + p.host.name + " left"
+			p.reason = p.host.deathOf()
 		}
 	}
 	if !touched || w.object == nil {
@@ -197,6 +197,8 @@ func (d *draft) reasonToRemove(w *workload, p *pod) string {
 		return "destroy"
 	case w.object == nil:
 		return firstOf(w.cause, "not in configuration")
+	case d.leftOver(w, p) != nil:
+		return "left on " + p.host.name + "; the one on " + d.leftOver(w, p).host.name + " has its place"
 	case p.slot < 0 && w.want.Fixed():
 		return firstOf(p.evict, d.scaling(w))
 	case p.slot < 0:
@@ -209,6 +211,18 @@ func (d *draft) reasonToRemove(w *workload, p *pod) string {
 		return w.cause
 	}
 	return d.scaling(w)
+}
+
+// leftOver returns the pod that has taken the place of another one of its name, nil for every other pod.
+func (d *draft) leftOver(w *workload, p *pod) *pod {
+	if p.known {
+		return nil
+	}
+	i := slices.IndexFunc(w.pods, func(q *pod) bool { return q.known && q.address == p.address })
+	if i < 0 {
+		return nil
+	}
+	return w.pods[i]
 }
 
 // scaling says how the number of pods changes.
@@ -234,10 +248,10 @@ func (d *draft) reasonToCreate(w *workload, p *pod) string {
 		}
 	}
 	if len(w.lost) > 0 {
-		return "node " + w.lost[0].host.name + " left"
+		return lostFor(w, p).host.deathOf()
 	}
 	if len(w.gone) > 0 && w.current(w.gone[0]) {
-		return w.gone[0].trouble
+		return troubleIn(w, w.gone[0])
 	}
 	if len(w.gone) > 0 {
 		return w.cause
@@ -246,6 +260,16 @@ func (d *draft) reasonToCreate(w *workload, p *pod) string {
 		return "node " + p.only + " has none"
 	}
 	return d.scaling(w)
+}
+
+// lostFor is the lost pod in whose place a new one comes: the one of its name, else the first.
+func lostFor(w *workload, p *pod) *pod {
+	for _, old := range w.lost {
+		if old.address == p.address {
+			return old
+		}
+	}
+	return w.lost[0]
 }
 
 // causeOf says what is different about the template that new pods are made from.

@@ -71,6 +71,7 @@ func begin(in Input) *draft {
 	d.plan.Destroy, d.plan.Targets, d.plan.Cluster = in.Destroy, in.Targets, in.Config.Cluster
 	d.survey()
 	d.selectObjects()
+	d.proveDeaths()
 	d.checkHosts()
 	return d
 }

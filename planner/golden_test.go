@@ -69,6 +69,7 @@ func tell(t *testing.T, a *txtar.Archive) string {
 			t.Fatalf("before.yaml: %v", ds.Err())
 		}
 		w.apply(p, first, everything)
+		w.last = c
 		if after == nil {
 			after = before
 		}
@@ -88,7 +89,7 @@ func tell(t *testing.T, a *txtar.Archive) string {
 	if !once {
 		w.apply(p, first, everything)
 		again := in
-		again.Prior, again.Observed, again.Replace = clone(t, w.state), w.observed(), nil
+		again.Prior, again.Observed, again.Replace, again.ConfirmDead, again.Fence = clone(t, w.state), w.observed(), nil, nil, nil
 		again.Overrides, again.Reset = nil, nil
 		if in.Applied {
 			again.Config = Applied(again.Prior)
@@ -110,6 +111,10 @@ func options(t *testing.T, in *Input, text string) (once bool) {
 			in.Targets = append(in.Targets, f[1])
 		case "replace":
 			in.Replace = append(in.Replace, f[1])
+		case "confirm-dead":
+			in.ConfirmDead = append(in.ConfirmDead, f[1])
+		case "fence":
+			in.Fence = append(in.Fence, f[1])
 		case "pin":
 			in.Pins = map[string]string{f[1]: f[2]}
 		case "applied":
@@ -168,6 +173,14 @@ func (w *world) event(f []string) {
 	switch f[0] {
 	case "cut":
 		h.Unreachable = "dial tcp: connection refused"
+	case "cut-end":
+		h.Unreachable = ""
+	case "buried": // its pods were made elsewhere: applied with --confirm-dead
+		p, ds := Plan(Input{Config: w.last, Prior: w.state, Observed: w.observed(), Options: Options{ConfirmDead: []string{h.Name}}})
+		if ds.HasErrors() {
+			w.t.Fatal(ds.Err())
+		}
+		w.apply(p, first, everything)
 	case "refuse":
 		h.Unreachable = "connect to " + h.Name + ": the host key is another one"
 		h.Problems = api.Diagnostics{{Severity: api.SeverityError, Summary: "Changed host key", Detail: "It shows another one."}}

@@ -31,6 +31,8 @@ type host struct {
 	reach  reach
 	why    string // it is not up
 	leaves bool   // no longer in the inventory, or everything is destroyed
+	dead   string // the proof that it runs nothing any more; "" when there is none
+	fence  bool   // the proof is its fencing command, which has yet to succeed
 	kept   bool   // has left the inventory, but is outside the targets: it stays and takes nothing new
 
 	facts            api.NodeFacts
@@ -40,6 +42,7 @@ type host struct {
 
 	steps    []graph.Step // all on this host
 	forgets  []graph.Step // of pods that were on it
+	fencing  []graph.Step // the step that switches it off, if any
 	set      []graph.Step // its first node.set, if any
 	pulled   map[string]graph.Step
 	volumes  map[api.Address]graph.Step
@@ -142,6 +145,10 @@ func (d *draft) checkHosts() {
 				continue // said where it leaves
 			}
 			d.plan.Unreachable = append(d.plan.Unreachable, api.NodeReason{Node: h.name, Reason: h.why})
+			if h.dead != "" {
+				d.warnOn(h, "Host counts as dead", "Pods of %s are made elsewhere (%s%s). When the host comes back, the next apply removes what is left of them there.", h.name, h.dead, h.fenceText())
+				continue
+			}
 			d.warnOn(h, "Host cannot be reached", "Nothing is planned on %s (%s), and pods there count as running. Plan again when it is back, or take it out of the inventory to have its pods made elsewhere.", h.name, h.why)
 		case ill:
 			d.checkIll(h)

@@ -20,7 +20,7 @@ func (d *draft) eligible(o *api.Object, t *rollout.Template) []string {
 	}
 	var out []string
 	for _, h := range d.hosts {
-		if h.leaves || h.kept {
+		if h.leaves || h.kept || h.dead != "" {
 			continue
 		}
 		takes, keeps := d.nodes.Eligible(&t.Spec, h.name)

@@ -138,7 +138,7 @@ func (d *draft) changeOver(w *workload) {
 	for k, wave := range w.waves {
 		for _, i := range wave.Mend {
 			p := w.pods[i]
-			p.mend, p.reason, p.wave = true, p.trouble, k+1
+			p.mend, p.reason, p.wave = true, troubleIn(w, p), k+1
 			w.complete(p)
 		}
 	}

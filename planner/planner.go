@@ -25,6 +25,9 @@ type Options struct {
 	Destroy bool
 	Targets []string // addresses; only these and what they need are planned
 	Replace []string // addresses of objects to make anew though nothing about them changed
+	// ConfirmDead names nodes that somebody has made sure are dead; Fence those whose fencing command is to make sure of it.
+	// Both are hosts that do not answer.
+	ConfirmDead, Fence []string
 
 	// Applied plans from what was last applied instead of the configuration, so that a command changes the one thing
 	// that it is about: [Applied] makes the Config for it.

@@ -18,6 +18,9 @@ func (d *draft) facts() []api.Fact {
 		if h.reach == up {
 			out = append(out, factsOf(h.seen)...)
 		}
+		if h.dead != "" {
+			out = append(out, api.Fact{Node: h.name, Name: "dead", Value: h.dead})
+		}
 	}
 	return out
 }
@@ -96,6 +99,8 @@ func factText(name string) string {
 		return "the host was rebooted"
 	case "lineage":
 		return "the host joined or left a cluster"
+	case "dead":
+		return "the host counted as dead, and answers"
 	case "pods":
 		return "pods on it came, went or stopped"
 	}

@@ -53,6 +53,7 @@ func (d *draft) want() {
 		}
 	}
 	d.orphans()
+	d.demandProof()
 	d.wantServices()
 }
 
@@ -65,7 +66,7 @@ func (d *draft) addWorkload(w *workload) {
 			p.slot = w.want.SlotOf(p.address.Pod, p.host.name)
 		}
 		switch {
-		case p.host.leaves && p.host.reach != up:
+		case d.buried(w, p):
 			w.lost = append(w.lost, p)
 		case w.frozen || p.fixed:
 			w.pods = append(w.pods, p)

@@ -170,7 +170,7 @@ func (t *changeOver) dropGone() {
 		t.own = append(t.own, t.removePod(p))
 	}
 	for _, p := range t.workload.lost {
-		s := t.graph.Add(api.Step{Op: api.OpForget, Address: p.address, Reason: p.reason, Delta: api.Delta{DropPod: &p.address}})
+		s := t.graph.Add(api.Step{Op: api.OpForget, Address: p.address, Reason: p.reason, Delta: api.Delta{DropPod: &p.address}}, t.fenceStep(p.host)...)
 		p.host.forgets = append(p.host.forgets, s)
 		t.own = append(t.own, s)
 	}

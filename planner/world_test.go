@@ -16,6 +16,7 @@ import (
 type world struct {
 	t       testing.TB
 	state   *api.State
+	last    *api.Config // applied last, in stories
 	hosts   map[string]*api.NodeObservation
 	nextIP  map[string]int
 	current *api.Plan // being applied

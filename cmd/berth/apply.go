@@ -76,8 +76,8 @@ were before the first apply; only the data of volumes whose reclaim policy is Re
 }
 
 func runApply(ctx context.Context, g *globals, o applyCommand) (err error) {
-	if o.planFile != "" && (len(o.vars) > 0 || len(o.targets) > 0 || len(o.replace) > 0 || o.destroy) {
-		return usageError{errors.New("a saved plan is applied as it is: --var, --var-file, --target, --replace and --destroy belong to the command that made it")}
+	if o.planFile != "" && (len(o.vars) > 0 || len(o.targets) > 0 || len(o.replace) > 0 || len(o.confirmDead)+len(o.fence) > 0 || o.destroy) {
+		return usageError{errors.New("a saved plan is applied as it is: --var, --var-file, --target, --replace, --confirm-dead, --fence and --destroy belong to the command that made it")}
 	}
 	if o.destroy && len(o.replace) > 0 {
 		return usageError{errors.New("--replace makes objects anew and a destroy makes none: leave one of them out")}

@@ -54,10 +54,22 @@ func objectNames(s *api.State) []string {
 	})
 }
 
+// stateNodes are the names of the nodes that the state has.
+func stateNodes(s *api.State) []string {
+	var names []string
+	for _, n := range s.Nodes {
+		names = append(names, n.Name)
+	}
+	return names
+}
+
 // completeTargets proposes addresses to the flags that take them.
 func completeTargets(g *globals, c *cobra.Command) {
 	for _, name := range []string{"target", "replace"} {
 		completeFlag(c, name, g.completions(objectNames))
+	}
+	for _, name := range []string{"confirm-dead", "fence"} {
+		completeFlag(c, name, g.completions(stateNodes))
 	}
 }
 

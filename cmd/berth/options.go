@@ -14,6 +14,8 @@ type planOptions struct {
 	vars        []hcl.VarSource // in the order of the command line
 	targets     []string
 	replace     []string
+	confirmDead []string
+	fence       []string
 	destroy     bool
 	json        bool
 	lockTimeout time.Duration
@@ -28,6 +30,8 @@ func (o *planOptions) flags(f *pflag.FlagSet) {
 	o.variables(f)
 	f.StringArrayVar(&o.targets, "target", nil, "plan only this `address` and what it needs; repeat for more")
 	f.StringArrayVar(&o.replace, "replace", nil, "replace the object at this `address`, changed or not; repeat for more")
+	f.StringArrayVar(&o.confirmDead, "confirm-dead", nil, "you have made sure that this `node`, which does not answer, runs nothing: its pods are made elsewhere; repeat for more")
+	f.StringArrayVar(&o.fence, "fence", nil, "run the fence command of this `node`, which does not answer, and make its pods elsewhere; repeat for more")
 	f.BoolVar(&o.json, "json", false, "one JSON object per line instead of text; asks nothing")
 	f.DurationVar(&o.lockTimeout, "lock-timeout", 0, "how long to wait for the state's lock, as in 30s")
 	f.IntVar(&o.parallelism, "parallelism", defaultParallelism, "how many steps may run at once over all hosts")

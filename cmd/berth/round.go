@@ -80,7 +80,7 @@ func (r *round) log() *slog.Logger {
 }
 
 func (r *round) executor() executor.Options {
-	return executor.Options{Hosts: r.hosts(), Registry: r.registry, Parallelism: r.opts.parallelism, Emit: r.emit, Log: r.log()}
+	return executor.Options{Hosts: r.hosts(), Registry: r.registry, Parallelism: r.opts.parallelism, Emit: r.emit, Log: r.log(), Dir: r.g.dir, Env: r.g.proc.Env}
 }
 
 // lock opens the state for writing; the returned context dies with the lock.
@@ -124,7 +124,7 @@ func (r *round) plan(ctx context.Context, prior *api.State) (*api.Plan, *api.Obs
 	r.warnings = append(r.warnings, diags...)
 	plan, diags := planner.Plan(planner.Input{
 		Config: cfg, Prior: prior, Observed: seen, Pins: pins,
-		Options: planner.Options{Destroy: r.opts.destroy, Targets: r.opts.targets, Replace: r.opts.replace},
+		Options: planner.Options{Destroy: r.opts.destroy, Targets: r.opts.targets, Replace: r.opts.replace, ConfirmDead: r.opts.confirmDead, Fence: r.opts.fence},
 	})
 	return plan, seen, diags.Err() // its warnings are in the plan
 }

@@ -23,6 +23,7 @@ var opWords = map[api.Op]struct{ doing, done string }{
 	api.OpPodRemove:     {"Stopping", "Stopped and removed"},
 	api.OpServiceSet:    {"Writing rules", "Rules are in force"},
 	api.OpServiceRemove: {"Removing rules", "Rules removed"},
+	api.OpFence:         {"Running the fencing command", "Fenced"},
 	api.OpRecord:        {"Recording", "Done"},
 	api.OpForget:        {"Forgetting", "Gone"},
 }
@@ -56,6 +57,10 @@ func (p *Progress) Event(e api.Event) {
 		return
 	}
 	if e.Step == nil {
+		return
+	}
+	if e.Step.Op == api.OpForget && e.Step.Address.Pod != "" && e.Type == api.EventDone && e.Step.Reason != "" {
+		p.s.Printf("%s Given up: %s\n", p.s.paint(bold, subject(e.Step)+":"), e.Step.Reason)
 		return
 	}
 	if quiet[e.Step.Op] && e.Type != api.EventFailed {
