@@ -181,7 +181,7 @@ var fieldRows = map[string]Field{
 	"PodSpec.dnsConfig":                     on(EffectRoll, ""),
 	"PodSpec.readinessGates":                off("a pod is ready when its containers are"),
 	"PodSpec.runtimeClassName":              off("containers run under containerd's default runtime"),
-	"PodSpec.enableServiceLinks":            off("Berth sets no variables for services; refer to service.NAME.cluster_ip instead"),
+	"PodSpec.enableServiceLinks":            on(EffectRoll, "true when it is not set: variables for the services that are known when the pod is made"),
 	"PodSpec.preemptionPolicy":              off("it is that of the priority_class_name"),
 	"PodSpec.overhead":                      off("containers run under containerd's default runtime"),
 	"PodSpec.topologySpreadConstraints":     off("pods of one workload are spread over the nodes anyhow"),

@@ -256,6 +256,9 @@ func (w *walk) lookUp(work *providers.Work) error {
 	switch s := work.Step; {
 	case s.Pod != nil:
 		refs = s.Pod.Objects
+		if s.Pod.Pod != nil && api.WantsServiceLinks(&s.Pod.Pod.Spec) {
+			refs = slices.Concat(refs, w.services[s.Pod.Pod.Namespace])
+		}
 	case s.Image != nil:
 		refs = s.Image.Secrets
 	}

@@ -15,14 +15,15 @@ import (
 // events; each running step has a goroutine of its own that ends with a result. The cost per step does not grow with
 // their number.
 type walk struct {
-	opts    Options
-	in      ApplyInput
-	lineage string
-	objects map[api.Address]*api.Object
-	known   map[api.Address]*api.Object // those of the state and those to be recorded, for their names
-	told    told
-	facts   *facts
-	events  *events
+	opts     Options
+	in       ApplyInput
+	lineage  string
+	objects  map[api.Address]*api.Object
+	services map[string][]api.Address    // of the plan, by namespace
+	known    map[api.Address]*api.Object // those of the state and those to be recorded, for their names
+	told     told
+	facts    *facts
+	events   *events
 
 	actions    []action
 	missing    []int   // by step: how many of those it waits for are not done
@@ -72,7 +73,8 @@ func newWalk(o Options, in ApplyInput) (*walk, error) {
 	steps := in.Plan.Steps
 	w := &walk{
 		opts: o, in: in, lineage: or(in.State.Lineage, in.Plan.Lineage), objects: make(map[api.Address]*api.Object, len(in.Plan.Objects)),
-		known: make(map[api.Address]*api.Object, len(in.State.Objects)), told: told{scheduled: map[string]bool{}, warned: map[int]bool{}},
+		services: map[string][]api.Address{},
+		known:    make(map[api.Address]*api.Object, len(in.State.Objects)), told: told{scheduled: map[string]bool{}, warned: map[int]bool{}},
 		facts: newFacts(in.State), events: newEvents(o.Emit, steps),
 		actions: make([]action, len(steps)), missing: make([]int, len(steps)), dependents: make([][]int, len(steps)),
 		state: make([]stepState, len(steps)), lanes: map[string]*lane{"": {limit: o.Parallelism}},
@@ -80,6 +82,9 @@ func newWalk(o Options, in ApplyInput) (*walk, error) {
 	}
 	for _, obj := range in.Plan.Objects {
 		w.objects[obj.Address] = obj
+		if obj.Address.Kind == api.KindService {
+			w.services[obj.Namespace()] = append(w.services[obj.Namespace()], obj.Address)
+		}
 	}
 	for _, obj := range in.State.Objects {
 		w.known[obj.Address] = obj

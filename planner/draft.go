@@ -50,7 +50,8 @@ type draft struct {
 	leaving  *linkage                     // of the deleted objects
 	strays   []graph.Step                 // removals of rules that nobody asked for
 	drains   []graph.Step
-	needed   map[api.Address]bool // config maps and secrets that steps refer to
+	needed   map[api.Address]bool // config maps, secrets and services that steps refer to
+	linked   map[string]bool      // namespaces whose services are needed
 }
 
 // begin normalises the input and surveys the hosts.
@@ -62,7 +63,7 @@ func begin(in Input) *draft {
 		frozen:  map[api.Address]bool{}, remade: map[api.Address]bool{},
 		pods: map[api.Address][]*pod{}, work: map[api.Address]*workload{},
 		changes: map[api.Address]*api.Change{}, volumes: map[api.Address]*volume{}, adopted: map[api.Address]bool{}, done: map[api.Address][]graph.Step{},
-		ended: map[api.Address][]graph.Step{}, needed: map[api.Address]bool{},
+		ended: map[api.Address][]graph.Step{}, needed: map[api.Address]bool{}, linked: map[string]bool{},
 	}
 	if d.prior == nil {
 		d.prior = &api.State{}

@@ -281,6 +281,7 @@ func (d *draft) podWork(w *workload, p *pod) *api.PodWork {
 	for _, a := range work.Objects {
 		d.needed[a] = true
 	}
+	d.needServices(p)
 	return work
 }
 

@@ -44,7 +44,8 @@ type Work struct {
 	Fence   uint64 // the lock's fencing number; 0 when the backend has none
 	NodeIP  string // of the step's node, from the state; "" when it is not known yet
 
-	// Objects holds the config maps and secrets that a pod step refers to, by address.
+	// Objects holds the config maps and secrets that a step refers to, and for a pod that wants links to services those of its
+	// namespace, by address.
 	Objects map[api.Address]*api.Object
 	// Endpoints are the resolved links of a service step, in the order of Step.Service.Endpoints.
 	Endpoints []Endpoint

@@ -12,8 +12,9 @@ import (
 
 // variables is a container's environment in the order in which the names first came up.
 type variables struct {
-	names  []string
-	values map[string]string
+	names   []string
+	values  map[string]string
+	further *variables // known to references, and set where nothing else sets them; nil for none
 }
 
 func (v *variables) set(name, value string) {
@@ -25,6 +26,9 @@ func (v *variables) set(name, value string) {
 
 func (v *variables) lookup(name string) (string, bool) {
 	value, ok := v.values[name]
+	if !ok && v.further != nil {
+		return v.further.lookup(name)
+	}
 	return value, ok
 }
 
@@ -36,9 +40,10 @@ func (v *variables) cri() []*runtimev1.KeyValue {
 	return out
 }
 
-// environment makes a container's variables: envFrom in order, then env in order, each seeing those before.
+// environment makes a container's variables: envFrom in order, then env in order, each seeing those before, and those of services,
+// which give way to both.
 func (b *build) environment(c *corev1.Container) (*variables, error) {
-	vars := &variables{values: map[string]string{}}
+	vars := &variables{values: map[string]string{}, further: serviceVariables(b.pod, b.objects.services)}
 	for _, from := range c.EnvFrom {
 		if err := b.addAll(vars, from); err != nil {
 			return nil, err
@@ -55,6 +60,11 @@ func (b *build) environment(c *corev1.Container) (*variables, error) {
 		}
 		if ok {
 			vars.set(e.Name, value)
+		}
+	}
+	for _, name := range vars.further.names {
+		if _, set := vars.values[name]; !set {
+			vars.set(name, vars.further.values[name])
 		}
 	}
 	return vars, nil

@@ -5,21 +5,23 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 
 	"berth.dev/berth/api"
 )
 
-// objects are the config maps and secrets of a pod's namespace, by name.
+// objects are the config maps, secrets and services of a pod's namespace.
 type objects struct {
 	namespace  string
-	configMaps map[string]map[string][]byte
+	configMaps map[string]map[string][]byte // by name
 	secrets    map[string]map[string][]byte
+	services   []*corev1.Service // sorted by name
 }
 
 func newObjects(namespace string, given map[api.Address]*api.Object) objects {
-	o := objects{namespace, map[string]map[string][]byte{}, map[string]map[string][]byte{}}
+	o := objects{namespace: namespace, configMaps: map[string]map[string][]byte{}, secrets: map[string]map[string][]byte{}}
 	for _, obj := range given {
 		if obj.Namespace() != namespace {
 			continue
@@ -29,8 +31,11 @@ func newObjects(namespace string, given map[api.Address]*api.Object) objects {
 			o.configMaps[v.Name] = merge(v.BinaryData, v.Data)
 		case *corev1.Secret:
 			o.secrets[v.Name] = merge(v.Data, v.StringData)
+		case *corev1.Service:
+			o.services = append(o.services, v)
 		}
 	}
+	slices.SortFunc(o.services, func(a, b *corev1.Service) int { return strings.Compare(a.Name, b.Name) })
 	return o
 }
 
