@@ -5,7 +5,7 @@ export CGO_ENABLED ?= 0
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 BUILD   = go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)"
 # Packages whose tests boot hosts share the machine with few others: two at a time keep their deadlines honest.
-TEST    = go test -timeout 15m -p 2
+TEST    = go test -timeout 45m -p 2
 
 all: build test
 
