@@ -8,7 +8,6 @@ import (
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	corev1 "k8s.io/api/core/v1"
 	schedulingv1 "k8s.io/api/scheduling/v1"
-	"k8s.io/apimachinery/pkg/api/resource"
 
 	"berth.dev/berth/api"
 	"berth.dev/berth/planner/admission"
@@ -135,10 +134,10 @@ func (d *draft) admitNamespace(namespace string) {
 			come = append(come, o)
 			continue
 		}
-		ledger.Hold(objectItem(o))
+		ledger.Hold(admission.ItemOf(o))
 	}
 	for _, o := range come {
-		if why, quota := ledger.Admit(objectItem(o)); why != "" {
+		if why, quota := ledger.Admit(admission.ItemOf(o)); why != "" {
 			d.overQuota(o, "", why, quota)
 		}
 	}
@@ -180,34 +179,6 @@ func (d *draft) overQuota(o *api.Object, path, why string, quota *corev1.Resourc
 
 func podItem(p *pod) admission.Item {
 	return admission.PodItem(p.address.Pod, &corev1.Pod{Spec: *p.spec})
-}
-
-// objectItem is what an object counts as in quotas.
-func objectItem(o *api.Object) admission.Item {
-	kind := o.Kind()
-	group, _, grouped := strings.Cut(kind.APIVersion, "/")
-	if !grouped {
-		group = ""
-	}
-	switch v := o.Value.(type) {
-	case *api.Volume:
-		return admission.ObjectItem("persistentvolumeclaims", "", o.Name(), corev1.ResourceList{corev1.ResourceRequestsStorage: v.Spec.Capacity})
-	case *corev1.Service:
-		return admission.ObjectItem(kind.Plural, group, o.Name(), servicePorts(v))
-	}
-	return admission.ObjectItem(kind.Plural, group, o.Name(), nil)
-}
-
-// servicePorts counts a service's ports on nodes.
-func servicePorts(s *corev1.Service) corev1.ResourceList {
-	if s.Spec.Type != corev1.ServiceTypeNodePort && s.Spec.Type != corev1.ServiceTypeLoadBalancer {
-		return nil
-	}
-	out := corev1.ResourceList{corev1.ResourceServicesNodePorts: *resource.NewQuantity(int64(len(s.Spec.Ports)), resource.DecimalSI)}
-	if s.Spec.Type == corev1.ServiceTypeLoadBalancer {
-		out[corev1.ResourceServicesLoadBalancers] = *resource.NewQuantity(1, resource.DecimalSI)
-	}
-	return out
 }
 
 // autoscaled returns a desired object with the replicas that its autoscaler has chosen: those that the state has, within the

@@ -51,18 +51,6 @@ func describeSecret(d *description, l *live, e entry) error {
 	return nil
 }
 
-func describeNamespace(d *description, _ *live, e entry) error {
-	ns := e.object.(corev1.Namespace)
-	d.key("Name", ns.Name)
-	d.labels(&ns)
-	d.key("Status", ns.Status.Phase)
-	d.put(0, "")
-	d.put(0, "No resource quota.")
-	d.put(0, "")
-	d.put(0, "No LimitRange resource.")
-	return nil
-}
-
 func describeVolume(d *description, l *live, e entry) error {
 	var v api.Volume
 	if err := uncovered(e, &v); err != nil {

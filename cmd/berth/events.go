@@ -144,7 +144,7 @@ func aboutObject(text string) (func(api.EventObject) bool, error) {
 			return nil, err
 		}
 		return func(o api.EventObject) bool {
-			return o.Name == name && slices.Contains(k.names, strings.ToLower(o.Kind()))
+			return o.Name == name && k.called(strings.ToLower(o.Kind()))
 		}, nil
 	}
 	a, err := api.ParseAddress(text)

@@ -101,11 +101,21 @@ func getKindNames() []string {
 
 func findGetKind(name string) (*getKind, error) {
 	for _, k := range getKinds {
-		if slices.Contains(k.names, strings.ToLower(name)) {
+		if k.called(strings.ToLower(name)) {
 			return k, nil
 		}
 	}
 	return nil, fail("Unknown kind", fmt.Sprintf("berth knows no kind %q. It knows: %s.", name, strings.Join(getKindNames(), ", ")))
+}
+
+// called reports whether a kind goes by a name: its own here, or one that the table of kinds has.
+func (k *getKind) called(name string) bool {
+	if slices.Contains(k.names, name) {
+		return true
+	}
+	row, ok := api.KindByName(k.kind)
+	return ok && (name == row.Name || name == row.Plural || slices.Contains(row.Short, name) || name == strings.ToLower(row.APIKind) ||
+		name == row.Plural+"."+strings.SplitN(row.APIVersion, "/", 2)[0])
 }
 
 // checkFields refuses what --field-selector cannot ask of a kind.
