@@ -8,7 +8,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
-	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/apimachinery/pkg/util/validation"
 	k8sfield "k8s.io/apimachinery/pkg/util/validation/field"
 )
@@ -23,9 +22,6 @@ func (c *checker) container(p string, ct *corev1.Container, volumes map[string]b
 	}
 	c.resources(p+".resources", &ct.Resources)
 	c.mounts(p+".volumeMounts", ct, volumes)
-	if ct.ReadinessProbe != nil {
-		c.probe(p+".readinessProbe", ct.ReadinessProbe, ct.Ports)
-	}
 }
 
 // ports checks the ports of a container. hostPorts collects those of the pod.
@@ -154,59 +150,5 @@ func (c *checker) relative(p, value string) {
 func (c *checker) noDotDot(p, value string) {
 	if slices.Contains(strings.Split(value, "/"), "..") {
 		c.invalid(p, value, "must not contain '..'")
-	}
-}
-
-func (c *checker) probe(p string, probe *corev1.Probe, ports []corev1.ContainerPort) {
-	h := &probe.ProbeHandler
-	handlers := 0
-	if h.Exec != nil {
-		handlers++
-		if len(h.Exec.Command) == 0 {
-			c.required(p+".exec.command", "")
-		}
-	}
-	if h.HTTPGet != nil {
-		handlers++
-		c.probePort(p+".httpGet.port", h.HTTPGet.Port, ports)
-		for i, hp := range elements(p+".httpGet.httpHeaders", h.HTTPGet.HTTPHeaders, func(h *corev1.HTTPHeader) string { return h.Name }) {
-			name := h.HTTPGet.HTTPHeaders[i].Name
-			c.invalid(hp+".name", name, validation.IsHTTPHeaderName(name)...)
-		}
-	}
-	if h.TCPSocket != nil {
-		handlers++
-		c.probePort(p+".tcpSocket.port", h.TCPSocket.Port, ports)
-	}
-	switch {
-	case handlers == 0:
-		c.required(p, "must specify a handler type: one of http_get, tcp_socket, exec")
-	case handlers > 1:
-		c.forbidden(p, "may not specify more than 1 handler type")
-	}
-	atLeast(c, p+".initialDelaySeconds", &probe.InitialDelaySeconds, 0)
-	atLeast(c, p+".timeoutSeconds", &probe.TimeoutSeconds, 0)
-	atLeast(c, p+".periodSeconds", &probe.PeriodSeconds, 0)
-	atLeast(c, p+".successThreshold", &probe.SuccessThreshold, 0)
-	atLeast(c, p+".failureThreshold", &probe.FailureThreshold, 0)
-}
-
-func (c *checker) probePort(p string, port intstr.IntOrString, ports []corev1.ContainerPort) {
-	if port.Type == intstr.Int {
-		if port.IntVal == 0 {
-			c.required(p, "a number or the name of one of the container's ports")
-			return
-		}
-		c.invalid(p, port.IntVal, validation.IsValidPortNum(int(port.IntVal))...)
-		return
-	}
-	if messages := validation.IsValidPortName(port.StrVal); len(messages) > 0 {
-		c.invalid(p, port.StrVal, messages...)
-		return
-	}
-	if !slices.ContainsFunc(ports, func(cp corev1.ContainerPort) bool { return cp.Name == port.StrVal }) {
-		e := k8sfield.NotFound(nil, port.StrVal)
-		e.Detail = "the container has no port of this name"
-		c.report(p, e)
 	}
 }

@@ -38,12 +38,10 @@ func (c *checker) podSpec(path string, s *corev1.PodSpec, restart []corev1.Resta
 			c.environment(p, s, ct)
 			c.security(p+".securityContext", s, ct.SecurityContext)
 			c.ports(p+".ports", ct.Ports, s.HostNetwork, hostPorts)
-			if list.init && ct.ReadinessProbe != nil {
-				c.forbidden(p+".readinessProbe", "may not be set for init containers without restartPolicy=Always")
-			}
+			c.containerLife(p, ct, list.init, s.TerminationGracePeriodSeconds)
 		}
 	}
-	atLeast(c, path+".terminationGracePeriodSeconds", s.TerminationGracePeriodSeconds, 0)
+	c.lifetime(path, s, restart)
 	c.placement(path, s)
 	c.podNetwork(path, s)
 	c.podSecurity(path, s)
