@@ -178,7 +178,9 @@ func (c *cross) use(o *api.Object, path, kind, namespace, name string, optional 
 
 func (c *cross) podSpec(o *api.Object, path string, spec *corev1.PodSpec) {
 	for i := range spec.Volumes {
-		c.volume(o, elementPath(path+".volumes", spec.Volumes[i].Name, i), &spec.Volumes[i])
+		at := elementPath(path+".volumes", spec.Volumes[i].Name, i)
+		c.volume(o, at, &spec.Volumes[i])
+		c.files(o, at, &spec.Volumes[i])
 	}
 	for _, list := range []struct {
 		name       string
@@ -233,13 +235,7 @@ func (c *cross) key(o *api.Object, path, kind, name, key string, optional bool) 
 	if !ok || optional || c.incomplete {
 		return
 	}
-	var keys []string
-	switch v := used.Value.(type) {
-	case *corev1.ConfigMap:
-		keys = slices.Concat(slices.Collect(maps.Keys(v.Data)), slices.Collect(maps.Keys(v.BinaryData)))
-	case *corev1.Secret:
-		keys = slices.Collect(maps.Keys(v.Data))
-	}
+	keys := keysOf(used)
 	if !slices.Contains(keys, key) && !c.hidden(o, path, "key") {
 		c.errorf(o, path, "Key not found", "The %s %q has no key %q. %s", used.Kind().Name, name, key, suggest(key, keys, "It has"))
 	}

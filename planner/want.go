@@ -88,7 +88,6 @@ func (d *draft) wantWorkload(o *api.Object) {
 	w.refs = referencesOf(spec)
 	if !w.frozen {
 		d.checkReferences(o, w.refs)
-		d.checkKeys(o, spec)
 	}
 	want, err := rollout.For(o, rollout.Inputs{
 		Pin:     func(ref string) string { return d.pin(w.prior, ref) },

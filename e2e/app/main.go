@@ -23,11 +23,13 @@ var commands = map[string]func(ctx context.Context, args []string) error{
 	"put":   put,   // FILE: standard input goes into it, durably
 	"echo":  echo,  // standard input comes out again
 	"stat":  stat,  // FILE: mode, owner, kind of file system
+	"look":  look,  // FILE...: text, mode, owner, file system, in JSON
 	"env":   env,   // all of it
 	"crash": crash, // CODE MESSAGE: says it and ends so
 	"say":   say,   // MESSAGE N: says it N times, then sleeps
 	"eat":   eat,   // N: takes so many MiB of memory and keeps them
 	"sleep": sleep, // DURATION, deaf to SIGTERM
+	"tmpfs": tmpfs, // DIRECTORY: mounts one there
 	"watch": watch, // FILE: says when it reads something else
 }
 
