@@ -13,6 +13,7 @@ import (
 
 	"berth.dev/berth/api"
 	"berth.dev/berth/cmd/berth/view"
+	"berth.dev/berth/providers/runtime"
 )
 
 // Process is everything that a run takes from the operating system, as one value, so that tests run the real
@@ -28,6 +29,8 @@ type Process struct {
 	Version    string
 	// Observe stands in for asking the hosts what is on them; nil, outside of tests, asks them.
 	Observe func() (*api.Observation, error)
+	// Measure likewise stands in for measuring what they use.
+	Measure func() (map[string]runtime.HostUsage, error)
 }
 
 // Getenv returns an environment variable, "" when it is not set.

@@ -11,6 +11,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"berth.dev/berth/api"
+	"berth.dev/berth/providers/runtime"
 	"berth.dev/berth/statefile"
 	backends "berth.dev/berth/statefile/backend/all"
 )
@@ -33,16 +34,20 @@ func runForScript() int {
 		p.Now = func() time.Time { return now }
 	}
 	if file := os.Getenv("BERTH_TEST_OBSERVED"); file != "" {
-		p.Observe = func() (*api.Observation, error) {
-			text, err := os.ReadFile(file)
-			if err != nil {
-				return nil, err
-			}
-			seen := &api.Observation{}
-			return seen, yaml.Unmarshal(text, seen)
-		}
+		p.Observe = func() (*api.Observation, error) { return readYAML[*api.Observation](file) }
+	}
+	if file := os.Getenv("BERTH_TEST_USAGE"); file != "" {
+		p.Measure = func() (map[string]runtime.HostUsage, error) { return readYAML[map[string]runtime.HostUsage](file) }
 	}
 	return Main(context.Background(), p)
+}
+
+func readYAML[T any](file string) (v T, err error) {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return v, err
+	}
+	return v, yaml.Unmarshal(text, &v)
 }
 
 // recordState is the script's command "state FILE": it makes the state that a file describes the one of the current directory.
