@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -119,6 +120,12 @@ func options(t *testing.T, in *Input, text string) (once bool) {
 			in.Pins = map[string]string{f[1]: f[2]}
 		case "applied":
 			in.Applied = true
+		case "grace":
+			n, err := strconv.ParseInt(f[1], 10, 64)
+			if err != nil {
+				t.Fatal(err)
+			}
+			in.Grace = &n
 		case "override":
 			in.Overrides = append(in.Overrides, anOverride(t, f[1:]))
 		case "reset":

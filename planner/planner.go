@@ -28,6 +28,9 @@ type Options struct {
 	// ConfirmDead names nodes that somebody has made sure are dead; Fence those whose fencing command is to make sure of it.
 	// Both are hosts that do not answer.
 	ConfirmDead, Fence []string
+	// Grace is how many seconds the pods that go have to stop, whatever their specification says; nil for what it says, 0 to
+	// kill them.
+	Grace *int64
 
 	// Applied plans from what was last applied instead of the configuration, so that a command changes the one thing
 	// that it is about: [Applied] makes the Config for it.

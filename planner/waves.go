@@ -1,6 +1,7 @@
 package planner
 
 import (
+	"fmt"
 	"slices"
 	"strconv"
 
@@ -295,6 +296,10 @@ func (d *draft) removePod(p *pod, after ...graph.Step) graph.Step {
 	} else {
 		rollout.PodDefaults(&o.Spec)
 	}
+	if d.Grace != nil {
+		o.DeletionGracePeriodSeconds = d.Grace
+		d.diags = append(d.diags, graceWarning(*d.Grace))
+	}
 	var delta api.Delta
 	if p.known { // else the state has no pod of this address, or another one
 		delta.DropPod = &p.address
@@ -304,6 +309,19 @@ func (d *draft) removePod(p *pod, after ...graph.Step) graph.Step {
 		Pod: &api.PodWork{Pod: o, Hash: p.hash, SandboxID: p.sandbox},
 	}, after...)
 	return p.leaving
+}
+
+// graceWarning says what another grace period means for the pods that go.
+func graceWarning(seconds int64) api.Diagnostic {
+	w := api.Diagnostic{
+		Severity: api.SeverityWarning, Summary: "Another grace period",
+		Detail: fmt.Sprintf("Pods that this plan stops have %d s to end, whatever their termination_grace_period_seconds says.", seconds),
+	}
+	if seconds == 0 {
+		w.Summary = "Pods are killed"
+		w.Detail = "Pods that this plan stops get their stop signal and are killed 2 s later; their pre_stop hooks do not run."
+	}
+	return w
 }
 
 // changeService sets the rules of a service that its pods' changes have not set already.

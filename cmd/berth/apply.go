@@ -38,6 +38,7 @@ The first Ctrl-C finishes the running steps and saves; a second one stops at onc
 the next apply goes on from there.`,
 		Example: `  berth apply
   berth apply --auto-approve --var tag=v2
+  berth apply --grace-period 5               pods that go have 5 s to stop
   berth plan --out release.plan && berth apply release.plan`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -61,7 +62,13 @@ func newDestroy(g *globals) *cobra.Command {
 		Use:   "destroy",
 		Short: "Take away everything that was applied",
 		Long: `Plans to destroy everything, shows it, asks, and does it. Afterwards the hosts are as they
-were before the first apply; only the data of volumes whose reclaim policy is Retain stays.`,
+were before the first apply; only the data of volumes whose reclaim policy is Retain stays.
+
+Pods get their pre_stop hooks, their stop signal and their grace period, those out of the
+services first. --grace-period gives them another one, --force 2 s and no hooks.`,
+		Example: `  berth destroy
+  berth destroy --target deployment.web
+  berth destroy --auto-approve --force`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			g.json = o.json
@@ -76,8 +83,8 @@ were before the first apply; only the data of volumes whose reclaim policy is Re
 }
 
 func runApply(ctx context.Context, g *globals, o applyCommand) (err error) {
-	if o.planFile != "" && (len(o.vars) > 0 || len(o.targets) > 0 || len(o.replace) > 0 || len(o.confirmDead)+len(o.fence) > 0 || o.destroy) {
-		return usageError{errors.New("a saved plan is applied as it is: --var, --var-file, --target, --replace, --confirm-dead, --fence and --destroy belong to the command that made it")}
+	if o.planFile != "" && (len(o.vars) > 0 || len(o.targets) > 0 || len(o.replace) > 0 || len(o.confirmDead)+len(o.fence) > 0 || o.destroy || o.force || o.gracePeriod != nil) {
+		return usageError{errors.New("a saved plan is applied as it is: --var, --var-file, --target, --replace, --confirm-dead, --fence, --grace-period, --force and --destroy belong to the command that made it")}
 	}
 	if o.destroy && len(o.replace) > 0 {
 		return usageError{errors.New("--replace makes objects anew and a destroy makes none: leave one of them out")}

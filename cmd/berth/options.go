@@ -1,7 +1,9 @@
 package main
 
 import (
+	"errors"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/spf13/pflag"
@@ -21,6 +23,8 @@ type planOptions struct {
 	lockTimeout time.Duration
 	parallelism int
 	input       bool
+	gracePeriod *int64 // seconds; nil for what pods say
+	force       bool
 }
 
 // defaultParallelism is how many steps run at once over all hosts; each host has a limit of its own.
@@ -32,10 +36,46 @@ func (o *planOptions) flags(f *pflag.FlagSet) {
 	f.StringArrayVar(&o.replace, "replace", nil, "replace the object at this `address`, changed or not; repeat for more")
 	f.StringArrayVar(&o.confirmDead, "confirm-dead", nil, "you have made sure that this `node`, which does not answer, runs nothing: its pods are made elsewhere; repeat for more")
 	f.StringArrayVar(&o.fence, "fence", nil, "run the fence command of this `node`, which does not answer, and make its pods elsewhere; repeat for more")
+	f.Var(&graceFlag{&o.gracePeriod}, "grace-period", "`seconds` that pods which go have to stop, whatever they say themselves; 0 only with --force")
+	f.BoolVar(&o.force, "force", false, "kill pods which go 2 s after their stop signal, without their pre_stop hooks")
 	f.BoolVar(&o.json, "json", false, "one JSON object per line instead of text; asks nothing")
 	f.DurationVar(&o.lockTimeout, "lock-timeout", 0, "how long to wait for the state's lock, as in 30s")
 	f.IntVar(&o.parallelism, "parallelism", defaultParallelism, "how many steps may run at once over all hosts")
 	f.BoolVar(&o.input, "input", true, "ask for approval where it is needed")
+}
+
+// grace is how long pods that go have to stop, as the planner takes it; nil for what they say themselves.
+func (o *planOptions) grace() (*int64, error) {
+	switch n := o.gracePeriod; {
+	case o.force && n != nil && *n > 0:
+		return nil, usageError{errors.New("--force and --grace-period greater than 0 cannot be specified together")}
+	case o.force:
+		return new(int64(0)), nil
+	case n != nil && *n == 0:
+		return nil, usageError{errors.New("--grace-period 0 kills pods: give --force with it")}
+	}
+	return o.gracePeriod, nil
+}
+
+// graceFlag is --grace-period.
+type graceFlag struct{ to **int64 }
+
+// String is for the help text: there is no default.
+func (g *graceFlag) String() string { return "" }
+
+// Type names the value in the help text.
+func (g *graceFlag) Type() string { return "seconds" }
+
+// Set takes a number of seconds; -1 is what pods say themselves, as for kubectl.
+func (g *graceFlag) Set(s string) error {
+	n, err := strconv.ParseInt(s, 10, 32)
+	if err != nil || n < -1 {
+		return errors.New("must be a number of seconds")
+	}
+	if *g.to = nil; n >= 0 {
+		*g.to = &n
+	}
+	return nil
 }
 
 // variables are the flags of every command that evaluates the configuration.

@@ -36,6 +36,9 @@ type round struct {
 
 // newRound reads the configuration's files (not yet their values) and finds the state's home.
 func newRound(g *globals, opts planOptions) (*round, error) {
+	if _, err := opts.grace(); err != nil {
+		return nil, err
+	}
 	module, diags := hcl.Parse(g.dir)
 	if diags.HasErrors() {
 		return nil, diags.Err()
@@ -102,6 +105,10 @@ func (r *round) lock(ctx context.Context, operation string) (*statefile.File, er
 
 // plan makes the plan from the prior state: evaluate, observe, resolve, decide.
 func (r *round) plan(ctx context.Context, prior *api.State) (*api.Plan, *api.Observation, error) {
+	grace, err := r.opts.grace()
+	if err != nil {
+		return nil, nil, err
+	}
 	build := r.images.Build
 	if r.opts.destroy {
 		build = nil // what goes away needs no images, and their sources may be gone already
@@ -124,7 +131,7 @@ func (r *round) plan(ctx context.Context, prior *api.State) (*api.Plan, *api.Obs
 	r.warnings = append(r.warnings, diags...)
 	plan, diags := planner.Plan(planner.Input{
 		Config: cfg, Prior: prior, Observed: seen, Pins: pins,
-		Options: planner.Options{Destroy: r.opts.destroy, Targets: r.opts.targets, Replace: r.opts.replace, ConfirmDead: r.opts.confirmDead, Fence: r.opts.fence},
+		Options: planner.Options{Destroy: r.opts.destroy, Targets: r.opts.targets, Replace: r.opts.replace, ConfirmDead: r.opts.confirmDead, Fence: r.opts.fence, Grace: grace},
 	})
 	return plan, seen, diags.Err() // its warnings are in the plan
 }

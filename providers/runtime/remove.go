@@ -75,7 +75,7 @@ func (m *machine) stopContainers(ctx context.Context, w *providers.Work, sandbox
 	if len(pod.Spec.Containers) == 0 {
 		made := podAsMade(sandbox)
 		pod = pod.DeepCopy()
-		pod.Spec.InitContainers, pod.Spec.Containers = made.Spec.InitContainers, made.Spec.Containers
+		pod.Spec = made.Spec
 	}
 	k := m.keeper(&build{work: w, pod: pod, node: m.Name(), nodeIP: w.NodeIP})
 	k.deletion = &life.Deletion{At: m.now(), Grace: life.Grace(pod)}
