@@ -230,3 +230,14 @@ func traces(t testing.TB, ctx context.Context, n *lab.Node) string {
 		grep -E 'berth|kubelet' /proc/1/mountinfo | grep -v berth-lab
 		true`)
 }
+
+// removeSandbox takes a pod away behind Berth's back.
+func removeSandbox(t testing.TB, client cri.RuntimeServiceClient, id string) {
+	t.Helper()
+	if _, err := client.StopPodSandbox(t.Context(), &cri.StopPodSandboxRequest{PodSandboxId: id}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := client.RemovePodSandbox(t.Context(), &cri.RemovePodSandboxRequest{PodSandboxId: id}); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -93,6 +93,24 @@ func (s *story) write(name, text string) {
 	}
 }
 
+// script puts a program for sh into the configuration's directory.
+func (s *story) script(name, text string) {
+	s.t.Helper()
+	if err := os.WriteFile(filepath.Join(s.dir, name), []byte("#!/bin/sh\n"+text+"\n"), 0o755); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// read returns a file of the configuration's directory.
+func (s *story) read(name string) string {
+	s.t.Helper()
+	text, err := os.ReadFile(filepath.Join(s.dir, name))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return string(text)
+}
+
 // outcome is what a finished berth left behind.
 type outcome struct {
 	args           []string

@@ -74,7 +74,11 @@ func (w *walk) subjects(a *action) []subject {
 			return out
 		}
 		return []subject{{object: api.NodeEventObject(s.Node)}}
-	case s.Address.Kind == api.KindNode || s.Address.IsZero():
+	case s.Address.Kind == api.KindNode: // also what is done about a node elsewhere, as fencing it
+		return []subject{{object: api.NodeEventObject(s.Address.Name)}}
+	case s.Address.IsZero() && s.Node == "":
+		return nil // the state alone: there is no object to tell of
+	case s.Address.IsZero():
 		return []subject{{object: api.NodeEventObject(s.Node)}}
 	}
 	return []subject{{object: w.ownerObject(s.Address)}}

@@ -111,7 +111,7 @@ func (d *draft) endObjects() {
 			} else {
 				delta.DropVolume = &v.state.Address
 			}
-		} else if s := d.prior.Volume(o.Address); s != nil {
+		} else if s := d.volumeState(o.Address); s != nil {
 			delta.DropVolume = &s.Address // it lives on under another address
 		}
 		s := d.graph.Add(api.Step{Op: api.OpForget, Address: o.Address, Reason: firstOf(d.dropped[o.Address], d.reasonToEnd()), Delta: delta}, after...)

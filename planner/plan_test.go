@@ -82,3 +82,32 @@ func TestSameBytes(t *testing.T) {
 		t.Error(diff)
 	}
 }
+
+// TestPlanOutlivesItsState applies a plan's deltas to the very state that it was made from, as an apply does: what the plan
+// holds must not change with it.
+func TestPlanOutlivesItsState(t *testing.T) {
+	t.Parallel()
+	replicas := int32(3)
+	set := &appsv1.StatefulSet{ObjectMeta: metav1.ObjectMeta{Name: "db", Namespace: "dev"}}
+	set.Spec.Replicas = &replicas
+	set.Spec.Selector = &metav1.LabelSelector{MatchLabels: map[string]string{"app": "db"}}
+	set.Spec.PersistentVolumeClaimRetentionPolicy = &appsv1.StatefulSetPersistentVolumeClaimRetentionPolicy{WhenDeleted: appsv1.DeletePersistentVolumeClaimRetentionPolicyType}
+	set.Spec.VolumeClaimTemplates = []corev1.PersistentVolumeClaim{{ObjectMeta: metav1.ObjectMeta{Name: "data"}}}
+	set.Spec.Template.Labels = map[string]string{"app": "db"}
+	set.Spec.Template.Spec.Containers = []corev1.Container{{Name: "c", Image: "db:1"}}
+	c := config(nodes("a1", "a2"), &api.Object{Address: api.Address{Kind: api.KindStatefulSet, Name: "db"}, Value: set})
+	w := newWorld(t, nodes("a1", "a2"))
+	w.apply(w.plan(c, Options{}), first, everything)
+	in := Input{Config: c, Prior: w.state, Observed: w.observed(), Options: Options{Destroy: true}}
+	p, ds := Plan(in)
+	if ds.HasErrors() {
+		t.Fatal(ds.Err())
+	}
+	before := clone(t, p)
+	for _, s := range p.Steps {
+		w.state.Apply(s.Delta)
+	}
+	if diff := cmp.Diff(before, clone(t, p)); diff != "" {
+		t.Errorf("the plan has changed with the state: %s", diff)
+	}
+}

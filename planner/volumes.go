@@ -51,7 +51,7 @@ func (d *draft) wantVolumes() {
 	}
 	for _, o := range d.deleted {
 		if _, ok := o.Value.(*api.Volume); ok && !d.renamed(o) {
-			v := &volume{prior: o, from: o.Address, state: d.prior.Volume(o.Address)}
+			v := &volume{prior: o, from: o.Address, state: d.volumeState(o.Address)}
 			if v.state != nil {
 				v.host, v.path = d.byHost[v.state.Node], v.state.Path
 			}
@@ -64,7 +64,7 @@ func (d *draft) wantVolumes() {
 // are no longer wanted. Their directories stay, as nobody said that data may go.
 func (d *draft) strayVolumes() {
 	for i := range d.prior.Volumes {
-		s := &d.prior.Volumes[i]
+		s := d.prior.Volumes[i] // a copy: see volumeState
 		if d.volumes[s.Address] != nil || d.prior.Object(s.Address) != nil || d.adopted[s.Address] || len(d.Targets) > 0 && !d.chosen(s.Address) {
 			continue
 		}
@@ -74,15 +74,26 @@ func (d *draft) strayVolumes() {
 	}
 }
 
+// volumeState is what the state has of a volume, nil for nothing. It is a copy: plans outlive the state that they were made from,
+// which changes with every step that is done.
+func (d *draft) volumeState(a api.Address) *api.VolumeState {
+	s := d.prior.Volume(a)
+	if s == nil {
+		return nil
+	}
+	out := *s
+	return &out
+}
+
 // formerVolume finds where the state has a volume: under its address or, when only that changed, under the one
 // of a deleted object with the same name.
 func (d *draft) formerVolume(o *api.Object) (api.Address, *api.VolumeState) {
-	if s := d.prior.Volume(o.Address); s != nil {
+	if s := d.volumeState(o.Address); s != nil {
 		return o.Address, s
 	}
 	for _, old := range d.deleted {
 		if nameOf(old) == nameOf(o) {
-			if s := d.prior.Volume(old.Address); s != nil {
+			if s := d.volumeState(old.Address); s != nil {
 				d.adopted[old.Address] = true
 				return old.Address, s
 			}
