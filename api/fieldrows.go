@@ -179,10 +179,10 @@ var fieldRows = map[string]Field{
 	"PodSpec.priority":                      off("it is that of the priority_class_name"),
 	"PodSpec.dnsConfig":                     on(EffectRoll, ""),
 	"PodSpec.readinessGates":                off("a pod is ready when its containers are"),
-	"PodSpec.runtimeClassName":              off("containers run under containerd's default runtime"),
+	"PodSpec.runtimeClassName":              on(EffectRoll, "the name of a runtime in containerd's configuration on the node"),
 	"PodSpec.enableServiceLinks":            on(EffectRoll, "true when it is not set: variables for the services that are known when the pod is made"),
 	"PodSpec.preemptionPolicy":              off("it is that of the priority_class_name"),
-	"PodSpec.overhead":                      off("containers run under containerd's default runtime"),
+	"PodSpec.overhead":                      on(EffectRoll, "what the runtime takes beside the containers; with runtime_class_name"),
 	"PodSpec.topologySpreadConstraints":     off("pods of one workload are spread over the nodes anyhow"),
 	"PodSpec.setHostnameAsFQDN":             on(EffectRoll, "with a subdomain"),
 	"PodSpec.os":                            off(linuxOnly),
@@ -287,8 +287,8 @@ var fieldRows = map[string]Field{
 	"ResourceFieldSelector.resource":      on(EffectRoll, "limits or requests of cpu, memory or ephemeral-storage, as in limits.cpu; a limit that is not set reads as what the node can give"),
 	"ResourceFieldSelector.divisor":       on(EffectRoll, "1 when it is not set; results are rounded up"),
 
-	"ResourceRequirements.limits":   on(EffectRoll, "cpu and memory"),
-	"ResourceRequirements.requests": on(EffectRoll, "cpu and memory"),
+	"ResourceRequirements.limits":   on(EffectRoll, "cpu, memory, and resources of nodes such as vendor.com/gpu"),
+	"ResourceRequirements.requests": on(EffectRoll, "cpu, memory, ephemeral-storage; what is not set is as the limit"),
 	"ResourceRequirements.claims":   off(notYet),
 
 	"VolumeMount.name":              on(EffectRoll, ""),

@@ -12,13 +12,23 @@ type Node struct {
 	Annotations   map[string]string `json:"annotations,omitempty"`
 	Taints        []corev1.Taint    `json:"taints,omitempty"`
 	Unschedulable bool              `json:"unschedulable,omitempty"`
-	// Reserved is kept back from pods: cpu, memory (quantities as in Kubernetes' system-reserved).
+	// Reserved is kept back from pods: cpu, memory, ephemeral-storage (quantities as in Kubernetes' system-reserved).
 	Reserved corev1.ResourceList `json:"reserved,omitempty"`
-	SSH      SSH                 `json:"ssh"`
+	// Resources are what pods can ask of this node by other names, sorted by name.
+	Resources []NodeResource `json:"resources,omitempty"`
+	SSH       SSH            `json:"ssh"`
 	// Fence switches the host off when it cannot be reached; nil where nothing can. That of the cluster where the node has none.
 	Fence *Fence `json:"fence,omitempty"`
 
 	Range Range `json:"-"`
+}
+
+// NodeResource is an extended resource of a node: something that can be counted, or devices of which a container is given one for
+// each that it asks for.
+type NodeResource struct {
+	Name    string   `json:"name"`              // "nvidia.com/gpu"
+	Count   int64    `json:"count"`             // the number of devices, where there are any
+	Devices []string `json:"devices,omitempty"` // names of the Container Device Interface: "nvidia.com/gpu=0"
 }
 
 // SSH says how to log in to a node. An empty field takes its value from the user's ssh configuration,
@@ -91,4 +101,6 @@ type NodeFacts struct {
 	CgroupVersion    int    `json:"cgroup_version"`
 	Systemd          bool   `json:"systemd"`
 	RestrictOOMScore bool   `json:"restrict_oom_score,omitempty"`
+	DiskBytes        int64  `json:"disk,omitempty"` // size of the file system that holds the files of pods; 0 when it is not known
+	CDI              bool   `json:"cdi,omitempty"`  // containerd gives containers devices by their CDI names
 }

@@ -232,6 +232,8 @@ type PodWork struct {
 	// Allocatable is what the node can give to pods, for variables and files that tell a container's limits; nil when
 	// nothing in the pod asks for them.
 	Allocatable corev1.ResourceList `json:"allocatable,omitempty"`
+	// Devices are those of the node, by the extended resource that the pod asks for: CDI names, of which the node gives out what is free.
+	Devices map[string][]string `json:"devices,omitempty"`
 	// SandboxID is set for OpPodRemove when it is known.
 	SandboxID string `json:"sandbox_id,omitempty"`
 }

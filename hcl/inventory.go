@@ -148,7 +148,7 @@ func tomlPlace(name string, err *toml.DecodeError) hcl2.Range {
 
 // nodeKeys are all keys of a node in an inventory.
 func nodeKeys() []string {
-	return []string{"node", "name", "address", "labels", "annotations", "taint", "key", "value", "effect", "unschedulable", "reserved", "cpu", "memory",
+	return []string{"node", "name", "address", "labels", "annotations", "taint", "key", "value", "effect", "unschedulable", "reserved", "cpu", "memory", "ephemeral_storage", "resource", "count", "devices",
 		"ssh", "user", "port", "identity_file", "known_hosts_file", "host_key", "proxy_jump", "become", "config_file", "fence", "command", "timeout"}
 }
 

@@ -28,6 +28,7 @@ type nodeRow struct {
 	Taint         []taintRow        `toml:"taint" json:"taint"`
 	Unschedulable bool              `toml:"unschedulable" json:"unschedulable"`
 	Reserved      reservedRow       `toml:"reserved" json:"reserved"`
+	Resource      []resourceRow     `toml:"resource" json:"resource"`
 	SSH           sshRow            `toml:"ssh" json:"ssh"`
 	Fence         *fenceRow         `toml:"fence" json:"fence"`
 }
@@ -46,6 +47,7 @@ type taintRow struct {
 type reservedRow struct {
 	CPU    string `toml:"cpu" json:"cpu"`
 	Memory string `toml:"memory" json:"memory"`
+	Disk   string `toml:"ephemeral_storage" json:"ephemeral_storage"`
 }
 
 type sshRow struct {
@@ -87,6 +89,8 @@ func (r nodeRow) node(home, dir string) (*api.Node, []problem) {
 		fence, more := r.Fence.fence()
 		n.Fence, problems = fence, append(problems, more...)
 	}
+	resources, more := r.resources()
+	n.Resources, problems = resources, append(problems, more...)
 	reserved, more := r.reserved()
 	n.Reserved = reserved
 	return n, append(problems, more...)
@@ -187,13 +191,13 @@ func (r nodeRow) reserved() (corev1.ResourceList, []problem) {
 	for _, f := range []struct {
 		name corev1.ResourceName
 		text string
-	}{{corev1.ResourceCPU, r.Reserved.CPU}, {corev1.ResourceMemory, r.Reserved.Memory}} {
+	}{{corev1.ResourceCPU, r.Reserved.CPU}, {corev1.ResourceMemory, r.Reserved.Memory}, {corev1.ResourceEphemeralStorage, r.Reserved.Disk}} {
 		if f.text == "" {
 			continue
 		}
 		q, err := resource.ParseQuantity(f.text)
 		if err != nil || q.Sign() < 0 {
-			problems = append(problems, problem{"reserved." + string(f.name), "Invalid quantity",
+			problems = append(problems, problem{"reserved." + strings.ReplaceAll(string(f.name), "-", "_"), "Invalid quantity",
 				fmt.Sprintf("%q is not a quantity. Write one such as 500m (half a processor) or 512Mi.", f.text)})
 			continue
 		}

@@ -26,7 +26,8 @@ func nodeSpec() hcldec.ObjectSpec {
 			"effect": &hcldec.AttrSpec{Name: "effect", Type: text, Required: true},
 		}},
 		"unschedulable": &hcldec.AttrSpec{Name: "unschedulable", Type: cty.Bool},
-		"reserved":      &hcldec.BlockSpec{TypeName: "reserved", Nested: attrs(text, "cpu", "memory")},
+		"reserved":      &hcldec.BlockSpec{TypeName: "reserved", Nested: attrs(text, "cpu", "memory", "ephemeral_storage")},
+		"resource":      resourceSpec(),
 		"ssh":           &hcldec.BlockSpec{TypeName: "ssh", Nested: sshSpec()},
 		"fence":         &hcldec.BlockSpec{TypeName: "fence", Nested: fenceSpec()},
 	}
@@ -154,7 +155,11 @@ func rowOf(v cty.Value) (nodeRow, error) {
 		row.Taint = append(row.Taint, taintRow{text(t, "key"), text(t, "value"), text(t, "effect")})
 	}
 	if r := v.GetAttr("reserved"); !r.IsNull() {
-		row.Reserved = reservedRow{text(r, "cpu"), text(r, "memory")}
+		row.Reserved = reservedRow{text(r, "cpu"), text(r, "memory"), text(r, "ephemeral_storage")}
+	}
+	var err error
+	if row.Resource, err = resourceRowsOf(v.GetAttr("resource")); err != nil {
+		return row, err
 	}
 	if f := v.GetAttr("fence"); !f.IsNull() {
 		fence, err := fenceRowOf(f)

@@ -22,6 +22,50 @@ func readsLimits(spec *corev1.PodSpec) bool {
 		})
 }
 
+// others are what the host has to give beside processors and memory: room on its disk, and the extended resources of the inventory.
+func (h *host) others() map[corev1.ResourceName]int64 {
+	out := map[corev1.ResourceName]int64{}
+	if disk := h.facts.DiskBytes; disk > 0 {
+		q := h.node.Reserved[corev1.ResourceEphemeralStorage]
+		out[corev1.ResourceEphemeralStorage] = max(0, disk-q.Value())
+	}
+	for _, r := range h.node.Resources {
+		if len(r.Devices) == 0 || h.facts.CDI {
+			out[corev1.ResourceName(r.Name)] = r.Count
+		}
+	}
+	return out
+}
+
+// checkDevices says of a host whose devices cannot be given to containers why that is so: its pods would find none of them left.
+func (d *draft) checkDevices(h *host) {
+	for _, r := range h.node.Resources {
+		if len(r.Devices) > 0 && !h.facts.CDI && h.reach == up && !h.leaves {
+			d.warnOn(h, "Devices cannot be given to containers", "%s of node %s is a list of devices, and containerd %s there does not give containers devices by their names. "+
+				"That takes containerd 2, or 1.7 with enable_cdi = true in its CRI plugin's section. Until then no pod that asks for %s goes there.", r.Name, h.name, h.facts.Containerd, r.Name)
+		}
+	}
+}
+
+// devicesFor are the node's devices of the resources that a pod asks for; nil when it asks for none.
+func (h *host) devicesFor(spec *corev1.PodSpec) map[string][]string {
+	var out map[string][]string
+	for _, r := range h.node.Resources {
+		asks := func(c corev1.Container) bool {
+			q := c.Resources.Limits[corev1.ResourceName(r.Name)]
+			return !q.IsZero()
+		}
+		if len(r.Devices) == 0 || !slices.ContainsFunc(spec.Containers, asks) && !slices.ContainsFunc(spec.InitContainers, asks) {
+			continue
+		}
+		if out == nil {
+			out = map[string][]string{}
+		}
+		out[r.Name] = r.Devices
+	}
+	return out
+}
+
 // allocatableList is what the host can give to pods as Kubernetes' node status has it.
 func (h *host) allocatableList() corev1.ResourceList {
 	r := allocatable(h)

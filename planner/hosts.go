@@ -136,6 +136,7 @@ func (d *draft) checkHosts() {
 			}
 		}
 		d.checkLineage(h)
+		d.checkDevices(h)
 		switch h.reach {
 		case silent:
 			if d.checkRefused(h) {
@@ -287,6 +288,7 @@ func allocatable(h *host) schedule.Resources {
 	if q, ok := h.node.Reserved[corev1.ResourceMemory]; ok {
 		r.Memory -= q.Value()
 	}
+	r.Other = h.others()
 	return r
 }
 

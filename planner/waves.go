@@ -276,6 +276,7 @@ func (d *draft) podWork(w *workload, p *pod) *api.PodWork {
 		Pod: p.object, Hash: p.hash, Objects: d.contents(w), Claims: d.claims(w, p),
 		DeadlineSeconds: w.want.DeadlineSeconds, MinReadySeconds: w.want.MinReadySeconds,
 	}
+	work.Devices = p.host.devicesFor(p.spec)
 	if readsLimits(p.spec) {
 		work.Allocatable = p.host.allocatableList()
 	}

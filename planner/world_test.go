@@ -40,7 +40,7 @@ func freshHost(name string, i int) *api.NodeObservation {
 	return &api.NodeObservation{
 		Name: name, BootID: "boot-" + name + "-1",
 		Facts: api.NodeFacts{
-			Hostname: name, Arch: "amd64", CPUs: 4, MemoryBytes: 8 << 30, MaxPods: 110, InternalIP: "10.0.0." + strconv.Itoa(11+i),
+			Hostname: name, Arch: "amd64", CPUs: 4, MemoryBytes: 8 << 30, MaxPods: 110, DiskBytes: 100 << 30, CDI: name != "a2", InternalIP: "10.0.0." + strconv.Itoa(11+i),
 			Interface: "eth0", MTU: 1500, CNIBinDir: "/opt/cni/bin",
 		},
 	}

@@ -7,7 +7,6 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/util/validation"
 	k8sfield "k8s.io/apimachinery/pkg/util/validation/field"
 )
@@ -57,36 +56,6 @@ func protocol(p corev1.Protocol) corev1.Protocol {
 		return corev1.ProtocolTCP
 	}
 	return p
-}
-
-func (c *checker) resources(p string, r *corev1.ResourceRequirements) {
-	for _, list := range []struct {
-		path      string
-		resources corev1.ResourceList
-	}{{p + ".limits", r.Limits}, {p + ".requests", r.Requests}} {
-		for _, name := range sortedKeys(list.resources) {
-			c.amount(element(list.path, string(name)), name, list.resources[name])
-		}
-	}
-	for _, name := range sortedKeys(r.Requests) {
-		request := r.Requests[name]
-		if limit, ok := r.Limits[name]; ok && request.Cmp(limit) > 0 {
-			c.invalid(element(p+".requests", string(name)), request.String(), fmt.Sprintf("must be less than or equal to %s limit of %s", name, limit.String()))
-		}
-	}
-}
-
-func (c *checker) amount(p string, name corev1.ResourceName, q resource.Quantity) {
-	if name != corev1.ResourceCPU && name != corev1.ResourceMemory {
-		c.unsupported(p, string(name), string(corev1.ResourceCPU), string(corev1.ResourceMemory))
-		return
-	}
-	if q.Sign() < 0 {
-		c.invalid(p, q.String(), "must be greater than or equal to 0")
-	}
-	if name == corev1.ResourceMemory && q.MilliValue()%1000 != 0 {
-		c.diags.Warnf(c.o.RangeOf(p), "Fractions of a byte", "%s: %q is less than whole bytes. Write memory as \"64Mi\" or \"500M\".", p, q.String())
-	}
 }
 
 func (c *checker) mounts(list string, ct *corev1.Container, volumes map[string]bool) {

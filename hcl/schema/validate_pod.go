@@ -45,6 +45,7 @@ func (c *checker) podSpec(path string, s *corev1.PodSpec, restart []corev1.Resta
 	c.placement(path, s)
 	c.podNetwork(path, s)
 	c.podSecurity(path, s)
+	c.overhead(path, s)
 	for i, p := range elements(path+".imagePullSecrets", s.ImagePullSecrets, func(r *corev1.LocalObjectReference) string { return r.Name }) {
 		c.reference(p+".name", s.ImagePullSecrets[i].Name)
 	}

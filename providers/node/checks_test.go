@@ -151,6 +151,8 @@ func TestConfigured(t *testing.T) {
 			criStatus{binDirs: []string{"/usr/lib/cni"}, confDir: "/etc/cni/net.d", sandbox: "x", systemd: true, restrict: true}},
 		{"2.1", `{"containerd":{"defaultRuntimeName":"runc","runtimes":{"runc":{"options":{"SystemdCgroup":false}}}},"cni":{"binDir":"","binDirs":["/opt/cni/bin"],"confDir":"/etc/cni/net.d"}}`,
 			criStatus{binDirs: []string{"/opt/cni/bin"}, confDir: "/etc/cni/net.d"}},
+		{"devices", `{"enableCDI":true}`, criStatus{cdi: true}},
+		{"devices turned off", `{"enableCDI":false}`, criStatus{}},
 		{"nothing", "", criStatus{}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -29,6 +29,7 @@ type criStatus struct {
 	sandbox  string // the sandbox image's name; "" where containerd does not tell
 	systemd  bool   // the cgroup driver
 	restrict bool   // restrict_oom_score_adj
+	cdi      bool   // enable_cdi
 }
 
 func (c criStatus) cgroupDriver() string {
@@ -95,6 +96,7 @@ func (c *criStatus) configured(text string) {
 		} `json:"containerd"`
 		SandboxImage string `json:"sandboxImage"`
 		Restrict     bool   `json:"restrictOOMScoreAdj"`
+		CDI          *bool  `json:"enableCDI"`
 	}
 	if json.Unmarshal([]byte(text), &shown) != nil {
 		return
@@ -104,6 +106,8 @@ func (c *criStatus) configured(text string) {
 		c.binDirs = []string{shown.CNI.BinDir}
 	}
 	c.confDir, c.sandbox, c.restrict = shown.CNI.ConfDir, shown.SandboxImage, shown.Restrict
+	// Versions that know no devices do not show the field. Later ones may have dropped it, as it is always on.
+	c.cdi = shown.CDI != nil && *shown.CDI || shown.CDI == nil && c.version != "" && atLeast(c.version, "2.0.0")
 	c.systemd, _ = shown.Containerd.Runtimes[shown.Containerd.Default].Options["SystemdCgroup"].(bool)
 }
 

@@ -64,6 +64,7 @@ func look(ctx context.Context, h providers.Host) (*seen, error) {
 	}
 	s.facts.Containerd = s.cri.version
 	s.facts.CgroupDriver = s.cri.cgroupDriver()
+	s.facts.CDI = s.cri.cdi
 	if len(s.cri.binDirs) > 0 {
 		s.facts.CNIBinDir = s.cri.binDirs[0]
 	}
@@ -148,7 +149,19 @@ func parse(text string) (*seen, error) {
 		}
 	}
 	f.CNIBinDir = s.pluginDir()
+	f.DiskBytes = s.podDisk()
 	return s, nil
+}
+
+// podDisk is the size in bytes of the file system that holds the files of pods, 0 when it is not known.
+func (s *seen) podDisk() int64 {
+	size := int64(0)
+	for _, d := range s.disks { // the first of them that exists, from the deepest
+		if d.path == api.HostDir || d.path == "/var/lib" && size == 0 {
+			size = d.totalKB * 1024
+		}
+	}
+	return size
 }
 
 // capSysResource is the number of the capability CAP_SYS_RESOURCE, without which oom_score_adj cannot be lowered.

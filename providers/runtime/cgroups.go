@@ -8,6 +8,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	resourcehelper "k8s.io/component-helpers/resource"
+	runtimev1 "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"berth.dev/berth/providers/runtime/life"
 )
@@ -88,6 +89,22 @@ func weightOf(shares int64) int64 { return 1 + (shares-minShares)*9999/(maxShare
 type level struct {
 	path                        []string // below the root
 	shares, quota, memory, pids int64
+}
+
+// podResources is what runtimes that make a machine of a pod need to know beforehand: what its containers may use together.
+func podResources(pod *corev1.Pod) *runtimev1.LinuxContainerResources {
+	bare := *pod
+	bare.Spec.Overhead = nil // told apart
+	g := newPodCgroup(&bare, 0)
+	return &runtimev1.LinuxContainerResources{CpuPeriod: cpuPeriod, CpuQuota: g.quota, CpuShares: g.shares, MemoryLimitInBytes: g.memory}
+}
+
+func overhead(pod *corev1.Pod) *runtimev1.LinuxContainerResources {
+	if len(pod.Spec.Overhead) == 0 {
+		return nil
+	}
+	cpu, memory := pod.Spec.Overhead.Cpu(), pod.Spec.Overhead.Memory()
+	return &runtimev1.LinuxContainerResources{CpuPeriod: cpuPeriod, CpuQuota: cpuQuota(cpu), CpuShares: sharesOf(cpu.MilliValue()), MemoryLimitInBytes: memory.Value()}
 }
 
 // levels are the cgroups from the root to the pod's, apart from the weight of the burstable tier, which all its pods make together.

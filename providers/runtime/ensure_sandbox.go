@@ -73,7 +73,7 @@ func (k *keeper) runSandbox(ctx context.Context, seen *life.Seen, attempt uint32
 	if !seen.StartTime.IsZero() {
 		config.Annotations[api.AnnStartTime] = seen.StartTime.Format(time.RFC3339Nano)
 	}
-	resp, err := k.m.cri.Runtime.RunPodSandbox(ctx, &runtimev1.RunPodSandboxRequest{Config: config})
+	resp, err := k.m.cri.Runtime.RunPodSandbox(ctx, &runtimev1.RunPodSandboxRequest{Config: config, RuntimeHandler: runtimeHandler(k.b.pod)})
 	switch {
 	case isReserved(err), transient(ctx, err):
 		return fmt.Errorf("run the sandbox of pod %s: %w", podName(b.pod), err)

@@ -30,6 +30,8 @@ type machine struct {
 type memory struct {
 	// starting is held for reading while a pod is made and for writing while what all pods share is taken away.
 	starting sync.RWMutex
+	// devices is held from looking which devices are free to making the container that has them.
+	devices sync.Mutex
 	// leaving is held by one of those that look whether they were the last pod.
 	leaving sync.Mutex
 

@@ -36,6 +36,8 @@ func (b *build) sandbox(attempt uint32) (*runtimev1.PodSandboxConfig, error) {
 			CgroupParent:    newPodCgroup(pod, 0).parent(b.facts.systemd),
 			SecurityContext: sandboxSecurity(pod),
 			Sysctls:         sysctls(pod),
+			Resources:       podResources(pod),
+			Overhead:        overhead(pod),
 		},
 	}, nil
 }
@@ -69,6 +71,14 @@ func (b *build) annotations() (map[string]string, error) {
 	a[api.AnnAddress] = b.work.Step.Address.Owner().String()
 	a[api.AnnPod] = string(text)
 	return a, nil
+}
+
+// runtimeHandler is the runtime in containerd's configuration that the pod wants, "" for the default one.
+func runtimeHandler(pod *corev1.Pod) string {
+	if pod.Spec.RuntimeClassName == nil {
+		return ""
+	}
+	return *pod.Spec.RuntimeClassName
 }
 
 func portMappings(pod *corev1.Pod) []*runtimev1.PortMapping {

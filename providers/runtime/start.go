@@ -79,6 +79,10 @@ func (k *keeper) create(ctx context.Context, c *corev1.Container, a life.Action)
 	if err == nil {
 		err = k.m.settleUser(ctx, k.b.pod, c, config.GetLinux().GetSecurityContext())
 	}
+	made := func() {}
+	if err == nil {
+		made, err = k.m.giveDevices(ctx, k.b, c, config)
+	}
 	if err != nil {
 		if transient(ctx, err) {
 			return "", err
@@ -93,6 +97,7 @@ func (k *keeper) create(ctx context.Context, c *corev1.Container, a life.Action)
 	resp, err := k.m.cri.Runtime.CreateContainer(ctx, &runtimev1.CreateContainerRequest{
 		PodSandboxId: k.sandbox.GetId(), Config: config, SandboxConfig: k.config,
 	})
+	made()
 	if err == nil {
 		happened(k.b.work, c.Name, "Created", "Created container: %s", c.Name)
 		return resp.GetContainerId(), nil
