@@ -26,6 +26,8 @@ type State struct {
 	// Revisions are the templates that pods were made from, by address and number.
 	Revisions []Revision    `json:"revisions,omitempty"`
 	History   []ApplyRecord `json:"history,omitempty"`
+	// Gone are bare pods that came to their end: nobody makes them again.
+	Gone []GonePod `json:"gone,omitempty"`
 	// Events are what happened lately, by number: see [State.Happened]. They change no serial.
 	Events []ObjectEvent `json:"events,omitempty"`
 }
@@ -60,6 +62,13 @@ type PodState struct {
 	// Files says what the pod's files hold of config maps and secrets: hashes of the keys that it mounts, by
 	// "config_map/NAME" and "secret/NAME".
 	Files map[string]string `json:"files,omitempty"`
+}
+
+// GonePod is a bare pod that was there and is no more. It stays away until its object changes or somebody asks for it.
+type GonePod struct {
+	Address Address `json:"address"` // of its object
+	Hash    string  `json:"hash"`    // of what it was made from
+	Reason  string  `json:"reason"`  // "node a2 leaves the cluster"
 }
 
 // ImagePin remembers the digest that a reference of the configuration meant when it was last resolved.
@@ -103,6 +112,9 @@ type Delta struct {
 	DropOverrides []OverrideKey `json:"drop_overrides,omitempty"`
 	PutRevisions  []Revision    `json:"put_revisions,omitempty"`
 	DropRevisions []RevisionKey `json:"drop_revisions,omitempty"`
+
+	PutGone  *GonePod `json:"put_gone,omitempty"`
+	DropGone *Address `json:"drop_gone,omitempty"`
 }
 
 // HistoryLimit is how many apply records a state keeps.
@@ -151,6 +163,12 @@ func (s *State) Apply(d Delta) {
 	for _, o := range d.PutOverrides {
 		s.Overrides = put(s.Overrides, o, byOverride)
 	}
+	if d.PutGone != nil {
+		s.Gone = put(s.Gone, *d.PutGone, byGoneAddress)
+	}
+	if d.DropGone != nil {
+		s.Gone = drop(s.Gone, GonePod{Address: *d.DropGone}, byGoneAddress)
+	}
 	for _, k := range d.DropRevisions {
 		s.Revisions = drop(s.Revisions, Revision{Address: k.Address, Number: k.Number}, byRevision)
 	}
@@ -170,6 +188,7 @@ func byObjectAddress(a, b *Object) int     { return a.Address.Compare(b.Address)
 func byPodAddress(a, b PodState) int       { return a.Address.Compare(b.Address) }
 func byVolumeAddress(a, b VolumeState) int { return a.Address.Compare(b.Address) }
 func byOverride(a, b Override) int         { return a.Key().Compare(b.Key()) }
+func byGoneAddress(a, b GonePod) int       { return a.Address.Compare(b.Address) }
 func byPinRef(a, b ImagePin) int           { return strings.Compare(a.Ref, b.Ref) }
 
 func put[T any](s []T, v T, cmp func(a, b T) int) []T {
@@ -208,6 +227,14 @@ func (s *State) Node(name string) *NodeState {
 func (s *State) Pod(a Address) *PodState {
 	if i, ok := slices.BinarySearchFunc(s.Pods, PodState{Address: a}, byPodAddress); ok {
 		return &s.Pods[i]
+	}
+	return nil
+}
+
+// GonePod returns the end of a bare pod by its object's address, or nil.
+func (s *State) GonePod(a Address) *GonePod {
+	if i, ok := slices.BinarySearchFunc(s.Gone, GonePod{Address: a}, byGoneAddress); ok {
+		return &s.Gone[i]
 	}
 	return nil
 }

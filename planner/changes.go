@@ -242,6 +242,12 @@ func (d *draft) reasonToCreate(w *workload, p *pod) string {
 	if w.prior == nil {
 		return "new"
 	}
+	if d.prior.GonePod(w.address) != nil {
+		if d.remade[w.address] {
+			return "asked for by -replace"
+		}
+		return w.cause
+	}
 	for _, old := range w.pods {
 		if old.removed && old.slot >= 0 && (old.evict != "" || !w.current(old)) && (p.only == "" || p.only == old.host.name) {
 			return d.reasonToRemove(w, old)

@@ -165,6 +165,8 @@ func deltas(d *api.Delta) string {
 	note(d.DropNode != "", "-node")
 	note(d.PutObject != nil, "+object")
 	note(d.DropObject != nil, "-object")
+	note(d.PutGone != nil, "+gone")
+	note(d.DropGone != nil, "-gone")
 	note(d.DropPod != nil, "-pod")
 	note(d.PutVolume != nil, "+volume")
 	note(d.DropVolume != nil, "-volume")

@@ -105,6 +105,9 @@ func (d *draft) endObjects() {
 	for _, o := range d.deleted {
 		after := d.ended[o.Address]
 		delta := api.Delta{DropObject: &o.Address}
+		if d.prior.GonePod(o.Address) != nil {
+			delta.DropGone = &o.Address
+		}
 		if v := d.volumes[o.Address]; v != nil && v.state != nil {
 			if v.removable() {
 				after = append(after, d.removeVolume(v, after))

@@ -176,6 +176,10 @@ func (w *world) event(f []string) {
 		w.apply(w.plan(Applied(w.state), Options{Applied: true, Overrides: []api.Override{anOverride(t, f[1:])}}), first, everything)
 		return
 	}
+	if f[0] == "apply" {
+		w.apply(w.plan(w.last, Options{}), first, everything)
+		return
+	}
 	h := w.hosts[f[1]]
 	switch f[0] {
 	case "cut":

@@ -120,6 +120,7 @@ func (d *draft) evictions(w *workload) {
 
 // changeOver asks the workload's controller for the waves.
 func (d *draft) changeOver(w *workload) {
+	d.endOnce(w)
 	if d.replaced(w.object) && !d.remade[w.address] || d.movesVolume(w) {
 		w.want.Order = w.want.Order.Anew()
 	}

@@ -38,6 +38,7 @@ type pod struct {
 	dead    bool   // its address no longer answers: the sandbox is gone
 	trouble string // why it does not run as it should: "container web exited (1)"
 	evict   string // why it must leave its node
+	ended   string // why it is gone for good
 
 	annotations map[string]string // of fresh and mended ones
 	only        string            // the one node that a fresh one is for; "" for any

@@ -100,10 +100,10 @@ func checkWorld(rt *rapid.T, w *world, c *api.Config) {
 	total := 0
 	for _, o := range c.Objects {
 		if o.Kind().OwnsPods {
-			if got, want := running[o.Address.String()], wantedOf(c, o); got != want {
+			if got, want := running[o.Address.String()], wantedOf(w, c, o); got != want {
 				rt.Fatalf("%s: %d pods run, want %d", o.Address, got, want)
 			}
-			total += wantedOf(c, o)
+			total += wantedOf(w, c, o)
 		}
 	}
 	if len(w.state.Pods) != total {
@@ -123,7 +123,10 @@ func wantedFiles(c *api.Config, pod api.Address) string {
 }
 
 // wantedOf is how many pods an object is to have.
-func wantedOf(c *api.Config, o *api.Object) int {
+func wantedOf(w *world, c *api.Config, o *api.Object) int {
+	if w.state.GonePod(o.Address) != nil {
+		return 0
+	}
 	n, known := rollout.Replicas(o)
 	if !known {
 		return len(c.Nodes)

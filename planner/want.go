@@ -70,7 +70,7 @@ func (d *draft) addWorkload(w *workload) {
 			w.lost = append(w.lost, p)
 		case w.frozen || p.fixed:
 			w.pods = append(w.pods, p)
-		case p.missing && (!w.remakes(p) || p.host.leaves):
+		case p.missing && (!w.remakes(p) || p.host.leaves || w.want.Once && p.ready):
 			w.gone = append(w.gone, p)
 		default:
 			w.pods = append(w.pods, p)

@@ -71,7 +71,8 @@ func (d *draft) record(o *api.Object, needs, own []graph.Step) []graph.Step {
 	d.overrideDelta(o.Address, &delta)
 	d.endRevision(d.work[o.Address], &delta)
 	revised := len(delta.PutRevisions) > 0 && (len(own) > 0 || len(d.prior.RevisionsOf(o.Address)) > 0)
-	if unchanged && len(delta.PutPin)+len(delta.PutOverrides)+len(delta.DropOverrides) == 0 && !revised {
+	delta.DropGone = d.madeAgain(o.Address)
+	if unchanged && len(delta.PutPin)+len(delta.PutOverrides)+len(delta.DropOverrides) == 0 && !revised && delta.DropGone == nil {
 		if len(own) == 0 {
 			return needs
 		}
@@ -171,7 +172,7 @@ func (t *changeOver) dropGone() {
 		t.own = append(t.own, t.removePod(p))
 	}
 	for _, p := range t.workload.lost {
-		s := t.graph.Add(api.Step{Op: api.OpForget, Address: p.address, Reason: p.reason, Delta: api.Delta{DropPod: &p.address}}, t.fenceStep(p.host)...)
+		s := t.graph.Add(api.Step{Op: api.OpForget, Address: p.address, Reason: p.reason, Delta: api.Delta{DropPod: &p.address, PutGone: p.goneFor()}}, t.fenceStep(p.host)...)
 		p.host.forgets = append(p.host.forgets, s)
 		t.own = append(t.own, s)
 	}
@@ -303,7 +304,7 @@ func (d *draft) removePod(p *pod, after ...graph.Step) graph.Step {
 	}
 	var delta api.Delta
 	if p.known { // else the state has no pod of this address, or another one
-		delta.DropPod = &p.address
+		delta.DropPod, delta.PutGone = &p.address, p.goneFor()
 	}
 	p.leaving = d.onHost(p.host, api.Step{
 		Op: api.OpPodRemove, Address: p.address, Reason: p.reason, Delta: delta,
