@@ -111,6 +111,14 @@ func connect(t testing.TB, l *lab.Lab) *fixture {
 	return &fixture{Host: h, node: node, cri: c, p: runtime.New()}
 }
 
+// connectAgain is the same host over a connection of its own.
+func connectAgain(t testing.TB, f *fixture) *fixture {
+	t.Helper()
+	again := connect(t, labtest.Shared(t))
+	again.ref = f.ref
+	return again
+}
+
 func (f *fixture) eventually(t testing.TB, what string, yes func() bool) {
 	t.Helper()
 	deadline := time.Now().Add(30 * time.Second)

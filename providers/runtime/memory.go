@@ -20,7 +20,8 @@ type podMemory struct {
 	ips    map[string]string                     // by sandbox ID
 	before map[string]life.Container             // newest attempts in sandboxes that were removed, by name
 	ended  map[string][]string                   // IDs of attempts that ended while we looked, by name
-	killed map[string]string                     // why, by container ID
+	killed map[string]string                     // by which probe or hook, by container ID
+	told   map[string]bool                       // that it is being stopped, by container ID
 }
 
 func (m *memory) podMemory(uid string) *podMemory {
@@ -32,7 +33,7 @@ func (m *memory) podMemory(uid string) *podMemory {
 	if m.pods[uid] == nil {
 		m.pods[uid] = &podMemory{
 			notes: map[string]*life.Notes{}, said: map[string]*runtimev1.ContainerStatus{}, ips: map[string]string{},
-			before: map[string]life.Container{}, ended: map[string][]string{}, killed: map[string]string{},
+			before: map[string]life.Container{}, ended: map[string][]string{}, killed: map[string]string{}, told: map[string]bool{},
 		}
 	}
 	return m.pods[uid]
@@ -125,15 +126,20 @@ func (p *podMemory) crashes(name string) int {
 	return len(p.ended[name])
 }
 
-// condemn remembers why a container is killed; it reports whether that is new.
-func (p *podMemory) condemn(id, why string) bool {
+// condemn remembers which probe or hook had a container killed.
+func (p *podMemory) condemn(id, why string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.killed[id] != "" {
-		return false
-	}
 	p.killed[id] = why
-	return true
+}
+
+// tellOnce reports whether nobody was told yet that a container is being stopped.
+func (p *podMemory) tellOnce(id string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	told := p.told[id]
+	p.told[id] = true
+	return !told
 }
 
 func (p *podMemory) whyKilled(id string) string {

@@ -98,8 +98,8 @@ func (k *keeper) hopeless(ctx context.Context, seen *life.Seen, d *life.Decision
 			continue
 		}
 		again := life.Restarts(k.b.pod, c, s.ExitCode)
-		if !again && s.ExitCode == 0 {
-			continue
+		if !again && s.ExitCode == 0 && k.memory.whyKilled(s.ID) == "" || d.Over == corev1.PodSucceeded && again {
+			continue // it ended well, or serves a pod that has
 		}
 		pause := life.BackoffOf(s, life.ContainerHash(c), seen.Asked)
 		if !again || pause.Pause > longestPause || pause.Until.Sub(k.m.now()) > left {

@@ -123,20 +123,18 @@ func (k *keeper) stopOne(ctx context.Context, a life.Action) {
 
 // killing tells once of a container that is stopped, and why.
 func (k *keeper) killing(a life.Action) {
-	why := a.Message
-	n, _ := k.memory.note(a.ID)
-	switch {
-	case n.Liveness.Verdict == life.Failure:
-		why += ": Liveness probe failed: " + n.Liveness.Message
-	case n.Startup.Verdict == life.Failure:
-		why += ": Startup probe failed: " + n.Startup.Message
-	}
-	fresh := k.memory.condemn(a.ID, why)
-	if !fresh && a.Reason != "FailedPostStartHook" {
+	if !k.memory.tellOnce(a.ID) {
 		return
 	}
 	happened(k.b.work, a.Container, "Killing", "%s", a.Message)
-	if k.deletion == nil {
-		report(k.b.work, "killing container %s: %s", a.Container, k.memory.whyKilled(a.ID))
+	n, _ := k.memory.note(a.ID)
+	switch {
+	case n.Liveness.Verdict == life.Failure:
+		k.memory.condemn(a.ID, a.Message+": Liveness probe failed: "+n.Liveness.Message)
+	case n.Startup.Verdict == life.Failure:
+		k.memory.condemn(a.ID, a.Message+": Startup probe failed: "+n.Startup.Message)
+	}
+	if why := k.memory.whyKilled(a.ID); why != "" {
+		report(k.b.work, "killing container %s: %s", a.Container, why)
 	}
 }

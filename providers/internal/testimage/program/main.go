@@ -5,6 +5,8 @@
 //	crash CODE TEXT        write the text to standard error and end
 //	after DURATION CODE    end after a while
 //	httpd ADDR             serve: / the hostname, /healthz 200 or 503 (see POST /healthy, POST /sick), /env, /file?path=
+//	probed                 serve what probes ask for: see probed.go
+//	append FILE TEXT       add a line to a file
 //	cat FILE...            write files to standard output
 //	stat FILE...           write "mode uid:gid name" of each
 //	env                    write the environment, sorted
@@ -41,7 +43,7 @@ func main() {
 		what, args = os.Args[1], os.Args[2:]
 	}
 	commands := map[string]func([]string) int{
-		"sleep": sleep, "stubborn": stubborn, "crash": crash, "after": after, "httpd": httpd, "cat": cat, "stat": stat, "env": env, "id": id,
+		"sleep": sleep, "stubborn": stubborn, "crash": crash, "after": after, "httpd": httpd, "probed": probed, "append": appendLine, "cat": cat, "stat": stat, "env": env, "id": id,
 		"put": put, "lines": lines, "long": long, "echo": echo, "alloc": alloc, "size": size, "copy": copyInput, "wait": wait,
 	}
 	run, ok := commands[what]
