@@ -40,6 +40,7 @@ type podLabel struct{ namespace, key, value string }
 
 // podTemplate is what services see of the pods of an object.
 type podTemplate struct {
+	owner  *api.Object
 	labels map[string]string
 	spec   *corev1.PodSpec
 }
@@ -56,7 +57,7 @@ func newCross(cluster api.Cluster, objects []*api.Object, nodes []*api.Node, inc
 			continue
 		}
 		c.byName[id] = o
-		if t, ok := templateOf(o.Value); ok {
+		if t, ok := templateOf(o); ok {
 			c.pods[o.Namespace()] = append(c.pods[o.Namespace()], t)
 			for k, v := range t.labels {
 				l := podLabel{o.Namespace(), k, v}
@@ -67,15 +68,16 @@ func newCross(cluster api.Cluster, objects []*api.Object, nodes []*api.Node, inc
 	return c
 }
 
-func templateOf(v api.Value) (podTemplate, bool) {
+func templateOf(o *api.Object) (podTemplate, bool) {
+	v := o.Value
 	spec := api.PodSpecOf(v)
 	if spec == nil {
 		return podTemplate{}, false
 	}
 	if c, ok := api.ControllerOf(v); ok {
-		return podTemplate{c.Template.Labels, spec}, true
+		return podTemplate{o, c.Template.Labels, spec}, true
 	}
-	return podTemplate{v.GetLabels(), spec}, true
+	return podTemplate{o, v.GetLabels(), spec}, true
 }
 
 func (c *cross) duplicate(o, first *api.Object) {
@@ -112,6 +114,7 @@ func (c *cross) check() {
 		}
 	}
 	c.oneDefault()
+	c.overlaps()
 }
 
 // node reports the name of a node that the inventory does not have.

@@ -249,7 +249,7 @@ func (d *draft) reasonToCreate(w *workload, p *pod) string {
 		return w.cause
 	}
 	for _, old := range w.pods {
-		if old.removed && old.slot >= 0 && (old.evict != "" || !w.current(old)) && (p.only == "" || p.only == old.host.name) {
+		if old.removed && old.slot >= 0 && (old.evict != "" || !w.current(old)) && (p.only == "" || p.only == old.host.name) && (!w.want.Fixed() || p.address == old.address) {
 			return d.reasonToRemove(w, old)
 		}
 	}

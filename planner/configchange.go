@@ -183,7 +183,7 @@ func (d *draft) refreshPods(w *workload) bool {
 	}
 	any, stays := false, false
 	for _, p := range w.pods {
-		if p.fixed || p.removed || p.mend || !w.madeFor(p) {
+		if p.fixed || p.removed || p.mend || !w.ofTemplate(p) {
 			continue
 		}
 		stays = true

@@ -194,9 +194,13 @@ func contentHash(o *api.Object) string {
 
 // contents are the addresses of the config maps and secrets among a workload's references, sorted.
 func (d *draft) contents(w *workload) []api.Address {
+	return d.contentsOf(w.object.Namespace(), w.refs)
+}
+
+func (d *draft) contentsOf(namespace string, refs references) []api.Address {
 	var out []api.Address
-	for _, r := range w.refs {
-		if o := d.object(w.object.Namespace(), r); o != nil && r.content() {
+	for _, r := range refs {
+		if o := d.object(namespace, r); o != nil && r.content() {
 			out = append(out, o.Address)
 		}
 	}

@@ -18,8 +18,9 @@ type workload struct {
 	prior   *api.Object // as last applied; nil when it is new
 	want    *rollout.Want
 	refs    references
-	filled  []admission.Filled // by limit ranges
-	files   map[string]string  // what the files of its pods are to hold: see api.PodState.Files
+	filled  []admission.Filled                      // by limit ranges
+	files   map[string]string                       // what the files of its pods are to hold: see api.PodState.Files
+	filesOf func(*corev1.PodSpec) map[string]string // the same for pods that are made from another template
 	frozen  bool
 
 	services []*service // that mean its pods
@@ -93,6 +94,7 @@ func (d *draft) wantWorkload(o *api.Object) {
 		Pin:     func(ref string) string { return d.pin(w.prior, ref) },
 		Content: d.templateContent(o, w.refs),
 		Nodes:   func(t *rollout.Template) []string { return d.eligible(o, t) },
+		Older:   func(pod string) *rollout.Older { return d.older(o.Address, pod) },
 	})
 	if err != nil {
 		d.errorAt(o, "spec", "Invalid workload", "%s: %s.", o.Address, err)
@@ -102,6 +104,7 @@ func (d *draft) wantWorkload(o *api.Object) {
 	d.revise(w)
 	d.admitTemplates(w)
 	w.files = d.filesOf(o.Namespace(), &want.Template.Spec)
+	w.filesOf = func(spec *corev1.PodSpec) map[string]string { return d.filesOf(o.Namespace(), spec) }
 	d.addWorkload(w)
 	for _, p := range w.pods {
 		if w.madeFor(p) && !p.known { // adopted: made from just this template
@@ -222,6 +225,9 @@ func (w *workload) complete(p *pod) {
 	o.Name, o.Namespace, o.UID = p.address.Pod, p.namespace, uidOf(p)
 	o.Labels, o.Annotations = p.labels, p.annotations
 	p.object, p.spec, p.files = o, &o.Spec, w.files
+	if !w.ofTemplate(p) {
+		p.files = w.filesOf(p.spec)
+	}
 }
 
 func scaled(from, to int) string { return "scale " + strconv.Itoa(from) + " → " + strconv.Itoa(to) }

@@ -274,7 +274,7 @@ func (t *changeOver) make(p *pod, after []graph.Step) graph.Step {
 
 func (d *draft) podWork(w *workload, p *pod) *api.PodWork {
 	work := &api.PodWork{
-		Pod: p.object, Hash: p.hash, Objects: d.contents(w), Claims: d.claims(w, p),
+		Pod: p.object, Hash: p.hash, Objects: d.contentsFor(w, p), Claims: d.claims(w, p),
 		DeadlineSeconds: w.want.DeadlineSeconds, MinReadySeconds: w.want.MinReadySeconds,
 	}
 	work.Devices = p.host.devicesFor(p.spec)

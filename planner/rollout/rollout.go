@@ -53,6 +53,16 @@ type Inputs struct {
 	// Nodes returns the nodes that a pod of a template may run on, sorted; those where one runs that may stay among them.
 	// Only controllers that want a pod on each of them ask.
 	Nodes func(*Template) []string
+	// Older returns the template that the pod of a name was made from, or, where there is no such pod, its neighbours were;
+	// nil when it is not another one than the object's, or is not known any more. Nil means that there is none.
+	Older func(pod string) *Older
+}
+
+// Older is a template of an earlier revision.
+type Older struct {
+	Template *corev1.PodTemplateSpec // as it was wanted
+	Hash     string
+	Pin      func(ref string) string // what its images meant
 }
 
 // For returns what the workload o wants. A kind without a controller here is an error.

@@ -6,16 +6,16 @@ import (
 	"strings"
 
 	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 )
 
 // statefulSet wants pods with ordinals, names and volumes of their own (semantics.md 3.4).
 func statefulSet(s *appsv1.StatefulSet, in Inputs) (*Want, error) {
 	w := &Want{
-		Replicas: number(s.Spec.Replicas), Template: templateFor(&s.Spec.Template, in, appsv1.ControllerRevisionHashLabelKey),
+		Replicas: number(s.Spec.Replicas), Template: revisionTemplate(s, &s.Spec.Template, in),
 		DeadlineSeconds: defaultDeadline, MinReadySeconds: s.Spec.MinReadySeconds, OnePerIdentity: true,
 	}
-	w.Template.Labels[appsv1.ControllerRevisionHashLabelKey] = s.Name + "-" + w.Template.Hash
 	order := Ordered{Parallel: s.Spec.PodManagementPolicy == appsv1.ParallelPodManagement, Unavailable: 1}
 	partition := 0
 	if r := s.Spec.UpdateStrategy.RollingUpdate; r != nil {
@@ -32,17 +32,52 @@ func statefulSet(s *appsv1.StatefulSet, in Inputs) (*Want, error) {
 	}
 	w.Order = order
 	first := firstOrdinal(s)
+	held := &olderTemplates{set: s, in: in, now: w.Template, byHash: map[string]*Template{}}
 	for n := range w.Replicas {
 		slot := ordinal(s, first+n)
 		switch {
 		case s.Spec.UpdateStrategy.Type == appsv1.OnDeleteStatefulSetStrategyType:
 			slot.Hold = HoldLiving
 		case first+n < partition:
-			slot.Hold = HoldAlways
+			slot.Hold, slot.Template = HoldAlways, held.of(slot.Name)
 		}
 		w.Slots = append(w.Slots, slot)
 	}
 	return w, nil
+}
+
+// olderTemplates are the templates that ordinals below a partition keep.
+type olderTemplates struct {
+	set    *appsv1.StatefulSet
+	in     Inputs
+	now    *Template
+	byHash map[string]*Template
+}
+
+// of returns what a pod is to be made from when that is not the set's template, else nil.
+func (o *olderTemplates) of(pod string) *Template {
+	if o.in.Older == nil {
+		return nil
+	}
+	old := o.in.Older(pod)
+	if old == nil || old.Hash == o.now.Hash {
+		return nil
+	}
+	t := o.byHash[old.Hash]
+	if t == nil {
+		t = revisionTemplate(o.set, old.Template, Inputs{Pin: old.Pin})
+		t.Hash = old.Hash
+		t.Labels[appsv1.ControllerRevisionHashLabelKey] = o.set.Name + "-" + t.Hash
+		o.byHash[old.Hash] = t
+	}
+	return t
+}
+
+// revisionTemplate labels the pods of a set with the name of their revision, as upstream does.
+func revisionTemplate(s *appsv1.StatefulSet, t *corev1.PodTemplateSpec, in Inputs) *Template {
+	out := templateFor(t, in, appsv1.ControllerRevisionHashLabelKey)
+	out.Labels[appsv1.ControllerRevisionHashLabelKey] = s.Name + "-" + out.Hash
+	return out
 }
 
 func ordinal(s *appsv1.StatefulSet, n int) Slot {
