@@ -28,6 +28,10 @@ var commands = map[string]func(ctx context.Context, args []string) error{
 	"crash": crash, // CODE MESSAGE: says it and ends so
 	"say":   say,   // MESSAGE N: says it N times, then sleeps
 	"eat":   eat,   // N: takes so many MiB of memory and keeps them
+	"note":  note,  // FILE TEXT: adds a line with the time
+	"step":  step,  // FILE NAME DURATION: notes its start and its end
+	"live":  live,  // FILE NAME ADDR: serves probes, and notes what happens to it
+	"tries": tries, // FILE NAME N CODE: fails until its Nth start
 	"sleep": sleep, // DURATION, deaf to SIGTERM
 	"tmpfs": tmpfs, // DIRECTORY: mounts one there
 	"watch": watch, // FILE: says when it reads something else
