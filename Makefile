@@ -37,6 +37,7 @@ fuzz: ## a minute for each fuzz target
 
 bench: deps ## the figures of docs/benchmarks.md
 	go test -run '^$$' -bench . -benchmem ./planner/... ./hcl/... ./statefile/...
+	go test -run '^$$' -bench . -benchtime 3x -timeout 15m ./providers/runtime
 	go test -run '^$$' -bench . -benchtime 1x -timeout 15m ./e2e
 
 demo: deps build ## a three-host lab, the shop on it, a change, a rolling update
