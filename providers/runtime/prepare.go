@@ -211,8 +211,8 @@ while [ $# -gt 0 ]; do
 	shift
 	case $do in
 	pod)
-		mkdir -p -m 0700 -- "$1"
-		mkdir -p -- $2
+		if [ ! -d "${1%/*}" ]; then mkdir -p -m 0700 -- "${1%/*}"; fi # what is below is for root alone
+		mkdir -p -- "$1" $2
 		shift 2
 		;;
 	tmpfs)
@@ -224,12 +224,18 @@ while [ $# -gt 0 ]; do
 	open)
 		if [ ! -d "$1" ]; then
 			mkdir -p -- "${1%/*}"
-			(umask 0 && mkdir -- "$1") # at once: one that was cut short must not stay closed
+			umask 0 # at once: one that was cut short must not stay closed
+			mkdir -- "$1"
+			umask 022
 		fi
 		shift
 		;;
 	touch)
-		if [ ! -e "$1" ]; then (umask 0 && : >"$1"); fi
+		if [ ! -e "$1" ]; then
+			umask 0
+			: >"$1"
+			umask 022
+		fi
 		shift
 		;;
 	hosts)
@@ -351,7 +357,7 @@ uproot() {
 	done
 }
 tries=0
-if [ -d "$1" ]; then
+if [ -d "$1/volumes" ] || [ -d "$1/volume-subpaths" ]; then # where alone something of ours is mounted
 	while mount=$(mounts "$1") && [ -n "$mount" ]; do
 		if ! umount -- "$mount"; then
 			tries=$((tries + 1))

@@ -195,3 +195,17 @@ func (m *machine) settleUser(ctx context.Context, pod *corev1.Pod, c *corev1.Con
 	}
 	return nil
 }
+
+// cureOf says what to do about a container that containerd did not make. Of a user that the image itself does not know it tells only
+// which file it looked in vain for.
+func (m *machine) cureOf(ctx context.Context, c *corev1.Container, err error) string {
+	const correct = "Correct the workload and apply again."
+	if !containsAny(err, "/etc/passwd", "/etc/group", "no users found", "no groups found", "no matching entries in passwd", "no matching entries in group") {
+		return correct
+	}
+	st, statusErr := m.cri.Images.ImageStatus(ctx, &runtimev1.ImageStatusRequest{Image: &runtimev1.ImageSpec{Image: c.Image}})
+	if statusErr != nil || st.GetImage().GetUsername() == "" {
+		return correct
+	}
+	return fmt.Sprintf("The image runs as the user %q, which it does not know: set run_as_user to a number, or correct the image.", st.GetImage().GetUsername())
+}

@@ -115,8 +115,8 @@ func (k *keeper) create(ctx context.Context, c *corev1.Container, a life.Action)
 			c.Name, podName(k.b.pod), c.Image, criText(err))
 	}
 	warned(k.b.work, c.Name, "Failed", "Error: %s", criText(err))
-	return "", k.m.fail(k.b.work, "Container cannot be made", "Container %q of pod %s: %s (CreateContainerError). Correct the workload and apply again.",
-		c.Name, podName(k.b.pod), criText(err))
+	return "", k.m.fail(k.b.work, "Container cannot be made", "Container %q of pod %s: %s (CreateContainerError). %s",
+		c.Name, podName(k.b.pod), criText(err), k.m.cureOf(ctx, c, err))
 }
 
 // reserved finds the container whose name is taken: an earlier call made it and its answer was lost, or makes it just now.

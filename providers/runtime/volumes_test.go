@@ -80,7 +80,7 @@ func TestVolumes(t *testing.T) {
 	}
 
 	secrets := api.PodsDir + "/" + string(j.pod.UID) + "/volumes/kubernetes.io~secret/keys"
-	if got := f.sh(t, `findmnt -n -o FSTYPE -M "$1"; stat -c %a "$2"; readlink "$1/open"`, secrets, api.PodsDir+"/"+string(j.pod.UID)); got != "tmpfs\n700\n..data/open" {
+	if got := f.sh(t, `findmnt -n -o FSTYPE -M "$1"; stat -c %a "$2"; readlink "$1/open"`, secrets, api.PodsDir); got != "tmpfs\n700\n..data/open" {
 		t.Errorf("the secret's folder: %q", got)
 	}
 	if got := f.sh(t, `findmnt -n -o SIZE -M "$1"`, api.PodsDir+"/"+string(j.pod.UID)+"/volumes/kubernetes.io~empty-dir/fast"); got != "1M" {
