@@ -37,7 +37,7 @@ func ensure(ctx context.Context, m *machine, w *providers.Work) (providers.Resul
 	if k.prepared == nil && k.sandbox.GetState() == runtimev1.PodSandboxState_SANDBOX_READY {
 		// Nothing had to be started: the content of its volumes may have changed all the same.
 		if err := m.prepare(ctx, k.b, nil); err != nil {
-			return k.result(false), m.explain(ctx, m.scriptFailure(w, "Files of the pod cannot be prepared", err))
+			return k.result(false), m.explain(ctx, err)
 		}
 	}
 	return k.result(false), nil

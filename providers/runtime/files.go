@@ -26,10 +26,11 @@ func updateFiles(ctx context.Context, m *machine, w *providers.Work) error {
 	if err != nil || archive == nil {
 		return err
 	}
+	ctx, cancel := context.WithTimeoutCause(ctx, b.deadline(), errDeadline)
+	defer cancel()
 	_, err = m.Run(ctx, providers.Command{Script: prepareScript, Args: args, Stdin: bytes.NewReader(archive)})
 	if err != nil {
-		err = fmt.Errorf("update the files of pod %s: %w", podName(b.pod), err)
-		return m.scriptFailure(w, "Files of the pod cannot be updated", err)
+		return m.mountFailure(ctx, b, "Files of the pod cannot be updated", fmt.Errorf("update the files of pod %s: %w", podName(b.pod), err))
 	}
 	return nil
 }

@@ -288,3 +288,14 @@ func (f *fixture) containerIDs(t testing.TB, pod *corev1.Pod) string {
 	slices.Sort(out)
 	return strings.Join(out, "\n")
 }
+
+// stopContainer ends the containers of a pod that run.
+func (f *fixture) stopContainer(t testing.TB, pod *corev1.Pod) {
+	t.Helper()
+	for line := range strings.Lines(f.containerIDs(t, pod)) {
+		id := strings.Fields(line)[2]
+		if _, err := f.cri.Runtime.StopContainer(t.Context(), &runtimev1.StopContainerRequest{ContainerId: id}); err != nil {
+			t.Fatal(err)
+		}
+	}
+}

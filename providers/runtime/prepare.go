@@ -3,6 +3,7 @@ package runtime
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"strconv"
@@ -28,9 +29,27 @@ func (m *machine) prepare(ctx context.Context, b *build, attempts map[string]uin
 	}
 	_, err = m.Run(ctx, providers.Command{Script: prepareScript, Args: args, Stdin: stdin})
 	if err != nil {
-		return fmt.Errorf("prepare the files of pod %s: %w", podName(b.pod), err)
+		return m.mountFailure(ctx, b, "Files of the pod cannot be prepared", fmt.Errorf("prepare the files of pod %s: %w", podName(b.pod), err))
 	}
 	return nil
+}
+
+// mountFailure shows what the script said against the pod's volumes, or that a file system of the host never answered.
+func (m *machine) mountFailure(ctx context.Context, b *build, summary string, err error) error {
+	if context.Cause(ctx) == errDeadline {
+		var names []string
+		for _, v := range b.pod.Spec.Volumes {
+			names = append(names, v.Name)
+		}
+		err = m.fail(b.work, summary, "Pod %s: unable to mount volumes [%s]: timed out waiting for the condition after %s (FailedMount). A file system of %s does not answer: look at what hangs there, and apply again.",
+			podName(b.pod), strings.Join(names, " "), b.deadline(), m.Name())
+	} else {
+		err = m.scriptFailure(b.work, summary, err)
+	}
+	if said, ok := errors.AsType[*api.DiagnosticsError](err); ok {
+		warned(b.work, "", "FailedMount", "MountVolume.SetUp failed: %s", said.Diagnostics[0].Detail)
+	}
+	return err
 }
 
 // preparation is the list of instructions for prepareScript and the archive that it unpacks, nil for none.

@@ -111,11 +111,11 @@ func (k *keeper) hopeless(ctx context.Context, seen *life.Seen, d *life.Decision
 
 // ended tells our own deadline from other ends.
 func (k *keeper) ended(ctx context.Context, err error) error {
-	if context.Cause(ctx) == errDeadline {
-		return k.overdue(ctx)
-	}
 	if _, said := errors.AsType[*api.DiagnosticsError](err); said {
 		return err
+	}
+	if context.Cause(ctx) == errDeadline {
+		return k.overdue(ctx)
 	}
 	return fmt.Errorf("keep pod %s: %w", podName(k.b.pod), err)
 }

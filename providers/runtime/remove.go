@@ -15,7 +15,21 @@ import (
 
 // remove stops the pod's containers within its grace period and takes away everything that it has on the host. A pod that is not there is
 // gone already; its files are looked for all the same.
+//
+// Beyond the grace period it takes no longer than any pod may: storage that hangs must not hold up the apply for ever.
 func remove(ctx context.Context, m *machine, w *providers.Work) error {
+	limit := (&build{work: w}).deadline()
+	ctx, cancel := context.WithTimeoutCause(ctx, life.Grace(w.Step.Pod.Pod)+limit, errDeadline)
+	defer cancel()
+	err := takeAway(ctx, m, w)
+	if err != nil && context.Cause(ctx) == errDeadline {
+		return m.fail(w, "Pod cannot be removed", "Pod %s: some of it was still there %s after its grace period: %v. A file system of %s or containerd does not answer: look at what hangs there, and apply again.",
+			podName(w.Step.Pod.Pod), limit, err, m.Name())
+	}
+	return err
+}
+
+func takeAway(ctx context.Context, m *machine, w *providers.Work) error {
 	pod := w.Step.Pod.Pod
 	list, err := m.sandboxes(ctx, string(pod.UID))
 	if err != nil {

@@ -64,7 +64,7 @@ func (k *keeper) files(ctx context.Context, seen *life.Seen, a life.Action) erro
 			}
 		}
 		if err := k.m.prepare(ctx, k.b, attempts); err != nil {
-			return k.m.scriptFailure(k.b.work, "Files of the pod cannot be prepared", err)
+			return err
 		}
 		k.prepared = attempts
 	}

@@ -1,8 +1,10 @@
 package runtime_test
 
 import (
+	"context"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
@@ -227,4 +229,114 @@ func TestFilesThatCannotBeMade(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestFSGroup gives a volume with files of others to the pod's group: always, or only when its root says that it is not done.
+func TestFSGroup(t *testing.T) {
+	f := host(t)
+	const dir = "/srv/owned"
+	f.sh(t, `mkdir -p "$1/sub" && echo x >"$1/sub/file" && chmod 0700 "$1" "$1/sub" && chmod 0600 "$1/sub/file" && ln -s sub/file "$1/link"`, dir)
+	defer f.sh(t, `rm -rf "$1"`, dir)
+	pod := f.pod(t)
+	pod.Spec.SecurityContext = &corev1.PodSecurityContext{RunAsUser: new(int64(1000)), FSGroup: new(int64(3000))}
+	pod.Spec.Volumes = []corev1.Volume{{Name: "data", VolumeSource: corev1.VolumeSource{PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: "db"}}}}
+	pod.Spec.Containers[0].VolumeMounts = []corev1.VolumeMount{{Name: "data", MountPath: "/data"}}
+	j := f.take(t, pod)
+	j.work.Step.Pod.Claims = map[string]string{"db": dir}
+	owners := func() string { return f.sh(t, `cd "$1" && stat -c '%g %a' . sub sub/file && stat -c '%g' link`, dir) }
+	const given, taken = "3000 2770\n3000 2770\n3000 660\n3000", "3000 2770\n0 700\n0 600\n3000"
+
+	j.must(api.OpPodEnsure, api.OpPodReady)
+	if got := owners(); got != given {
+		t.Errorf("at first: %q, want %q", got, given)
+	}
+	if got := j.run("app", "cat", "/data/sub/file"); got != "x" {
+		t.Errorf("the container reads %q", got)
+	}
+	j.run("app", "put", "/data/sub/new", "y")
+	if got := f.sh(t, `stat -c '%u %g' "$1/sub/new"`, dir); got != "1000 3000" {
+		t.Errorf("a new file belongs to %s", got)
+	}
+	takeBack := `cd "$1" && chgrp 0 sub sub/file && chmod 0700 sub && chmod g-s sub && chmod 0600 sub/file`
+	steps := []struct {
+		policy corev1.PodFSGroupChangePolicy
+		before string
+		want   string
+	}{
+		{corev1.FSGroupChangeOnRootMismatch, takeBack, taken},
+		{corev1.FSGroupChangeAlways, takeBack, given},
+		{corev1.FSGroupChangeOnRootMismatch, takeBack + ` && chmod g-s .`, given},
+		{corev1.FSGroupChangeOnRootMismatch, takeBack + ` && chgrp 0 .`, given},
+	}
+	for i, s := range steps {
+		f.sh(t, s.before, dir)
+		pod.Spec.SecurityContext.FSGroupChangePolicy = &s.policy
+		j.must(api.OpPodEnsure)
+		if got := owners(); got != s.want {
+			t.Errorf("%d, %s: %q, want %q", i, s.policy, got, s.want)
+		}
+	}
+}
+
+// TestSubPathAfterChange: a file mounted by its sub-path stays what it was while the container runs, and is the new one when the
+// container starts again.
+func TestSubPathAfterChange(t *testing.T) {
+	f := host(t)
+	pod := f.pod(t)
+	pod.Spec.Volumes = []corev1.Volume{{Name: "config", VolumeSource: corev1.VolumeSource{ConfigMap: &corev1.ConfigMapVolumeSource{LocalObjectReference: local("settings")}}}}
+	pod.Spec.Containers[0].VolumeMounts = []corev1.VolumeMount{{Name: "config", MountPath: "/one", SubPath: "page"}, {Name: "config", MountPath: "/all"}}
+	j := f.take(t, pod)
+	give := func(text string) {
+		o := configMap("settings", map[string]string{"page": text})
+		j.work.Objects[o.Address] = o
+	}
+	give("one")
+	j.must(api.OpPodEnsure, api.OpPodReady)
+	give("two")
+	j.must(api.OpPodFiles)
+	if got := j.run("app", "cat", "/one", "/all/page"); got != "onetwo" {
+		t.Errorf("while it runs the container reads %q", got)
+	}
+	f.stopContainer(t, pod)
+	j.must(api.OpPodEnsure, api.OpPodReady)
+	if got := j.run("app", "cat", "/one", "/all/page"); got != "twotwo" {
+		t.Errorf("after its start the container reads %q", got)
+	}
+	target := api.PodsDir + "/" + string(pod.UID) + "/volume-subpaths/config/app/0"
+	if got := f.sh(t, `grep -c " $1 " /proc/self/mountinfo`, target); got != "1" {
+		t.Errorf("%s mounts lie over each other", got)
+	}
+}
+
+// TestHungStorage: a file system that does not answer fails the step at the pod's deadline, and the next one goes on.
+func TestHungStorage(t *testing.T) {
+	f := host(t)
+	f.sh(t, `mkdir -p /srv/frozen && truncate -s 8M /srv/frozen.img && mkfs.ext4 -q /srv/frozen.img && mount -o loop /srv/frozen.img /srv/frozen && fsfreeze -f /srv/frozen`)
+	pod := f.pod(t)
+	pod.Spec.Volumes = []corev1.Volume{{Name: "data", VolumeSource: corev1.VolumeSource{HostPath: &corev1.HostPathVolumeSource{Path: "/srv/frozen/new", Type: new(corev1.HostPathDirectoryOrCreate)}}}}
+	pod.Spec.Containers[0].VolumeMounts = []corev1.VolumeMount{{Name: "data", MountPath: "/data"}}
+	atEnd := func(script string) {
+		t.Cleanup(func() {
+			if _, err := f.Run(context.WithoutCancel(t.Context()), providers.Command{Script: script}); err != nil {
+				t.Errorf("clean up: %v", err)
+			}
+		})
+	}
+	atEnd(`umount /srv/frozen && rm -rf /srv/frozen /srv/frozen.img`)
+	j := f.take(t, pod)
+	atEnd(`fsfreeze -u /srv/frozen 2>/dev/null || :`) // before the pod is removed
+
+	j.work.Step.Pod.DeadlineSeconds = 2
+	start := time.Now()
+	summary, detail := j.detail(api.OpPodEnsure)
+	if took := time.Since(start); took > 30*time.Second {
+		t.Errorf("took %s", took)
+	}
+	want := "unable to mount volumes [data]: timed out waiting for the condition after 2s (FailedMount)"
+	if summary != "Files of the pod cannot be prepared" || !strings.Contains(detail, want) {
+		t.Errorf("%s: %s\nwant %s", summary, detail, want)
+	}
+	f.sh(t, `fsfreeze -u /srv/frozen`)
+	j.work.Step.Pod.DeadlineSeconds = 30
+	j.must(api.OpPodEnsure, api.OpPodReady)
 }
