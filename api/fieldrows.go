@@ -385,7 +385,7 @@ var fieldRows = map[string]Field{
 	"HostPathVolumeSource.path":                   on(EffectRoll, ""),
 	"HostPathVolumeSource.type":                   on(EffectRoll, ""),
 	"EmptyDirVolumeSource.medium":                 on(EffectRoll, ""),
-	"EmptyDirVolumeSource.sizeLimit":              on(EffectRoll, `for medium = "Memory" alone`),
+	"EmptyDirVolumeSource.sizeLimit":              on(EffectRoll, "of a directory in memory the kernel keeps it; one on the disk is measured by each apply and plan, and the pod is made anew when it is over"),
 	"EmptyDirVolumeSource.mode":                   off("the directory is open to all users of the pod"),
 	"PersistentVolumeClaimVolumeSource.claimName": on(EffectRoll, ""),
 	"PersistentVolumeClaimVolumeSource.readOnly":  off("set read_only in the volume_mount"),

@@ -439,3 +439,38 @@ func TestMountPropagation(t *testing.T) {
 		t.Errorf("the container's mount in its neighbour: %s", o)
 	}
 }
+
+const bounded = `
+workload "deployment" "app" {
+  labels = { app = "app" }
+
+  container "app" {
+    image = image.app.ref
+
+    volume_mount "scratch" {
+      mount_path = "/scratch"
+    }
+  }
+
+  volume "scratch" {
+    empty_dir {
+      size_limit = "64Ki"
+    }
+  }
+}
+`
+
+// A pod that writes more into its directory than it may is made anew by the next apply, which says why.
+func TestEmptyDirOverLimit(t *testing.T) {
+	s := begin(t, bounded)
+	s.apply()
+	s.settled()
+	first := s.pods("app=app")[0].Name
+	put(s, first, "/scratch/much", strings.Repeat("x", 100_000))
+	out := s.apply()
+	s.says(out, `Usage of EmptyDir volume "scratch" exceeds the limit "64Ki"`)
+	if second := s.pods("app=app"); len(second) != 1 || second[0].Name == first {
+		t.Errorf("pods %v after %s was over its limit", names(second), first)
+	}
+	s.settled()
+}

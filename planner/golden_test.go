@@ -168,7 +168,7 @@ func storyConfig(t *testing.T, text []byte) *api.Config {
 }
 
 // event does to a host what a line of a story says: cut, refuse, ill, reboot, foreign, crash CONTAINER, lose (its first pod),
-// flush (its services), containerd VERSION, unrecord (the objects of its pods), unset (its network), nodir (its volumes), stray (a pod and rules nobody knows).
+// flush (its services), containerd VERSION, fill (a volume of its first pod), unrecord (the objects of its pods), unset (its network), nodir (its volumes), stray (a pod and rules nobody knows).
 func (w *world) event(f []string) {
 	w.t.Helper()
 	if f[0] == "override" { // a command put it in force before
@@ -205,6 +205,8 @@ func (w *world) event(f []string) {
 		}
 	case "foreign":
 		h.Lineage = "99999999-0000-0000-0000-000000000000"
+	case "fill":
+		h.Pods[0].Evict = `Usage of EmptyDir volume "v" exceeds the limit "1Gi".`
 	case "crash":
 		stop(&h.Pods[0])
 	case "lose":

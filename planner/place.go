@@ -102,6 +102,8 @@ func (d *draft) evictions(w *workload) {
 		case p.fixed:
 		case p.host.leaves:
 			p.evict = "node " + p.host.name + " leaves the cluster"
+		case p.overuse != "":
+			p.evict = p.overuse
 		case d.remade[w.address]:
 			p.evict = "asked for by -replace"
 		case d.replaced(w.object):

@@ -37,6 +37,7 @@ type pod struct {
 	missing bool   // the state has it, its host does not
 	dead    bool   // its address no longer answers: the sandbox is gone
 	trouble string // why it does not run as it should: "container web exited (1)"
+	overuse string // what it takes too much of; it must be made anew
 	evict   string // why it must leave its node
 	ended   string // why it is gone for good
 
@@ -101,7 +102,7 @@ func (d *draft) addPod(p *pod) {
 func (d *draft) observedPod(h *host, o *api.ObservedPod) *pod {
 	p := &pod{
 		address: o.Address, namespace: o.Namespace, uid: o.UID, host: h, hash: o.Hash, labels: o.Labels,
-		ip: o.IP, sandbox: o.SandboxID, created: o.CreatedAt, dead: !o.SandboxReady,
+		ip: o.IP, sandbox: o.SandboxID, created: o.CreatedAt, dead: !o.SandboxReady, overuse: strings.TrimSuffix(o.Evict, "."),
 	}
 	if p.address.Pod == "" {
 		p.address = p.address.WithPod(o.Name)

@@ -37,7 +37,7 @@ func factsOf(o *api.NodeObservation) []api.Fact {
 func podsFact(pods []api.ObservedPod) string {
 	lines := make([]string, len(pods))
 	for i := range pods {
-		lines[i] = fmt.Sprint(pods[i].UID, " ", pods[i].Hash, " ", pods[i].SandboxID, " ", pods[i].Running())
+		lines[i] = fmt.Sprint(pods[i].UID, " ", pods[i].Hash, " ", pods[i].SandboxID, " ", pods[i].Running(), pods[i].Evict)
 	}
 	slices.SortFunc(lines, cmp.Compare[string])
 	sum := sha256.Sum256([]byte(strings.Join(lines, "\n")))

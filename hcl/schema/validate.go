@@ -22,7 +22,7 @@ import (
 // Validate checks an object by the rules of Kubernetes that one object alone can break, and in its words where it has them. What
 // several objects break together (node ports, claims without a volume) is not its business.
 //
-// It also finds what types cannot refuse: resources other than cpu and memory, a size limit of a directory on disk.
+// It also finds what types cannot refuse: resources other than cpu and memory.
 func Validate(o *api.Object) api.Diagnostics {
 	c := &checker{o: o}
 	c.metadata()

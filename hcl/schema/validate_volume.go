@@ -86,9 +86,6 @@ func (c *checker) emptyDir(p string, v *corev1.EmptyDirVolumeSource) {
 	if v.SizeLimit.Sign() < 0 {
 		c.invalid(p+".sizeLimit", v.SizeLimit.String(), "must be greater than or equal to 0")
 	}
-	if v.Medium != corev1.StorageMediumMemory {
-		c.forbidden(p+".sizeLimit", "a directory on the node's disk has no limit of its own; use medium = \"Memory\", or leave the limit out")
-	}
 }
 
 // paths returns a function that takes the paths of a volume's files one by one and calls again for those that came before.

@@ -91,6 +91,9 @@ func (m *machine) observe(ctx context.Context, pf *runtimev1.PodSandboxFilter, c
 		return nil, err
 	}
 	pods, words = dropGone(pods, words)
+	if err := m.addEvictions(ctx, pods); err != nil {
+		return nil, err
+	}
 	return pods, m.addLastWords(ctx, pods, words)
 }
 

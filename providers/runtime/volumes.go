@@ -92,7 +92,7 @@ func (b *build) resolveVolume(v *corev1.Volume) (volume, error) {
 	case s.Projected != nil:
 		return b.projected(own("projected"), s.Projected)
 	case s.EmptyDir != nil || s == corev1.VolumeSource{}:
-		return b.emptyDir(own("empty-dir"), s.EmptyDir)
+		return b.emptyDir(emptyDirPath(string(b.pod.UID), v.Name), s.EmptyDir)
 	}
 	return volume{}, fmt.Errorf("its kind is not supported: use configMap, secret, emptyDir, hostPath, persistentVolumeClaim, downwardAPI or projected")
 }

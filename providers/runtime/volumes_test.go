@@ -340,3 +340,27 @@ func TestHungStorage(t *testing.T) {
 	j.work.Step.Pod.DeadlineSeconds = 30
 	j.must(api.OpPodEnsure, api.OpPodReady)
 }
+
+// TestVolumeOverLimit: a directory on the disk that holds more than it may is seen, and its pod does not become ready.
+func TestVolumeOverLimit(t *testing.T) {
+	f := host(t)
+	pod := f.pod(t)
+	pod.Spec.Volumes = []corev1.Volume{{Name: "v", VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{SizeLimit: new(resource.MustParse("1Mi"))}}}}
+	pod.Spec.Containers[0].VolumeMounts = []corev1.VolumeMount{{Name: "v", MountPath: "/v"}}
+	j := f.take(t, pod)
+	j.must(api.OpPodEnsure, api.OpPodReady)
+	if why := j.seen().Evict; why != "" {
+		t.Errorf("an empty directory: %s", why)
+	}
+	dir := api.PodsDir + "/" + string(pod.UID) + "/volumes/kubernetes.io~empty-dir/v"
+	f.sh(t, `head -c 2000000 /dev/urandom >"$1/much"`, dir)
+	const want = `Usage of EmptyDir volume "v" exceeds the limit "1Mi".`
+	if why := j.seen().Evict; why != want {
+		t.Errorf("seen: %q, want %q", why, want)
+	}
+	if summary, detail := j.detail(api.OpPodReady); summary != "Volume is over its limit" || !strings.Contains(detail, want) {
+		t.Errorf("%s: %s", summary, detail)
+	}
+	f.sh(t, `rm "$1/much"`, dir)
+	j.must(api.OpPodReady)
+}
