@@ -2,6 +2,7 @@ package api
 
 import (
 	"slices"
+	"strings"
 	"time"
 	"unicode/utf8"
 )
@@ -25,6 +26,8 @@ type ObjectEvent struct {
 	// Waiting is the state in which the container is left that could not be made: "CreateContainerConfigError",
 	// "ImagePullBackOff" (semantics.md 1.5). `get` and `describe` show it as long as the container is not there.
 	Waiting string `json:"waiting,omitempty"`
+	// Run is the fencing number of the run that told it last. The state's home sets it.
+	Run uint64 `json:"run,omitempty"`
 	// Count says how often the same happened between First and Last.
 	Count int       `json:"count"`
 	First time.Time `json:"first"`
@@ -67,6 +70,17 @@ func ContainerField(name string, init bool) string {
 		return "spec.initContainers{" + name + "}"
 	}
 	return "spec.containers{" + name + "}"
+}
+
+// ContainerOf reads what ContainerField wrote.
+func ContainerOf(field string) (name string, init, ok bool) {
+	for prefix, isInit := range map[string]bool{"spec.containers{": false, "spec.initContainers{": true} {
+		if rest, found := strings.CutPrefix(field, prefix); found {
+			name, ok = strings.CutSuffix(rest, "}")
+			return name, isInit, ok
+		}
+	}
+	return "", false, false
 }
 
 // How many events a state keeps, and how long (semantics.md 1.17: one hour). What is older than EventAge before the

@@ -161,7 +161,7 @@ var failed = map[api.Op]string{
 	api.OpVolumeEnsure:  "ProvisioningFailed",
 	api.OpVolumeRemove:  "VolumeFailedDelete",
 	api.OpPodEnsure:     "FailedSync",
-	api.OpPodReady:      "FailedSync",
+	api.OpPodReady:      "Failed",
 	api.OpPodRemove:     "FailedKillPod",
 	api.OpServiceSet:    "FailedToUpdateEndpoint",
 	api.OpServiceRemove: "FailedToDeleteEndpoint",

@@ -91,7 +91,7 @@ func TestEventsOfAnApply(t *testing.T) {
 			func(*providers.Work) error {
 				return &api.DiagnosticsError{Diagnostics: api.Diagnostics{{Severity: api.SeverityError, Summary: "Container failed", Detail: "It ended.\nIts last log lines:\n  secret"}}}
 			},
-			[]string{`Pod shop/web-1  FailedSync "Container failed: It ended." from fake on n1`}},
+			[]string{`Pod shop/web-1  Failed "Container failed: It ended." from fake on n1`}},
 		{"a step fails and its provider has said why", []api.Step{podStep(api.OpPodReady, "web-1"), recorded(0)},
 			func(w *providers.Work) error {
 				w.Happened(api.ObjectEvent{Type: corev1.EventTypeWarning, Reason: "Unhealthy", Message: "Readiness probe failed: 503"})

@@ -50,7 +50,7 @@ func (o Options) observeNode(ctx context.Context, n *api.Node) *api.NodeObservat
 			err = context.Cause(ctx)
 		}
 		o.Log.Debug("not observed", "node", n.Name, "error", err)
-		return &api.NodeObservation{Name: n.Name, Unreachable: reason(err), Problems: refusal(err)}
+		return &api.NodeObservation{Name: n.Name, Unreachable: unreachableFor(err), Problems: refusal(err)}
 	}
 	o.Log.Debug("observed", "node", n.Name, "took", time.Since(began))
 	return obs
@@ -83,6 +83,15 @@ func refusal(err error) api.Diagnostics {
 		return nil
 	}
 	return api.Diagnostics{r.Diagnostic()}
+}
+
+// unreachableFor is why a host was not reached, in the words in which every command says so: those for people, where the transport has some.
+func unreachableFor(err error) string {
+	var d interface{ Diagnostic() api.Diagnostic }
+	if errors.As(err, &d) && !errors.Is(err, context.Canceled) {
+		return strings.Join(strings.Fields(d.Diagnostic().Detail), " ")
+	}
+	return reason(err)
 }
 
 // reason is an error's text in one line; of an interrupt, a plain word.

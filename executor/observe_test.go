@@ -62,7 +62,7 @@ func TestObserveAsksEveryHost(t *testing.T) {
 			{Name: "cut", BootID: "boot-cut"},
 			{Name: "dead", Unreachable: "connect to dead: no route: host unreachable"},
 			{Name: "hung", Unreachable: "host unreachable: it did not answer within 2m0s"},
-			{Name: "locked", Unreachable: "dial: no key fits", Problems: api.Diagnostics{errLogin{}.Diagnostic()}},
+			{Name: "locked", Unreachable: "No key fits. Add one.", Problems: api.Diagnostics{errLogin{}.Diagnostic()}},
 			{Name: "z", BootID: "boot-z"},
 		}}
 		if d := cmp.Diff(want, obs); d != "" {

@@ -74,7 +74,7 @@ func (f *File) Event(e api.ObjectEvent) error {
 	defer f.mu.Unlock()
 	err := f.ready()
 	if err == nil {
-		e.Number = f.state.NextEvent()
+		e.Number, e.Run = f.state.NextEvent(), f.fence
 		err = f.append(record{Type: typeEvent, Event: &e})
 	}
 	if err != nil {

@@ -107,7 +107,7 @@ func listWorkloads(l *live) []entry {
 		for _, o := range l.owners(k.Name) {
 			ready, want, status := l.workloadStatus(o)
 			names, images := containerText(api.PodSpecOf(o.Value))
-			if !l.applied(o) {
+			if !l.applied(o) && k.Name != api.KindPod { // a pod's own status says more
 				status = statusOfUnfinished
 			}
 			out = append(out, entry{address: o.Address, meta: o.Value, object: covered(o, l.withStatus(o)), cells: []string{

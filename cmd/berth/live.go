@@ -108,6 +108,7 @@ func (l *live) pods() []corev1.Pod {
 			pods = append(pods, l.pod(&known, p))
 		}
 	}
+	pods = append(pods, l.stuck(pods)...)
 	slices.SortFunc(pods, func(a, b corev1.Pod) int {
 		return strings.Compare(a.Namespace+"/"+a.Name, b.Namespace+"/"+b.Name)
 	})
@@ -214,6 +215,63 @@ func (l *live) troubles(p *api.PodState, seen *api.ObservedPod) []life.Container
 		}
 	}
 	return out
+}
+
+// stuck lists the pods that the last run wanted to make and could not even begin, because an image or a reference was not
+// to be had: no host has them, and only events tell of them.
+func (l *live) stuck(known []corev1.Pod) []corev1.Pod {
+	there := map[string]bool{}
+	for i := range known {
+		there[string(known[i].UID)] = true
+	}
+	run := uint64(0)
+	for i := range l.state.Events {
+		run = max(run, l.state.Events[i].Run)
+	}
+	var out []corev1.Pod
+	for _, e := range l.state.Events {
+		if e.Waiting == "" || e.Run != run || e.Object.UID == "" || there[e.Object.UID] || l.now.Sub(e.Last) > api.EventAge {
+			continue
+		}
+		there[e.Object.UID] = true
+		if n := l.seen.Node(e.Node); n != nil && n.Unreachable == "" {
+			out = append(out, l.stuckPod(&e))
+		}
+	}
+	return out
+}
+
+func (l *live) stuckPod(e *api.ObjectEvent) corev1.Pod {
+	seen := &api.ObservedPod{}
+	p := &api.PodState{Address: e.Object.Address, Namespace: e.Object.Namespace, UID: e.Object.UID, Node: e.Node, Spec: &corev1.PodSpec{}}
+	created := e.First
+	for _, other := range l.state.Events {
+		if other.Object.UID != e.Object.UID {
+			continue
+		}
+		if other.First.Before(created) {
+			created = other.First
+		}
+		if name, isInit, ok := api.ContainerOf(other.Field); ok && !slices.ContainsFunc(seen.Containers, func(c api.ObservedContainer) bool { return c.Name == name }) {
+			seen.Containers = append(seen.Containers, api.ObservedContainer{Name: name, Init: isInit, State: api.ContainerCreated})
+			list := &p.Spec.Containers
+			if isInit {
+				list = &p.Spec.InitContainers
+			}
+			*list = append(*list, corev1.Container{Name: name})
+		}
+	}
+	pod := corev1.Pod{
+		TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Pod"},
+		ObjectMeta: metav1.ObjectMeta{
+			Name: e.Object.Name, Namespace: e.Object.Namespace, UID: types.UID(e.Object.UID), CreationTimestamp: metav1.NewTime(created),
+			Annotations: map[string]string{api.AnnAddress: e.Object.Address.Owner().String()},
+		},
+		Spec: *p.Spec,
+	}
+	pod.Spec.NodeName = e.Node
+	pod.Status = life.Status(&pod, life.Seen{Containers: l.troubles(p, seen)}, l.now)
+	return pod
 }
 
 // podAnnotations are those that an object gives to its pods.

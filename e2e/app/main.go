@@ -34,6 +34,7 @@ var commands = map[string]func(ctx context.Context, args []string) error{
 	"tries": tries, // FILE NAME N CODE: fails until its Nth start
 	"sleep": sleep, // DURATION, deaf to SIGTERM
 	"tmpfs": tmpfs, // DIRECTORY: mounts one there
+	"spin":  spin,  // PERCENT: keeps one processor that busy
 	"watch": watch, // FILE: says when it reads something else
 }
 

@@ -3,7 +3,6 @@ package image
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -45,7 +44,7 @@ func (p *Provider) ensure(ctx context.Context, h providers.Host, w *providers.Wo
 		if err != nil {
 			return err
 		}
-		return brought(ctx, c, w, "Delivering", func() error { return deliver(ctx, c, img, work.Ref, w.Report) })
+		return brought(ctx, c, w, "Delivering", func() error { return deliver(ctx, c, img, work.Ref, w.Report) }, func(err error) error { return err })
 	}
 	return p.pull(ctx, h, c, w)
 }
@@ -55,17 +54,17 @@ func alreadyPresent(w *providers.Work) {
 	w.Happened(api.ObjectEvent{Reason: "Pulled", Message: fmt.Sprintf("Container image %q already present on machine", w.Step.Image.Ref)})
 }
 
-// brought tells how an image comes to the host, in the kubelet's words.
-func brought(ctx context.Context, c *cri.Client, w *providers.Work, doing string, bring func() error) error {
+// brought tells how an image comes to the host, in the kubelet's words. To people, the error is explained.
+func brought(ctx context.Context, c *cri.Client, w *providers.Work, doing string, bring func() error, explain func(error) error) error {
 	ref, began := w.Step.Image.Ref, time.Now()
 	w.Happened(api.ObjectEvent{Reason: "Pulling", Message: fmt.Sprintf("%s image %q", doing, ref)})
 	if err := bring(); err != nil {
 		if ctx.Err() == nil {
 			verb := map[string]string{"Pulling": "pull", "Delivering": "deliver"}[doing]
-			w.Happened(api.ObjectEvent{Type: corev1.EventTypeWarning, Reason: "Failed", Message: fmt.Sprintf("Failed to %s image %q: %s", verb, ref, cause(err))})
+			w.Happened(api.ObjectEvent{Type: corev1.EventTypeWarning, Reason: "Failed", Waiting: "ErrImagePull", Message: fmt.Sprintf("Failed to %s image %q: %s", verb, ref, status.Convert(err).Message())})
 			w.Happened(api.ObjectEvent{Type: corev1.EventTypeWarning, Reason: "Failed", Message: "Error: ErrImagePull"})
 		}
-		return err
+		return explain(err)
 	}
 	took := time.Since(began).Round(time.Millisecond)
 	message := fmt.Sprintf("Successfully %s image %q in %s.", map[string]string{"Pulling": "pulled", "Delivering": "delivered"}[doing], ref, took)
@@ -74,14 +73,6 @@ func brought(ctx context.Context, c *cri.Client, w *providers.Work, doing string
 	}
 	w.Happened(api.ObjectEvent{Reason: "Pulled", Message: message})
 	return nil
-}
-
-// cause is what the runtime said of a pull, without the advice to people.
-func cause(err error) string {
-	if d, ok := errors.AsType[*api.DiagnosticsError](err); ok && len(d.Diagnostics) > 0 {
-		return strings.TrimPrefix(d.Diagnostics[0].Detail, "ErrImagePull: ")
-	}
-	return status.Convert(err).Message()
 }
 
 func present(ctx context.Context, c *cri.Client, ref string) (bool, error) {
@@ -105,7 +96,7 @@ func (p *Provider) pull(ctx context.Context, h providers.Host, c *cri.Client, w 
 			return nil
 		}
 		if work.PullPolicy == corev1.PullNever {
-			w.Happened(api.ObjectEvent{Type: corev1.EventTypeWarning, Reason: "ErrImageNeverPull", Message: fmt.Sprintf("Container image %q is not present with pull policy of Never", work.Ref)})
+			w.Happened(api.ObjectEvent{Type: corev1.EventTypeWarning, Reason: "Failed", Waiting: "ErrImageNeverPull", Message: fmt.Sprintf("Container image %q is not present with pull policy of Never", work.Ref)})
 			return (api.Diagnostics{{
 				Severity: api.SeverityError, Summary: "Image is not on the host", Node: h.Name(),
 				Detail: fmt.Sprintf("ErrImageNeverPull: container image %q is not present on %s with pull policy of Never. Bring it there, or choose another image_pull_policy.", work.Ref, h.Name()),
@@ -130,8 +121,8 @@ func (p *Provider) pull(ctx context.Context, h providers.Host, c *cri.Client, w 
 				break
 			}
 		}
-		return pullError(work.Ref, h.Name(), first)
-	})
+		return first
+	}, func(err error) error { return pullError(work.Ref, h.Name(), err) })
 }
 
 // credentials are what a pull may be tried with, one after the other: those of the pod's secrets, then the workstation's; nil for

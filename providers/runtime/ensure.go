@@ -24,6 +24,9 @@ func ensure(ctx context.Context, m *machine, w *providers.Work) (providers.Resul
 	}
 	b, err := newBuild(w, m.Name(), f)
 	if err != nil {
+		for _, c := range allContainers(&w.Step.Pod.Pod.Spec) {
+			stuck(w, c.Name, "CreateContainerConfigError", "Error: %v", err)
+		}
 		return providers.Result{}, m.fail(w, "Pod cannot be made",
 			"Pod %s: %v (CreateContainerConfigError). Correct the reference or declare what it names, and apply again.", podName(w.Step.Pod.Pod), err)
 	}

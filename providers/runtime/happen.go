@@ -21,6 +21,13 @@ func warned(w *providers.Work, container, reason, format string, args ...any) {
 	w.Happened(api.ObjectEvent{Type: corev1.EventTypeWarning, Reason: reason, Message: fmt.Sprintf(format, args...), Field: fieldOf(w, container)})
 }
 
+// stuck tells that a container could not be made or started, and the state in which it waits (semantics.md 1.5), which `get` shows.
+func stuck(w *providers.Work, container, waiting, format string, args ...any) {
+	w.Happened(api.ObjectEvent{
+		Type: corev1.EventTypeWarning, Reason: "Failed", Message: fmt.Sprintf(format, args...), Field: fieldOf(w, container), Waiting: waiting,
+	})
+}
+
 func fieldOf(w *providers.Work, container string) string {
 	if container == "" {
 		return ""

@@ -91,6 +91,9 @@ func (k *keeper) hold(c *corev1.Container) time.Duration {
 // pause that nobody should sit out.
 func (k *keeper) hopeless(ctx context.Context, seen *life.Seen, d *life.Decision, n int) error {
 	if d.Over == corev1.PodFailed && d.Reason != "" {
+		if len(d.Actions)+len(d.Waits) > 0 {
+			return nil // it is being stopped
+		}
 		return k.m.fail(k.b.work, "Pod was stopped", "Pod %s on %s: %s (%s). Raise active_deadline_seconds, or have it end sooner.", podName(k.b.pod), k.m.Name(), d.Message, d.Reason)
 	}
 	deadline, _ := ctx.Deadline()

@@ -39,7 +39,7 @@ func (k *keeper) startOne(ctx context.Context, seen *life.Seen, a life.Action) e
 		if transient(ctx, err) || isStale(err) {
 			return fmt.Errorf("start container %s of pod %s: %w", c.Name, podName(k.b.pod), err)
 		}
-		warned(k.b.work, c.Name, "Failed", "Error: failed to start container %q: %s", c.Name, criText(err))
+		stuck(k.b.work, c.Name, "RunContainerError", "Error: failed to start container %q: %s", c.Name, criText(err))
 		return k.m.fail(k.b.work, "Container cannot be started",
 			"Container %q of pod %s: %s (RunContainerError). Check its command, args, workingDir and mounts against the image %s.",
 			c.Name, podName(k.b.pod), criText(err), c.Image)
@@ -87,7 +87,7 @@ func (k *keeper) create(ctx context.Context, c *corev1.Container, a life.Action)
 		if transient(ctx, err) {
 			return "", err
 		}
-		warned(k.b.work, c.Name, "Failed", "Error: %v", err)
+		stuck(k.b.work, c.Name, "CreateContainerConfigError", "Error: %v", err)
 		return "", k.m.fail(k.b.work, "Container cannot be made", "Container %q of pod %s: %v (CreateContainerConfigError). Correct the workload and apply again.",
 			c.Name, podName(k.b.pod), err)
 	}
@@ -109,12 +109,12 @@ func (k *keeper) create(ctx context.Context, c *corev1.Container, a life.Action)
 		return "", fmt.Errorf("create container %s of pod %s: %w", c.Name, podName(k.b.pod), err)
 	}
 	if isImageMissing(err) {
-		warned(k.b.work, c.Name, "ErrImageNeverPull", "Container image %q is not present with pull policy of Never", c.Image)
+		stuck(k.b.work, c.Name, "ErrImageNeverPull", "Container image %q is not present with pull policy of Never", c.Image)
 		return "", k.m.fail(k.b.work, "Image is not on the node",
 			"Container %q of pod %s needs the image %s: %s (ErrImageNeverPull). Apply again to fetch it; with image_pull_policy = \"Never\" bring it to the node yourself.",
 			c.Name, podName(k.b.pod), c.Image, criText(err))
 	}
-	warned(k.b.work, c.Name, "Failed", "Error: %s", criText(err))
+	stuck(k.b.work, c.Name, "CreateContainerError", "Error: %s", criText(err))
 	return "", k.m.fail(k.b.work, "Container cannot be made", "Container %q of pod %s: %s (CreateContainerError). %s",
 		c.Name, podName(k.b.pod), criText(err), k.m.cureOf(ctx, c, err))
 }
