@@ -31,7 +31,7 @@ var enumRows = map[string]Enum{
 	"Capability":                  {Open: true},
 	"SecretType":                  {Open: true},
 	"DaemonSetUpdateStrategyType": {Values: []string{"RollingUpdate", "OnDelete"}},
-	"DeploymentStrategyType":      {Values: []string{"Recreate", "RollingUpdate"}},
+	"DeploymentStrategyType":      {Values: []string{"Recreate", "RollingUpdate", "BlueGreen", "Canary"}},
 	"ContainerRestartPolicy": {Values: []string{"Always"}, Refused: map[string]string{
 		"OnFailure": "init containers run until they end well, or fail with the pod's restart_policy",
 		"Never":     "init containers run until they end well, or fail with the pod's restart_policy"}},

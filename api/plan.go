@@ -1,6 +1,8 @@
 package api
 
 import (
+	"time"
+
 	corev1 "k8s.io/api/core/v1"
 )
 
@@ -43,6 +45,8 @@ type Plan struct {
 	Facts []Fact `json:"facts,omitempty"`
 	// Overrides are those that the plan puts in force, keeps in force or ends; sorted by address and path.
 	Overrides []OverrideChange `json:"overrides,omitempty"`
+	// Paused are the rollouts that somebody has to let go on after this plan; sorted by address.
+	Paused []RolloutState `json:"paused,omitempty"`
 	// Unreachable lists the nodes on which nothing was planned, with the reason.
 	Unreachable []NodeReason `json:"unreachable,omitempty"`
 	// Placements of pods that stay where they are: for `show` and scheduling explanations. Count only.
@@ -165,21 +169,24 @@ type Op string
 
 // The operations. Every one is idempotent: done twice, the second time finds nothing to do.
 const (
-	OpNodeSet       Op = "node.set"       // pod network, sysctls, boot unit, mark; carries Network
-	OpNodeRemove    Op = "node.remove"    // takes all of that away again
-	OpImageEnsure   Op = "image.ensure"   // the image is on the node afterwards; carries Image
-	OpImageRemove   Op = "image.remove"   // takes away every image that Berth delivered; nothing else
-	OpVolumeEnsure  Op = "volume.ensure"  // the directory is there afterwards; carries Volume
-	OpVolumeRemove  Op = "volume.remove"  // carries Volume
-	OpPodEnsure     Op = "pod.ensure"     // the pod's sandbox and containers run afterwards; carries Pod
-	OpPodReady      Op = "pod.ready"      // waits until the pod is ready, or fails as soon as it cannot become so; carries Pod
-	OpPodFiles      Op = "pod.files"      // the files that a running pod has of config maps and secrets are what they should be; carries Pod
-	OpPodRemove     Op = "pod.remove"     // stops it within its grace period and removes all of it; carries Pod
-	OpServiceSet    Op = "service.set"    // the service's rules with just these endpoints; carries Service
-	OpServiceRemove Op = "service.remove" // carries Service
-	OpFence         Op = "fence"          // runs a command on the workstation that makes sure that a host is dead; carries Fence
-	OpRecord        Op = "record"         // only the state changes: the object is recorded as applied
-	OpForget        Op = "forget"         // only the state changes: the object is dropped
+	OpNodeSet        Op = "node.set"        // pod network, sysctls, boot unit, mark; carries Network
+	OpNodeRemove     Op = "node.remove"     // takes all of that away again
+	OpImageEnsure    Op = "image.ensure"    // the image is on the node afterwards; carries Image
+	OpImageRemove    Op = "image.remove"    // takes away every image that Berth delivered; nothing else
+	OpVolumeEnsure   Op = "volume.ensure"   // the directory is there afterwards; carries Volume
+	OpVolumeRemove   Op = "volume.remove"   // carries Volume
+	OpPodEnsure      Op = "pod.ensure"      // the pod's sandbox and containers run afterwards; carries Pod
+	OpPodReady       Op = "pod.ready"       // waits until the pod is ready, or fails as soon as it cannot become so; carries Pod
+	OpPodFiles       Op = "pod.files"       // the files that a running pod has of config maps and secrets are what they should be; carries Pod
+	OpPodRemove      Op = "pod.remove"      // stops it within its grace period and removes all of it; carries Pod
+	OpServiceSet     Op = "service.set"     // the service's rules with just these endpoints; carries Service
+	OpServiceRemove  Op = "service.remove"  // carries Service
+	OpPause          Op = "pause"           // nothing happens for a time; on no node; carries Pause
+	OpAnalyseCommand Op = "analyse.command" // a command on the workstation finds the new pods fit; on no node; carries Analysis
+	OpAnalyseHTTP    Op = "analyse.http"    // the new pods answer requests from the node; carries Analysis
+	OpFence          Op = "fence"           // runs a command on the workstation that makes sure that a host is dead; carries Fence
+	OpRecord         Op = "record"          // only the state changes: the object is recorded as applied
+	OpForget         Op = "forget"          // only the state changes: the object is dropped
 )
 
 // Step is one thing done on one node (or, with no node, in the state alone). Steps form a graph.
@@ -191,12 +198,14 @@ type Step struct {
 	After   []int   `json:"after,omitempty"` // IDs, all smaller than this one's, that must have succeeded; sorted
 	Reason  string  `json:"reason,omitempty"`
 
-	Pod     *PodWork     `json:"pod,omitempty"`
-	Service *ServiceWork `json:"service,omitempty"`
-	Network *NodeNetwork `json:"network,omitempty"`
-	Image   *ImageWork   `json:"image,omitempty"`
-	Volume  *VolumeState `json:"volume,omitempty"`
-	Fence   *FenceWork   `json:"fence,omitempty"`
+	Pod      *PodWork      `json:"pod,omitempty"`
+	Service  *ServiceWork  `json:"service,omitempty"`
+	Network  *NodeNetwork  `json:"network,omitempty"`
+	Image    *ImageWork    `json:"image,omitempty"`
+	Volume   *VolumeState  `json:"volume,omitempty"`
+	Pause    *PauseWork    `json:"pause,omitempty"`
+	Analysis *AnalysisWork `json:"analysis,omitempty"`
+	Fence    *FenceWork    `json:"fence,omitempty"`
 
 	// Delta is what the state takes over when the step is done. The provider's result completes it
 	// (a pod's sandbox and IP, a node's facts); what neither has is kept from the state's entry of the same pod
@@ -236,6 +245,21 @@ type PodWork struct {
 	Devices map[string][]string `json:"devices,omitempty"`
 	// SandboxID is set for OpPodRemove when it is known.
 	SandboxID string `json:"sandbox_id,omitempty"`
+}
+
+// PauseWork is a time to wait.
+type PauseWork struct {
+	Seconds int32 `json:"seconds"` // from the step's start
+	// Until is when the wait ends, where that is known when planning.
+	Until *time.Time `json:"until,omitempty"`
+}
+
+// AnalysisWork is an analysis with what it is about.
+type AnalysisWork struct {
+	Analysis *Analysis      `json:"analysis"`
+	Pods     []EndpointLink `json:"pods,omitempty"` // the new pods; their only port is the one to ask
+	// Env is what a command finds in its environment, beside that of the workstation: "NAME=value".
+	Env []string `json:"env,omitempty"`
 }
 
 // ServiceWork is one service's rules for one node, with links to pods instead of their IPs.

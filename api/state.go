@@ -24,8 +24,10 @@ type State struct {
 	// Overrides are what commands have put in place of what the configuration says, by address and path.
 	Overrides []Override `json:"overrides,omitempty"`
 	// Revisions are the templates that pods were made from, by address and number.
-	Revisions []Revision    `json:"revisions,omitempty"`
-	History   []ApplyRecord `json:"history,omitempty"`
+	Revisions []Revision `json:"revisions,omitempty"`
+	// Rollouts are those in stages that have not ended, by address.
+	Rollouts []RolloutState `json:"rollouts,omitempty"`
+	History  []ApplyRecord  `json:"history,omitempty"`
 	// Gone are bare pods that came to their end: nobody makes them again.
 	Gone []GonePod `json:"gone,omitempty"`
 	// Events are what happened lately, by number: see [State.Happened]. They change no serial.
@@ -112,6 +114,8 @@ type Delta struct {
 	DropOverrides []OverrideKey `json:"drop_overrides,omitempty"`
 	PutRevisions  []Revision    `json:"put_revisions,omitempty"`
 	DropRevisions []RevisionKey `json:"drop_revisions,omitempty"`
+	PutRollout    *RolloutState `json:"put_rollout,omitempty"`
+	DropRollout   *Address      `json:"drop_rollout,omitempty"`
 
 	PutGone  *GonePod `json:"put_gone,omitempty"`
 	DropGone *Address `json:"drop_gone,omitempty"`
@@ -138,6 +142,7 @@ func (s *State) Apply(d Delta) {
 		s.Objects = drop(s.Objects, &Object{Address: *d.DropObject}, byObjectAddress)
 		s.Overrides = slices.DeleteFunc(s.Overrides, func(o Override) bool { return o.Address == *d.DropObject })
 		s.Revisions = slices.DeleteFunc(s.Revisions, func(r Revision) bool { return r.Address == *d.DropObject })
+		s.Rollouts = drop(s.Rollouts, RolloutState{Address: *d.DropObject}, byRollout)
 	}
 	if d.PutPod != nil {
 		s.Pods = put(s.Pods, *d.PutPod, byPodAddress)
@@ -174,6 +179,12 @@ func (s *State) Apply(d Delta) {
 	}
 	for _, r := range d.PutRevisions {
 		s.Revisions = put(s.Revisions, r, byRevision)
+	}
+	if d.PutRollout != nil {
+		s.Rollouts = put(s.Rollouts, *d.PutRollout, byRollout)
+	}
+	if d.DropRollout != nil {
+		s.Rollouts = drop(s.Rollouts, RolloutState{Address: *d.DropRollout}, byRollout)
 	}
 	if d.Record != nil {
 		s.History = append(s.History, *d.Record)

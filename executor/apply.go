@@ -88,8 +88,9 @@ func Apply(ctx context.Context, o Options, in ApplyInput) (Outcome, error) {
 // action is how one step is carried out: everything about it that does not change while the walk goes on.
 type action struct {
 	step     *api.Step
-	node     *api.Node          // nil for a step that changes the state alone
-	provider providers.Provider // likewise
+	node     *api.Node                                                        // nil for a step that changes the state alone
+	provider providers.Provider                                               // likewise
+	local    func(ctx context.Context, o Options, work *providers.Work) error // of a step that is done here, on no node
 }
 
 // actionOf finds a step's node and provider, or says why it cannot be carried out.
@@ -103,7 +104,20 @@ func actionOf(s *api.Step, i int, nodes map[string]*api.Node, r providers.Regist
 			return a, fmt.Errorf("step %d (%s) waits for step %d, which does not come before it", i, describe(s), before)
 		}
 	}
-	if s.Op == api.OpRecord || s.Op == api.OpForget {
+	switch s.Op {
+	case api.OpRecord, api.OpForget:
+		return a, nil
+	case api.OpPause:
+		if s.Pause == nil {
+			return a, fmt.Errorf("step %d (%s) does not say how long", i, describe(s))
+		}
+		a.local = pauseFor
+		return a, nil
+	case api.OpAnalyseCommand:
+		if s.Analysis == nil || s.Analysis.Analysis == nil || len(s.Analysis.Analysis.Command) == 0 {
+			return a, fmt.Errorf("step %d (%s) carries no command", i, describe(s))
+		}
+		a.local = analyse
 		return a, nil
 	}
 	if s.Op == api.OpFence {
@@ -122,7 +136,9 @@ func actionOf(s *api.Step, i int, nodes map[string]*api.Node, r providers.Regist
 }
 
 // waits reports whether the step only waits: it takes no room on its host and changes nothing there.
-func (a *action) waits() bool { return a.step.Op == api.OpPodReady }
+func (a *action) waits() bool { return waiting[a.step.Op] }
+
+var waiting = map[api.Op]bool{api.OpPodReady: true, api.OpPause: true, api.OpAnalyseCommand: true, api.OpAnalyseHTTP: true}
 
 // carryOut does one step between its journal entries.
 func (w *walk) carryOut(ctx context.Context, a *action) error {
@@ -152,11 +168,18 @@ func (w *walk) act(ctx context.Context, a *action) (providers.Result, error) {
 	if a.step.Fence != nil {
 		return providers.Result{}, w.opts.fence(ctx, a.step.Fence)
 	}
-	if a.provider == nil {
+	if a.provider == nil && a.local == nil {
 		return providers.Result{}, nil
 	}
 	work, err := w.work(a)
 	if err != nil {
+		return providers.Result{}, err
+	}
+	if a.local != nil {
+		err := a.local(ctx, w.opts, work)
+		if err != nil && ctx.Err() != nil {
+			err = cmp.Or(context.Cause(ctx), err)
+		}
 		return providers.Result{}, err
 	}
 	var p patience
@@ -198,14 +221,19 @@ func (w *walk) work(a *action) (*providers.Work, error) {
 	if err := w.lookUp(work); err != nil {
 		return nil, err
 	}
+	var links []api.EndpointLink
 	if s.Service != nil {
-		for _, link := range s.Service.Endpoints {
-			ip := w.facts.podIP(link.Pod)
-			if ip == "" {
-				return nil, fmt.Errorf("the address of pod %s, an endpoint of the service, is not known: no step has made it run", link.Pod)
-			}
-			work.Endpoints = append(work.Endpoints, providers.Endpoint{Pod: link.Pod, Node: link.Node, IP: ip, Ports: link.Ports})
+		links = s.Service.Endpoints
+	}
+	if s.Analysis != nil {
+		links = s.Analysis.Pods
+	}
+	for _, link := range links {
+		ip := w.facts.podIP(link.Pod)
+		if ip == "" {
+			return nil, fmt.Errorf("the address of pod %s is not known: no step has made it run", link.Pod)
 		}
+		work.Endpoints = append(work.Endpoints, providers.Endpoint{Pod: link.Pod, Node: link.Node, IP: ip, Ports: link.Ports})
 	}
 	return work, nil
 }

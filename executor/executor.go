@@ -25,7 +25,7 @@ type Options struct {
 	// Emit receives what happens, one event at a time; nil for nobody.
 	Emit func(api.Event)
 	Log  *slog.Logger // nil for silence
-	// Dir is where fencing commands run, and where programs named by a relative path with a slash are; "" for the working
+	// Dir is where commands of analyses and fencing commands run, and where programs named by a relative path with a slash are; "" for the working
 	// directory. Env is their environment, beside what names the host.
 	Dir string
 	Env []string

@@ -73,6 +73,12 @@ func (f *facts) complete(d api.Delta, r providers.Result) api.Delta {
 	if len(d.PutRevisions) > 0 {
 		d.PutRevisions = f.datedRevisions(d.PutRevisions)
 	}
+	if r := d.PutRollout; r != nil && r.Serving != "" && r.Serving == r.Hash && r.SwitchedAt == nil {
+		switched := *r
+		now := time.Now().UTC().Truncate(time.Second)
+		switched.SwitchedAt = &now
+		d.PutRollout = &switched
+	}
 	return d
 }
 

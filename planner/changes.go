@@ -199,6 +199,8 @@ func (d *draft) reasonToRemove(w *workload, p *pod) string {
 		return firstOf(w.cause, "not in configuration")
 	case d.leftOver(w, p) != nil:
 		return "left on " + p.host.name + "; the one on " + d.leftOver(w, p).host.name + " has its place"
+	case w.stage != nil && p.hash != w.want.Template.Hash:
+		return firstOf(p.evict, w.cause)
 	case p.slot < 0 && w.want.Fixed():
 		return firstOf(p.evict, d.scaling(w))
 	case p.slot < 0:
@@ -246,6 +248,12 @@ func (d *draft) reasonToCreate(w *workload, p *pod) string {
 		if d.remade[w.address] {
 			return "asked for by -replace"
 		}
+		return w.cause
+	}
+	if w.sided && p.slot > 0 {
+		return "the old template keeps its pods"
+	}
+	if w.stage != nil {
 		return w.cause
 	}
 	for _, old := range w.pods {
@@ -306,6 +314,9 @@ func (d *draft) causeOf(w *workload) string {
 	}
 	if len(causes) > 3 {
 		causes = append(causes[:2], "and more")
+	}
+	if len(causes) == 0 && w.stage != nil && d.prior.Rollout(w.address) != nil {
+		return "rollout of revision " + strconv.FormatInt(w.revision.Number, 10) + " goes on"
 	}
 	return firstOf(strings.Join(causes, ", "), unknownCause)
 }
@@ -426,6 +437,15 @@ func (d *draft) describeRollout(w *workload, c *api.Change) {
 		c.Rollout = w.want.Order.String()
 		if waves > 1 || w.want.Order.Least(w.want.Replicas) > 0 {
 			c.Rollout += ", " + plural(waves, "wave")
+		}
+	}
+	if slices.ContainsFunc(w.waves, func(v rollout.Wave) bool { return v.Switch }) {
+		c.Rollout = w.want.Order.String() + ", the services switch at once"
+	}
+	if g := w.waitsFor(); g != nil && (came > 0 || went > 0) {
+		c.Rollout = w.want.Order.String() + "; stops for berth rollout resume"
+		if g.Passed > 0 {
+			c.Rollout = w.want.Order.String() + "; stops at step " + strconv.Itoa(g.Passed) + " for berth rollout resume"
 		}
 	}
 }

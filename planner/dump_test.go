@@ -3,6 +3,7 @@ package planner
 import (
 	"fmt"
 	"strings"
+	"time"
 
 	"berth.dev/berth/api"
 )
@@ -31,6 +32,10 @@ func dump(p *api.Plan) string {
 	section(&b, "overrides", len(p.Overrides))
 	for _, o := range p.Overrides {
 		line(&b, "  ", symbol(o.Action), o.Address.String(), o.Path+":", side(o.Configured), "→", side(o.Value), paren(strings.TrimSpace(o.Reason+" "+o.Why)), note("sensitive", o.Sensitive))
+	}
+	section(&b, "paused", len(p.Paused))
+	for _, r := range p.Paused {
+		line(&b, "  ", r.Address.String(), fmt.Sprintf("step %d", r.Step))
 	}
 	section(&b, "pods", len(p.Pods))
 	for _, c := range p.Pods {
@@ -135,6 +140,18 @@ func after(ids []int) string {
 // detail is what a step carries, in a word.
 func detail(s *api.Step) string {
 	switch {
+	case s.Pause != nil && s.Pause.Until != nil:
+		return "until " + s.Pause.Until.Format(time.RFC3339)
+	case s.Pause != nil:
+		return fmt.Sprintf("%ds", s.Pause.Seconds)
+	case s.Analysis != nil:
+		var pods []string
+		for _, l := range s.Analysis.Pods {
+			pods = append(pods, fmt.Sprintf("%s:%d", l.Pod.Pod, l.Ports[""]))
+		}
+		return fmt.Sprint(strings.Join(s.Analysis.Analysis.Command, " "), pods)
+	}
+	switch {
 	case s.Image != nil:
 		return s.Image.Ref
 	case s.Network != nil:
@@ -176,5 +193,9 @@ func deltas(d *api.Delta) string {
 	note(len(d.DropOverrides) > 0, "-override")
 	note(len(d.PutRevisions) > 0, "+revision")
 	note(len(d.DropRevisions) > 0, "-revision")
+	if r := d.PutRollout; r != nil {
+		out = append(out, fmt.Sprintf("+rollout step %d paused %t serving %q", r.Step, r.Paused, r.Serving))
+	}
+	note(d.DropRollout != nil, "-rollout")
 	return "{" + strings.Join(out, " ") + "}"
 }

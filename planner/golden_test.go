@@ -23,6 +23,7 @@ var update = flag.Bool("update", false, "rewrite plan.golden in testdata")
 //
 //	before.yaml   a configuration that was applied (left out: nothing was)
 //	events        what happened to the hosts since, one line each: see (*world).event
+//	edit.yaml     the configuration of the event change [STEPS], where it is not after.yaml
 //	after.yaml    the configuration to plan (left out: before.yaml again)
 //	options       options of the plan: destroy, target ADDRESS, replace ADDRESS, pin REF DIGEST, applied, override
 //	              ADDRESS PATH ENDS VALUE, reset ADDRESS PATH
@@ -76,7 +77,19 @@ func tell(t *testing.T, a *txtar.Archive) string {
 		}
 	}
 	for line := range strings.Lines(string(part(a, "events"))) {
-		w.event(strings.Fields(line))
+		f := strings.Fields(line)
+		if f[0] != "change" {
+			w.event(f)
+			continue
+		}
+		edit, steps := part(a, "edit.yaml"), everything
+		if edit == nil {
+			edit = after
+		}
+		if len(f) > 1 {
+			steps, _ = strconv.Atoi(f[1])
+		}
+		w.apply(w.plan(storyConfig(t, edit), Options{}), first, steps)
 	}
 	in := w.input(storyConfig(t, after), Options{})
 	once := options(t, &in, string(part(a, "options")))
@@ -91,7 +104,7 @@ func tell(t *testing.T, a *txtar.Archive) string {
 		w.apply(p, first, everything)
 		again := in
 		again.Prior, again.Observed, again.Replace, again.ConfirmDead, again.Fence = clone(t, w.state), w.observed(), nil, nil, nil
-		again.Overrides, again.Reset = nil, nil
+		again.Overrides, again.Reset, again.Rollouts = nil, nil, nil
 		if in.Applied {
 			again.Config = Applied(again.Prior)
 		}
@@ -128,6 +141,12 @@ func options(t *testing.T, in *Input, text string) (once bool) {
 			in.Grace = &n
 		case "override":
 			in.Overrides = append(in.Overrides, anOverride(t, f[1:]))
+		case "resume", "promote":
+			a, err := api.ParseAddress(f[1])
+			if err != nil {
+				t.Fatal(err)
+			}
+			in.Rollouts = append(in.Rollouts, RolloutRequest{Address: a, Promote: f[0] == "promote"})
 		case "reset":
 			in.Reset = append(in.Reset, anOverride(t, append(f[1:], "", "")).Key())
 		case "once":

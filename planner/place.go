@@ -125,6 +125,7 @@ func (d *draft) changeOver(w *workload) {
 	d.endOnce(w)
 	if d.replaced(w.object) && !d.remade[w.address] || d.movesVolume(w) {
 		w.want.Order = w.want.Order.Anew()
+		w.allAtOnce()
 	}
 	pods := make([]rollout.Pod, len(w.pods))
 	for i, p := range w.pods {

@@ -38,6 +38,8 @@ type Options struct {
 	// Overrides are to be put in force, Reset are to be taken back.
 	Overrides []api.Override
 	Reset     []api.OverrideKey
+	// Rollouts that wait are to go on.
+	Rollouts []RolloutRequest
 }
 
 // Plan returns what would have to be done. With errors among the diagnostics there is no plan; warnings are also in

@@ -40,11 +40,20 @@ func TestConverges(t *testing.T) {
 			h.Unreachable = ""
 		}
 		c := anyConfig(rt)
+		for _, o := range c.Objects {
+			if d, ok := o.Value.(*api.Deployment); ok {
+				d.Spec.Paused = false
+			}
+		}
 		p, ds := Plan(w.input(c, Options{}))
 		if ds.HasErrors() {
 			rt.Skip("no node fits")
 		}
 		w.apply(p, first, everything)
+		if again := w.plan(c, Options{}); !again.Empty() {
+			rt.Fatalf("not empty while rollouts wait:\n%s\nthe apply was:\n%s", dump(again), dump(p))
+		}
+		promoteAll(w, c)
 		again := w.plan(c, Options{})
 		if !again.Empty() {
 			rt.Fatalf("not empty after apply:\n%s\nthe apply was:\n%s", dump(again), dump(p))
@@ -179,13 +188,52 @@ func anyConfigMap(rt *rapid.T) *api.Object {
 	return &api.Object{Address: api.Address{Kind: api.KindConfigMap, Name: "page"}, Value: v}
 }
 
+func anyStrategy(rt *rapid.T) api.DeploymentStrategy {
+	seconds := func() *int32 {
+		return rapid.SampledFrom([]*int32{nil, ptr(int32(0)), ptr(int32(30))}).Draw(rt, "seconds")
+	}
+	analysis := rapid.SampledFrom([]*api.Analysis{nil, nil, {Command: []string{"./fit"}}, {HTTPGet: &corev1.HTTPGetAction{Port: intstr.FromString("http")}}}).Draw(rt, "analysis")
+	switch rapid.IntRange(0, 4).Draw(rt, "strategy") {
+	case 0:
+		return api.DeploymentStrategy{Type: appsv1.RecreateDeploymentStrategyType}
+	case 1:
+		c := &api.CanaryDeployment{}
+		for range rapid.IntRange(0, 2).Draw(rt, "steps") {
+			share := intstr.FromString(rapid.SampledFrom([]string{"20%", "50%", "100%"}).Draw(rt, "share"))
+			c.Steps = append(c.Steps, api.CanaryStep{Replicas: &share, Analysis: analysis})
+			if rapid.Bool().Draw(rt, "pause") {
+				c.Steps[len(c.Steps)-1].Pause = &api.Pause{Seconds: seconds()}
+			}
+		}
+		return api.DeploymentStrategy{Type: api.CanaryStrategyType, Canary: c}
+	case 2:
+		return api.DeploymentStrategy{Type: api.BlueGreenStrategyType, BlueGreen: &api.BlueGreenDeployment{
+			AutoPromote: ptr(rapid.Bool().Draw(rt, "auto")), KeepOldSeconds: seconds(), Analysis: analysis}}
+	}
+	return api.DeploymentStrategy{}
+}
+
+func ptr[T any](v T) *T { return &v }
+
+// promoteAll says to every rollout that waits that it may go on to its end.
+func promoteAll(w *world, c *api.Config) {
+	var opts Options
+	for _, r := range w.state.Rollouts {
+		if r.Paused {
+			opts.Rollouts = append(opts.Rollouts, RolloutRequest{Address: r.Address, Promote: true})
+		}
+	}
+	if len(opts.Rollouts) > 0 {
+		w.apply(w.plan(c, opts), first, everything)
+	}
+}
+
 func anyDeployment(rt *rapid.T, name string, others []*api.Object) *api.Object {
 	image := rapid.SampledFrom([]string{"nginx:1", "nginx:2"}).Draw(rt, "image")
 	o := webDeployment(int32(rapid.IntRange(0, 5).Draw(rt, "replicas")), image, func(d *api.Deployment) {
 		d.Name = name
-		if rapid.IntRange(0, 3).Draw(rt, "recreate") == 0 {
-			d.Spec.Strategy.Type = appsv1.RecreateDeploymentStrategyType
-		}
+		d.Spec.Strategy = anyStrategy(rt)
+		d.Spec.Paused = rapid.IntRange(0, 4).Draw(rt, "paused") == 0
 		d.Spec.Template.Labels = map[string]string{"app": name, "tier": "front"}
 		if len(others) > 0 && others[0].Address.Kind == api.KindVolume {
 			d.Spec.Template.Spec.Volumes = []corev1.Volume{{Name: "data", VolumeSource: corev1.VolumeSource{

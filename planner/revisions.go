@@ -83,16 +83,30 @@ func sensitiveBelow(o *api.Object, path string) []string {
 // history says so, and where to go back to.
 func (t *changeOver) beginRevision(gate []graph.Step) []graph.Step {
 	w := t.workload
-	if w.revision.Number == 0 || w.known || w.prior == nil || !comesOrGoes(w) {
+	if w.revision.Number == 0 || w.prior == nil || !comesOrGoes(w) || w.known && w.stage == nil {
 		return gate
 	}
+	var delta api.Delta
 	r := w.revision
-	r.Complete = r.Complete && w.returns != (api.RevisionKey{})
-	delta := api.Delta{PutRevisions: []api.Revision{r}}
-	if w.returns != (api.RevisionKey{}) {
-		delta.DropRevisions = []api.RevisionKey{w.returns}
+	if !w.known {
+		r.Complete = false
+		delta.PutRevisions = []api.Revision{r}
+		if w.returns != (api.RevisionKey{}) {
+			delta.DropRevisions = []api.RevisionKey{w.returns}
+		}
 	}
-	return []graph.Step{t.graph.Add(api.Step{Op: api.OpRecord, Address: w.address, Reason: "revision " + strconv.FormatInt(r.Number, 10) + " begins", Delta: delta}, gate...)}
+	if was := t.prior.Rollout(w.address); w.stage != nil && (was == nil || *was != *w.stage) {
+		stage := *w.stage
+		delta.PutRollout, w.noted = &stage, true
+	}
+	if len(delta.PutRevisions) == 0 && delta.PutRollout == nil {
+		return gate
+	}
+	reason := "revision " + strconv.FormatInt(r.Number, 10) + " begins"
+	if w.known {
+		reason = "rollout of revision " + strconv.FormatInt(r.Number, 10) + " goes on"
+	}
+	return []graph.Step{t.graph.Add(api.Step{Op: api.OpRecord, Address: w.address, Reason: reason, Delta: delta}, gate...)}
 }
 
 func comesOrGoes(w *workload) bool {
@@ -102,10 +116,17 @@ func comesOrGoes(w *workload) bool {
 // endRevision is what recording a workload as applied does to its revisions: its own is complete, and those beyond the limit
 // go, the oldest first.
 func (d *draft) endRevision(w *workload, delta *api.Delta) {
-	if w == nil || w.revision.Number == 0 {
+	if w == nil || w.revision.Number == 0 || w.held && !w.known {
 		return
 	}
 	r := w.revision
+	if w.waitsFor() != nil || w.held {
+		if !w.known { // begun by this plan, if pods came
+			r.Complete = false
+			delta.PutRevisions = append(delta.PutRevisions, r)
+		}
+		return
+	}
 	r.Complete = true
 	history := d.prior.RevisionsOf(w.address)
 	if n := len(history); n == 0 || !sameRevision(history[n-1], r) {

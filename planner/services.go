@@ -68,7 +68,7 @@ func (d *draft) propagate() {
 		for _, s := range w.services {
 			for _, p := range w.pods {
 				// A pod that the old selector meant and that goes in this plan stays behind the service until then.
-				if p.serves() && (s.selects(p) || p.removed && s.selectsBy(s.former, p)) {
+				if p.serves() && !w.hidden(p) && (s.selects(p) || p.removed && s.selectsBy(s.former, p)) {
 					s.join(p)
 				}
 			}

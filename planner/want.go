@@ -35,6 +35,12 @@ type workload struct {
 	revision api.Revision    // of its template; the zero value for kinds without
 	known    bool            // the state has it as the newest one
 	returns  api.RevisionKey // it is an older one that comes back
+
+	stage   *api.RolloutState // of a rollout in stages, as far as the plan has come; nil for others
+	serving string            // the hash of the pods behind its services; "" for all
+	noted   bool              // a step of the plan notes how far the rollout has come
+	sided   bool              // its slots are templates, each of any number of pods
+	held    bool              // paused: its templates stay as they are
 }
 
 // want says which objects, pods and services should exist and which pods do.
@@ -64,7 +70,9 @@ func (d *draft) addWorkload(w *workload) {
 	for _, p := range d.pods[w.address] {
 		p.slot = -1
 		if w.want != nil {
-			p.slot = w.want.SlotOf(p.address.Pod, p.host.name)
+			if p.slot = w.want.SlotOf(p.address.Pod, p.host.name); p.slot == 0 {
+				p.slot = w.sideOf(p.hash)
+			}
 		}
 		switch {
 		case d.buried(w, p):
@@ -90,17 +98,20 @@ func (d *draft) wantWorkload(o *api.Object) {
 	if !w.frozen {
 		d.checkReferences(o, w.refs)
 	}
-	want, err := rollout.For(o, rollout.Inputs{
+	in := rollout.Inputs{
 		Pin:     func(ref string) string { return d.pin(w.prior, ref) },
 		Content: d.templateContent(o, w.refs),
 		Nodes:   func(t *rollout.Template) []string { return d.eligible(o, t) },
 		Older:   func(pod string) *rollout.Older { return d.older(o.Address, pod) },
-	})
+	}
+	d.stageInputs(w, &in)
+	want, err := rollout.For(o, in)
 	if err != nil {
 		d.errorAt(o, "spec", "Invalid workload", "%s: %s.", o.Address, err)
 		return
 	}
 	w.want = want
+	d.beginStages(w, in)
 	d.revise(w)
 	d.admitTemplates(w)
 	w.files = d.filesOf(o.Namespace(), &want.Template.Spec)

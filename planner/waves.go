@@ -70,7 +70,9 @@ func (d *draft) record(o *api.Object, needs, own []graph.Step) []graph.Step {
 	delta := api.Delta{PutObject: o, PutPin: d.newPins(o)}
 	d.overrideDelta(o.Address, &delta)
 	d.endRevision(d.work[o.Address], &delta)
-	revised := len(delta.PutRevisions) > 0 && (len(own) > 0 || len(d.prior.RevisionsOf(o.Address)) > 0)
+	d.endStages(d.work[o.Address], &delta)
+	revised := len(delta.PutRevisions) > 0 && (len(own) > 0 || len(d.prior.RevisionsOf(o.Address)) > 0) ||
+		delta.PutRollout != nil || delta.DropRollout != nil && d.prior.Rollout(o.Address) != nil
 	delta.DropGone = d.madeAgain(o.Address)
 	if unchanged && len(delta.PutPin)+len(delta.PutOverrides)+len(delta.DropOverrides) == 0 && !revised && delta.DropGone == nil {
 		if len(own) == 0 {
@@ -120,6 +122,14 @@ func (d *draft) changeWorkload(w *workload, needs []graph.Step) []graph.Step {
 	for k, wave := range w.waves {
 		gate = d.graph.Join(w.address, waveReason(k), gate)
 		sets := t.leaveServices(k, wave, gate)
+		if wave.Switch {
+			gate = t.switchOver(slices.Concat(gate, sets))
+			continue
+		}
+		if wave.Gate != nil {
+			gate = t.passGate(k, wave.Gate, slices.Concat(gate, sets))
+			continue
+		}
 		removed := t.remove(wave, slices.Concat(gate, sets))
 		var made []graph.Step
 		mending := slices.Concat(gate, sets)
@@ -195,6 +205,7 @@ func (t *changeOver) leaveServices(k int, wave rollout.Wave, gate []graph.Step) 
 			come = append(come, w.pods[i])
 		}
 	}
+	come = slices.DeleteFunc(come, w.hidden)
 	for _, p := range w.pods {
 		if k == 0 && p.mend && p.dead {
 			dead = append(dead, p)

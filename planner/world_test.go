@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"berth.dev/berth/api"
 )
@@ -122,6 +123,11 @@ func (w *world) do(s *api.Step) {
 		}
 		w.onHost(h, s, &d)
 	}
+	if r := d.PutRollout; r != nil && r.Serving == r.Hash && r.SwitchedAt == nil {
+		switched := *r
+		at := time.Date(2026, 11, 21, 10, 0, 0, 0, time.UTC)
+		switched.SwitchedAt, d.PutRollout = &at, &switched
+	}
 	w.state.Apply(d)
 }
 
@@ -168,6 +174,12 @@ func (w *world) onHost(h *api.NodeObservation, s *api.Step, d *api.Delta) {
 		w.setService(h, s)
 	case api.OpServiceRemove:
 		delete(h.Services, serviceKey(s.Service.Service))
+	case api.OpAnalyseHTTP:
+		for _, link := range s.Analysis.Pods {
+			if p := w.state.Pod(link.Pod); p == nil || p.IP == "" || link.Ports[""] == 0 {
+				w.t.Fatalf("analyse.http %s: pod %s has no address or no port", s.Address, link.Pod)
+			}
+		}
 	default:
 		w.t.Fatalf("unexpected %s on %s", s.Op, h.Name)
 	}

@@ -23,6 +23,7 @@ type applyCommand struct {
 	planOptions
 	autoApprove bool
 	planFile    string
+	reverting   bool // after a rollout that has failed
 }
 
 func newApply(g *globals) *cobra.Command {
@@ -221,7 +222,11 @@ func (r *round) carryOut(ctx context.Context, f *statefile.File, plan *api.Plan,
 		return err
 	}
 	if len(outcome.Failed) > 0 {
-		return failures(outcome).Err()
+		ds := failures(outcome)
+		if !o.reverting && !outcome.Interrupted {
+			ds = append(ds, r.revert(ctx, f, plan, outcome, o)...)
+		}
+		return ds.Err()
 	}
 	if outcome.Interrupted {
 		return fmt.Errorf("%d of %d steps are done and saved; the next apply goes on from there: %w", outcome.Done, len(plan.Steps), context.Canceled)

@@ -52,7 +52,9 @@ func workloadNames(s *api.State) []string {
 // changeRequest is what a command asks of the planner, decided from the state under its lock.
 type changeRequest struct {
 	planner.Options
-	said string // what is printed when it is done: "deployment.apps/web scaled"
+	said    string // what is printed when it is done: "deployment.apps/web scaled"
+	resolve []use  // images that it brings in
+	nothing bool   // there is nothing to plan
 }
 
 // change plans one command's request from what was last applied, shows it, asks, and carries it out, as apply does
@@ -83,7 +85,18 @@ func change(ctx context.Context, g *globals, operation string, o changeOptions, 
 
 // changeUnder is change from the request on, under the lock.
 func (r *round) changeUnder(ctx context.Context, f *statefile.File, o changeOptions, request changeRequest) error {
-	plan, seen, err := r.planApplied(ctx, f.State(), request.Options)
+	if request.nothing {
+		if !o.json {
+			r.g.out.Println(request.said)
+		}
+		return nil
+	}
+	pins, diags := r.resolveUses(ctx, request.resolve, f.State())
+	if diags.HasErrors() {
+		return diags.Err()
+	}
+	r.warnings = append(r.warnings, diags...)
+	plan, seen, err := r.planApplied(ctx, f.State(), pins, request.Options)
 	if err != nil {
 		return err
 	}
@@ -104,14 +117,14 @@ func (r *round) changeUnder(ctx context.Context, f *statefile.File, o changeOpti
 }
 
 // planApplied makes a plan from what was last applied: no configuration is evaluated, so no variables are needed.
-func (r *round) planApplied(ctx context.Context, prior *api.State, opts planner.Options) (*api.Plan, *api.Observation, error) {
+func (r *round) planApplied(ctx context.Context, prior *api.State, pins map[string]string, opts planner.Options) (*api.Plan, *api.Observation, error) {
 	cfg := planner.Applied(prior)
 	seen := executor.Observe(ctx, r.executor(), nodesToSee(cfg.Nodes, prior))
 	if err := ctx.Err(); err != nil {
 		return nil, nil, err
 	}
 	opts.Applied = true
-	plan, diags := planner.Plan(planner.Input{Config: cfg, Prior: prior, Observed: seen, Options: opts})
+	plan, diags := planner.Plan(planner.Input{Config: cfg, Prior: prior, Observed: seen, Pins: pins, Options: opts})
 	return plan, seen, diags.Err()
 }
 

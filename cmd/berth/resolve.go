@@ -32,7 +32,10 @@ func (r *round) resolve(ctx context.Context, cfg *api.Config, prior *api.State) 
 	if r.opts.destroy {
 		return nil, nil // nothing will run, whatever registries say
 	}
-	uses := imageUses(cfg)
+	return r.resolveUses(ctx, imageUses(cfg), prior)
+}
+
+func (r *round) resolveUses(ctx context.Context, uses []use, prior *api.State) (map[string]string, api.Diagnostics) {
 	ctx, cancel := context.WithTimeout(ctx, resolveTimeout)
 	defer cancel()
 	pinned, errs := make([]string, len(uses)), make([]error, len(uses))

@@ -34,13 +34,14 @@ func (c *checker) deployment(d *api.Deployment) {
 }
 
 func (c *checker) strategy(s *api.DeploymentStrategy) {
+	c.stages(s)
 	const path = "spec.strategy.rollingUpdate"
 	r := s.RollingUpdate
 	if r == nil {
 		return
 	}
-	if s.Type == appsv1.RecreateDeploymentStrategyType {
-		c.forbidden(path, "may not be specified when strategy `type` is 'Recreate'")
+	if s.Type != "" && s.Type != appsv1.RollingUpdateDeploymentStrategyType {
+		c.forbidden(path, "may not be specified when strategy `type` is '"+string(s.Type)+"'")
 		return
 	}
 	c.share(path+".maxSurge", r.MaxSurge)

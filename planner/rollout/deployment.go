@@ -20,13 +20,85 @@ func deployment(d *api.Deployment, in Inputs) (*Want, error) {
 		DeadlineSeconds: defaultDeadline,
 		MinReadySeconds: d.Spec.MinReadySeconds,
 	}
-	w.Slots = []Slot{{Base: cut(d.Name, maxBase-1-len(w.Template.Hash)) + "-" + w.Template.Hash}}
+	w.Slots = []Slot{slotFor(d, w.Template)}
 	if d.Spec.ProgressDeadlineSeconds != nil {
 		w.DeadlineSeconds = *d.Spec.ProgressDeadlineSeconds
 	}
 	var err error
-	w.Order, err = strategyOf(d.Spec.Strategy, w.Replicas)
+	switch strategy := d.Spec.Strategy; {
+	case d.Spec.Paused:
+		return w, held(w, d, in)
+	case strategy.Type == api.CanaryStrategyType:
+		in = in.of(w)
+		w.Order, err = canaryOrder(strategy.Canary, w.Replicas, in)
+	case strategy.Type == api.BlueGreenStrategyType:
+		in = in.of(w)
+		w.Order = blueGreen(strategy.BlueGreen, in.Rollout)
+	default:
+		w.Order, err = strategyOf(strategy, w.Replicas)
+		return w, err
+	}
+	if in.Stable != nil {
+		old := former(in.Stable, in)
+		w.Slots = append(w.Slots, slotFor(d, old))
+		w.Slots[1].Template = old
+	}
 	return w, err
+}
+
+// slotFor is the slot of all pods of one template.
+func slotFor(d *api.Deployment, t *Template) Slot {
+	return Slot{Base: cut(d.Name, maxBase-1-len(t.Hash)) + "-" + t.Hash}
+}
+
+// of leaves out what is not about a rollout to the wanted template. Without pods there are no stages.
+func (in Inputs) of(w *Want) Inputs {
+	if in.Rollout != nil && in.Rollout.Hash != w.Template.Hash {
+		in.Rollout = nil
+	}
+	if in.Stable != nil && (in.Stable.Hash == w.Template.Hash || w.Replicas == 0) {
+		in.Stable = nil
+	}
+	return in
+}
+
+func canaryOrder(c *api.CanaryDeployment, replicas int, in Inputs) (Order, error) {
+	out, err := canary(c, replicas)
+	if r := in.Rollout; r != nil {
+		out.From, out.Promoted = r.Step, r.Promoted
+		if r.Paused && r.Step < len(out.Stages) { // all of the gate is passed but its end
+			gate := &out.Stages[r.Step].Gate
+			gate.Seconds, gate.Analysis = 0, nil
+		}
+	}
+	return out, err
+}
+
+// held makes a paused deployment keep the templates that its pods have.
+func held(w *Want, d *api.Deployment, in Inputs) error {
+	strategy := d.Spec.Strategy
+	if strategy.Type == appsv1.RecreateDeploymentStrategyType {
+		strategy = api.DeploymentStrategy{}
+	}
+	bounds, err := strategyOf(strategy, w.Replicas)
+	if err != nil {
+		return err
+	}
+	was, err := strategyOf(strategy, in.Before)
+	if err != nil {
+		return err
+	}
+	w.Order = Held{Strategy: bounds, Before: in.Before, SurgeBefore: was.Surge}
+	for i := range in.Former {
+		if in.Former[i].Hash == w.Template.Hash {
+			continue
+		}
+		old := former(&in.Former[i], in)
+		slot := slotFor(d, old)
+		slot.Template = old
+		w.Slots = append(w.Slots, slot)
+	}
+	return nil
 }
 
 // strategyOf resolves percentages against the number of replicas: surge rounds up, unavailable rounds down, and

@@ -49,9 +49,16 @@ type Wave struct {
 	Mend   []int // indices of existing pods that have to be made to run again where they are
 	Create []int // slots to fill
 	Free   int
+
+	// A wave that does none of this is one of these: it has the services go over to the pods of the first slot, or it is a
+	// gate, which is passed when the services know the pods of the waves before.
+	Switch bool
+	Gate   *Gate
 }
 
-func (w Wave) empty() bool { return len(w.Remove)+len(w.Mend)+len(w.Create) == 0 }
+func (w Wave) empty() bool {
+	return len(w.Remove)+len(w.Mend)+len(w.Create) == 0 && !w.Switch && w.Gate == nil
+}
 
 // finish drops empty waves and adds the one that shows the last pods ready.
 func finish(waves []Wave) []Wave {

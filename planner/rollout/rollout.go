@@ -56,6 +56,15 @@ type Inputs struct {
 	// Older returns the template that the pod of a name was made from, or, where there is no such pod, its neighbours were;
 	// nil when it is not another one than the object's, or is not known any more. Nil means that there is none.
 	Older func(pod string) *Older
+
+	// Stable is the revision that a rollout to another template comes from and of which there are pods; nil when there is
+	// none. Former are all of which there are pods, the newest first.
+	Stable *api.Revision
+	Former []api.Revision
+	// Rollout is how far a rollout in stages to the wanted template has come; nil when it has not begun.
+	Rollout *api.RolloutState
+	// Before is how many replicas were wanted by what was last applied.
+	Before int
 }
 
 // Older is a template of an earlier revision.

@@ -34,11 +34,14 @@ func (*Provider) Name() string { return "runtime" }
 
 // Ops lists the pod operations.
 func (*Provider) Ops() []api.Op {
-	return []api.Op{api.OpPodEnsure, api.OpPodReady, api.OpPodFiles, api.OpPodRemove}
+	return []api.Op{api.OpPodEnsure, api.OpPodReady, api.OpPodFiles, api.OpPodRemove, api.OpAnalyseHTTP}
 }
 
 // Apply carries out one pod step.
 func (*Provider) Apply(ctx context.Context, h providers.Host, w *providers.Work) (providers.Result, error) {
+	if w.Step.Op == api.OpAnalyseHTTP {
+		return providers.Result{}, analyse(ctx, h, w)
+	}
 	if w.Step.Pod == nil || w.Step.Pod.Pod == nil {
 		return providers.Result{}, fmt.Errorf("step %s of %s carries no pod", w.Step.Op, w.Step.Address)
 	}

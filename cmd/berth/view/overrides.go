@@ -2,6 +2,7 @@ package view
 
 import (
 	"encoding/json"
+	"fmt"
 	"strings"
 
 	"berth.dev/berth/api"
@@ -109,4 +110,20 @@ func overridesJSON(list []api.OverrideChange) []map[string]any {
 		out = append(out, m)
 	}
 	return out
+}
+
+// paused says which rollouts wait for somebody after the plan.
+func (s Stream) paused(list []api.RolloutState) {
+	if len(list) == 0 {
+		return
+	}
+	s.Println("\nRollouts that wait:")
+	for _, r := range list {
+		what := fmt.Sprintf("%s stops at step %d of its canary: ", r.Address, r.Step+1)
+		if r.Serving != "" {
+			what = r.Address.String() + " has both sides up, and its services still lead to the old one: "
+		}
+		name := r.Address.Kind + "/" + r.Address.Name
+		s.Println(s.wrap(what+"berth rollout resume "+name+" goes on, berth rollout abort "+name+" goes back.", "    "))
+	}
 }

@@ -52,6 +52,7 @@ func (s Stream) Plan(p *api.Plan) {
 		s.Println("")
 		s.Println(s.wrap(keptText(p.Kept)+"No changes are needed.", ""))
 		s.overrides(p.Overrides)
+		s.paused(p.Paused)
 		return
 	}
 	s.legend(p)
@@ -66,6 +67,7 @@ func (s Stream) Plan(p *api.Plan) {
 		s.pods(pods[owner])
 	}
 	s.overrides(p.Overrides)
+	s.paused(p.Paused)
 	add, change, destroy := p.Summary()
 	s.Printf("\n%s %d to add, %d to change, %d to destroy.\n", s.paint(bold, "Plan:"), add, change, destroy)
 	s.podSummary(p)

@@ -38,7 +38,7 @@ func PlanJSON(p *api.Plan, version string) ([]byte, error) {
 	return json.MarshalIndent(map[string]any{
 		"format_version": "1.2", "berth_version": version, "applyable": !p.Empty(), "complete": len(p.Unreachable) == 0, "errored": false,
 		"resource_changes": changes, "output_changes": outputs, "pods": p.Pods, "steps": steps, "unreachable": p.Unreachable,
-		"overrides":   overridesJSON(p.Overrides),
+		"overrides": overridesJSON(p.Overrides), "paused": p.Paused,
 		"summary":     map[string]int{"add": add, "change": change, "destroy": remove},
 		"prior_state": map[string]any{"lineage": p.Lineage, "serial": p.Serial},
 	}, "", "  ")
@@ -88,7 +88,7 @@ func StateJSON(s *api.State, version string) any {
 		"format_version": "1.0", "berth_version": version, "lineage": s.Lineage, "serial": s.Serial,
 		"values": map[string]any{"outputs": OutputsJSON(s.Outputs, false), "root_module": map[string]any{"resources": resources}},
 		"nodes":  s.Nodes, "pods": pods, "history": s.History,
-		"overrides": stateOverrides(s), "revisions": stateRevisions(s),
+		"overrides": stateOverrides(s), "revisions": stateRevisions(s), "rollouts": s.Rollouts,
 	}
 }
 
