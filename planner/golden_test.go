@@ -226,7 +226,13 @@ func (w *world) event(f []string) {
 		h.Lineage = "99999999-0000-0000-0000-000000000000"
 	case "fill":
 		h.Pods[0].Evict = `Usage of EmptyDir volume "v" exceeds the limit "1Gi".`
-	case "crash":
+	case "crash": // all of the first pod's containers, or one
+		if len(f) > 2 {
+			i := slices.IndexFunc(h.Pods[0].Containers, func(c api.ObservedContainer) bool { return c.Name == f[2] })
+			c := &h.Pods[0].Containers[i]
+			c.State, c.ExitCode = api.ContainerExited, 1
+			break
+		}
 		stop(&h.Pods[0])
 	case "lose":
 		h.Pods = slices.Delete(h.Pods, 0, 1)

@@ -161,6 +161,13 @@ func troubleOf(p *pod, o *api.ObservedPod) string {
 			return why
 		}
 	}
+	for _, name := range sidecars(p.spec) { // they run on whatever the pod's policy is
+		if c, ok := containers[name]; !ok {
+			return "container " + name + " is missing"
+		} else if why := containerTrouble(c, corev1.RestartPolicyAlways); why != "" {
+			return why
+		}
+	}
 	switch {
 	case !p.known:
 		return unfinishedCause
@@ -191,6 +198,19 @@ func finished(spec *corev1.PodSpec, o *api.ObservedPod, policy corev1.RestartPol
 		}
 	}
 	return true
+}
+
+// sidecars are the init containers that go on running beside the others.
+func sidecars(spec *corev1.PodSpec) []string {
+	var names []string
+	if spec != nil {
+		for _, c := range spec.InitContainers {
+			if c.RestartPolicy != nil && *c.RestartPolicy == corev1.ContainerRestartPolicyAlways {
+				names = append(names, c.Name)
+			}
+		}
+	}
+	return names
 }
 
 // containerNames are the app containers of the specification; those that are there when it is not known.

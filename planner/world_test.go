@@ -230,6 +230,9 @@ func (w *world) ensurePod(h *api.NodeObservation, s *api.Step, d *api.Delta) {
 		p.IP = fmt.Sprintf("%s.%d", h.Name, w.nextIP[h.Name])
 	}
 	p.Containers = nil
+	for _, name := range sidecars(&pod.Spec) {
+		p.Containers = append(p.Containers, api.ObservedContainer{Name: name, Init: true, State: api.ContainerRunning})
+	}
 	for _, c := range pod.Spec.Containers {
 		if !slices.Contains(h.Images, c.Image) {
 			w.t.Fatalf("pod.ensure %s on %s before its image %s", s.Address, h.Name, c.Image)

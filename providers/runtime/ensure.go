@@ -60,7 +60,7 @@ func (b *build) deadline() time.Duration {
 // begun is the goal of ensure: every container that is to go on running has begun, or the pod has come to its end.
 func (k *keeper) begun(ctx context.Context, seen *life.Seen, d *life.Decision) (bool, error) {
 	if err := k.hopeless(ctx, seen, d, len(k.b.pod.Spec.InitContainers)); err != nil || d.Over != "" {
-		return d.Over != "", err
+		return settled(d), err
 	}
 	for _, s := range life.Standings(k.b.pod, seen) {
 		// One that had ended before is started again first.

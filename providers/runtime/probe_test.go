@@ -5,12 +5,14 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"berth.dev/berth/api"
 	"berth.dev/berth/providers"
+	"berth.dev/berth/providers/runtime/life"
 )
 
 // Every kind of probe passes, fails and takes too long, as a readiness, a liveness and a startup probe, against a real server.
@@ -214,5 +216,30 @@ func TestHookThatFails(t *testing.T) {
 	_, detail := j.detail(api.OpPodReady)
 	if !strings.Contains(detail, "It was killed: PostStartHookError: command ended with exit code 7") || strings.Contains(detail+strings.Join(j.reports, ""), "s3cret") {
 		t.Errorf("detail:\n%s", detail)
+	}
+}
+
+// At its deadline a pod is stopped, its sidecar too, and the apply that waits for it says why.
+func TestActiveDeadline(t *testing.T) {
+	f := host(t)
+	pod := f.pod(t, "sleep")
+	pod.Spec.RestartPolicy, pod.Spec.ActiveDeadlineSeconds = corev1.RestartPolicyNever, new(int64(3))
+	side := f.container("side", "sleep")
+	side.RestartPolicy = new(corev1.ContainerRestartPolicyAlways)
+	pod.Spec.InitContainers = []corev1.Container{side}
+	j := f.take(t, pod)
+	j.work.Step.Pod.MinReadySeconds = 60
+	j.work.Step.Pod.DeadlineSeconds = 60
+	j.must(api.OpPodEnsure)
+	summary, detail := j.detail(api.OpPodReady)
+	if summary != "Pod was stopped" || !strings.Contains(detail, "Pod was active on the node longer than the specified deadline (DeadlineExceeded)") {
+		t.Errorf("%s: %s", summary, detail)
+	}
+	seen := j.seen()
+	if seen.SandboxReady || seen.Containers[0].State != api.ContainerExited || seen.Containers[1].State != api.ContainerExited {
+		t.Errorf("observed %+v", seen)
+	}
+	if st := life.Status(pod, life.SeenOf(seen), time.Now().Add(time.Second)); st.Phase != corev1.PodFailed || st.Reason != "DeadlineExceeded" {
+		t.Errorf("status %+v", st)
 	}
 }

@@ -57,7 +57,7 @@ func (k *keeper) lasting(ctx context.Context, seen *life.Seen, d *life.Decision)
 		return false, err
 	}
 	if d.Over != "" {
-		return len(d.Actions) == 0 && len(d.Waits) == 0, nil
+		return settled(d), nil
 	}
 	now, all := k.m.now(), true
 	for _, s := range life.Standings(k.b.pod, seen) {
@@ -78,6 +78,9 @@ func (k *keeper) lasting(ctx context.Context, seen *life.Seen, d *life.Decision)
 	return all, nil
 }
 
+// settled reports whether nothing of a pod that has come to its end is left to stop.
+func settled(d *life.Decision) bool { return len(d.Actions) == 0 && len(d.Waits) == 0 }
+
 // hold is how long a container must have been ready.
 func (k *keeper) hold(c *corev1.Container) time.Duration {
 	hold := time.Duration(k.b.work.Step.Pod.MinReadySeconds) * time.Second
@@ -90,6 +93,9 @@ func (k *keeper) hold(c *corev1.Container) time.Duration {
 // hopeless finds among the first n containers one that has ended and that no waiting will help: it is not to run again, or only after a
 // pause that nobody should sit out.
 func (k *keeper) hopeless(ctx context.Context, seen *life.Seen, d *life.Decision, n int) error {
+	if d.Over == corev1.PodFailed && !settled(d) {
+		return nil // first what still runs is stopped
+	}
 	if d.Over == corev1.PodFailed && d.Reason != "" {
 		if len(d.Actions)+len(d.Waits) > 0 {
 			return nil // it is being stopped

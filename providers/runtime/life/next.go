@@ -91,7 +91,7 @@ func (n *next) decide() {
 	for _, id := range n.seen.Superfluous {
 		n.do(Action{Do: RemoveSandbox, ID: id})
 	}
-	if d := deadline(n.pod, n.seen); !d.IsZero() && !n.finished() {
+	if d := deadline(n.pod, n.seen); !d.IsZero() && !(n.finished() && !n.lastEnd().After(d)) {
 		if !n.now.Before(d) {
 			n.end(corev1.PodFailed, ReasonDeadlineExceeded, deadlineMessage, d)
 			return
@@ -129,11 +129,18 @@ func (n *next) ending() (corev1.PodPhase, time.Time) {
 	if !n.finished() {
 		return "", time.Time{}
 	}
+	return n.outcome(), n.lastEnd()
+}
+
+// lastEnd is when the last of the app containers ended.
+func (n *next) lastEnd() time.Time {
 	last := n.seen.StartTime
 	for i := range n.pod.Spec.Containers {
-		last = later(last, n.seen.Container(n.pod.Spec.Containers[i].Name).FinishedAt)
+		if c := n.seen.Container(n.pod.Spec.Containers[i].Name); c != nil {
+			last = later(last, c.FinishedAt)
+		}
 	}
-	return n.outcome(), last
+	return last
 }
 
 func (n *next) do(a Action) { n.out.Actions = append(n.out.Actions, a) }
