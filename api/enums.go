@@ -28,8 +28,9 @@ func EnumOf(f JSONField) (Enum, bool) {
 // enumRows is the table, keyed by the name of the string type or by the field's key where the type says nothing. A test
 // fails on a string type of an honoured field without a row; free text of a type of its own is an open row.
 var enumRows = map[string]Enum{
-	"Capability":                  {Open: true},
-	"SecretType":                  {Open: true},
+	"Capability": {Open: true},
+	"SecretType": {Open: true, Refused: map[string]string{
+		"kubernetes.io/service-account-token": needsAccounts}},
 	"DaemonSetUpdateStrategyType": {Values: []string{"RollingUpdate", "OnDelete"}},
 	"DeploymentStrategyType":      {Values: []string{"Recreate", "RollingUpdate", "BlueGreen", "Canary"}},
 	"ContainerRestartPolicy": {Values: []string{"Always"}, Refused: map[string]string{

@@ -183,14 +183,18 @@ func (d *draft) refreshPods(w *workload) bool {
 	}
 	any, stays := false, false
 	for _, p := range w.pods {
-		if p.fixed || p.removed || p.mend || !w.ofTemplate(p) {
+		if p.fixed || p.removed || p.mend || p.spec == nil {
 			continue
 		}
 		stays = true
-		if maps.Equal(p.files, w.files) {
+		want := w.files
+		if !w.ofTemplate(p) { // held back by a partition, or by a rollout that is paused
+			want = w.filesOf(p.spec)
+		}
+		if maps.Equal(p.files, want) {
 			continue
 		}
-		p.reason = d.whyFiles(w, p) + ": files updated in place"
+		p.reason = d.whyFiles(w, p.files, want) + ": files updated in place"
 		p.refresh, any = true, true
 		w.complete(p)
 	}
@@ -200,23 +204,23 @@ func (d *draft) refreshPods(w *workload) bool {
 	return any
 }
 
-// whyFiles names what differs from what a pod's files hold.
-func (d *draft) whyFiles(w *workload, p *pod) string {
-	all := maps.Clone(p.files)
+// whyFiles names what differs between what a pod's files hold and what they should.
+func (d *draft) whyFiles(w *workload, have, want map[string]string) string {
+	all := maps.Clone(have)
 	if all == nil {
 		all = map[string]string{}
 	}
-	maps.Copy(all, w.files)
+	maps.Copy(all, want)
 	var causes []string
 	for _, name := range slices.Sorted(maps.Keys(all)) {
-		if p.files[name] == w.files[name] {
+		if have[name] == want[name] {
 			continue
 		}
 		kind, short, _ := strings.Cut(name, "/")
 		switch o := d.named[kindName(kind, w.object.Namespace(), short)]; {
 		case o == nil:
 			causes = append(causes, kind+"."+short+" is gone")
-		case p.files[name] == "":
+		case have[name] == "":
 			causes = append(causes, o.Address.String()+" is new")
 		default:
 			causes = append(causes, o.Address.String()+" changed")

@@ -244,6 +244,12 @@ func (c *checker) secret(s *corev1.Secret) {
 			c.required("data", fmt.Sprintf("a secret of type %s holds %s", s.Type, k))
 		}
 	}
+	_, user := s.Data[corev1.BasicAuthUsernameKey]
+	_, password := s.Data[corev1.BasicAuthPasswordKey]
+	if s.Type == corev1.SecretTypeBasicAuth && !user && !password {
+		c.required("data", fmt.Sprintf("a secret of type %s holds %s or %s", s.Type, corev1.BasicAuthUsernameKey, corev1.BasicAuthPasswordKey))
+	}
+
 	for _, k := range []string{corev1.DockerConfigJsonKey, corev1.DockerConfigKey} {
 		if v, ok := s.Data[k]; ok && slices.Contains(secretKeys[s.Type], k) && !json.Valid(v) {
 			c.invalid(element("data", k), "<secret contents redacted>", "must be valid JSON")
