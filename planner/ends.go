@@ -1,6 +1,7 @@
 package planner
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 
@@ -101,9 +102,11 @@ func (d *draft) endWorkload(w *workload, needs []graph.Step) []graph.Step {
 }
 
 // endObjects forgets deleted objects when nothing of them is left, and removes the data of volumes that say so.
+// What an object has made for its pods goes before the object itself.
 func (d *draft) endObjects() {
-	for _, o := range d.deleted {
-		after := d.ended[o.Address]
+	owned := map[api.Address][]graph.Step{}
+	for _, o := range ownedFirst(d.deleted) {
+		after := slices.Concat(d.ended[o.Address], owned[o.Address])
 		delta := api.Delta{DropObject: &o.Address}
 		if d.prior.GonePod(o.Address) != nil {
 			delta.DropGone = &o.Address
@@ -119,6 +122,7 @@ func (d *draft) endObjects() {
 		}
 		s := d.graph.Add(api.Step{Op: api.OpForget, Address: o.Address, Reason: firstOf(d.dropped[o.Address], d.reasonToEnd()), Delta: delta}, after...)
 		d.ended[o.Address] = []graph.Step{s}
+		owned[o.Owner] = append(owned[o.Owner], s)
 	}
 	d.strayVolumes()
 	for _, a := range sortedAddresses(d.volumes) {
@@ -129,6 +133,15 @@ func (d *draft) endObjects() {
 			d.removeVolume(&old, nil)
 		}
 	}
+}
+
+// ownedFirst returns objects with those that have an owner in front, otherwise as they were given.
+func ownedFirst(objects []*api.Object) []*api.Object {
+	out := slices.Clone(objects)
+	slices.SortStableFunc(out, func(a, b *api.Object) int {
+		return cmp.Compare(min(len(b.Owner.Name), 1), min(len(a.Owner.Name), 1))
+	})
+	return out
 }
 
 // removeVolume takes a volume's directory away when no pod that claims it is left there.

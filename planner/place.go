@@ -5,6 +5,8 @@ import (
 	"strconv"
 	"strings"
 
+	corev1 "k8s.io/api/core/v1"
+
 	"berth.dev/berth/api"
 	"berth.dev/berth/planner/rollout"
 	"berth.dev/berth/planner/schedule"
@@ -129,10 +131,10 @@ func (d *draft) changeOver(w *workload) {
 	}
 	pods := make([]rollout.Pod, len(w.pods))
 	for i, p := range w.pods {
-		cost, _ := strconv.Atoi(p.labels["controller.kubernetes.io/pod-deletion-cost"])
+		cost, _ := strconv.Atoi(p.annotations[corev1.PodDeletionCost])
 		pods[i] = rollout.Pod{
 			Slot: p.slot, Current: w.current(p) && p.evict == "", Hash: p.hash, Available: p.available(), Fixed: p.fixed, Leaving: p.host.leaves,
-			Known: p.known, Ordinal: rollout.Ordinal(p.address.Pod), UID: p.uid, Node: p.host.name, DeletionCost: cost, Created: p.created,
+			Known: p.known, Ordinal: rollout.Ordinal(p.address.Pod), UID: p.uid, Node: p.host.name, DeletionCost: cost, Restarts: p.restarts, Created: p.created,
 		}
 	}
 	if why := w.want.Order.Blocked(w.want, pods); why != "" {

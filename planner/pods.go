@@ -29,6 +29,7 @@ type pod struct {
 	ip        string
 	sandbox   string
 	created   time.Time
+	restarts  int // of its containers, together
 
 	known   bool   // the state has it
 	ready   bool   // it became ready, as far as the state knows
@@ -41,7 +42,7 @@ type pod struct {
 	evict   string // why it must leave its node
 	ended   string // why it is gone for good
 
-	annotations map[string]string // of fresh and mended ones
+	annotations map[string]string // of fresh and mended ones, and of those that were seen
 	only        string            // the one node that a fresh one is for; "" for any
 
 	fresh     bool        // made by this plan
@@ -102,7 +103,14 @@ func (d *draft) addPod(p *pod) {
 func (d *draft) observedPod(h *host, o *api.ObservedPod) *pod {
 	p := &pod{
 		address: o.Address, namespace: o.Namespace, uid: o.UID, host: h, hash: o.Hash, labels: o.Labels,
-		ip: o.IP, sandbox: o.SandboxID, created: o.CreatedAt, dead: !o.SandboxReady, overuse: strings.TrimSuffix(o.Evict, "."),
+		ip: o.IP, sandbox: o.SandboxID, created: o.CreatedAt, dead: !o.SandboxReady, annotations: o.Annotations,
+		overuse: strings.TrimSuffix(o.Evict, "."),
+	}
+	if !o.StartedAt.IsZero() { // its sandbox may have been made anew
+		p.created = o.StartedAt
+	}
+	for _, c := range o.Containers {
+		p.restarts += int(c.Attempt)
 	}
 	if p.address.Pod == "" {
 		p.address = p.address.WithPod(o.Name)

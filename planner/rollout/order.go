@@ -38,7 +38,8 @@ type Pod struct {
 	Ordinal      int // the number at the end of its name, -1 for none
 	UID          string
 	Node         string
-	DeletionCost int
+	DeletionCost int // of the annotation controller.kubernetes.io/pod-deletion-cost
+	Restarts     int // of its containers, together
 	Created      time.Time
 }
 

@@ -8,17 +8,17 @@ import (
 	"pgregory.net/rapid"
 )
 
-// sim is a workload whose waves are carried out one action at a time, in any order that they allow, with pods that become
+// orderRun is a workload whose waves are carried out one action at a time, in any order that they allow, with pods that become
 // ready or do not.
-type sim struct {
+type orderRun struct {
 	rt    *rapid.T
-	pods  []simPod
+	pods  []orderPod
 	next  int
 	hash  string // of the template that is wanted
 	check func(when string)
 }
 
-type simPod struct {
+type orderPod struct {
 	id   int
 	slot int
 	hash string
@@ -26,7 +26,7 @@ type simPod struct {
 }
 
 // seen are the pods as the orders see them. Pods of slots that are no longer wanted have none.
-func (s *sim) seen(replicas int) []Pod {
+func (s *orderRun) seen(replicas int) []Pod {
 	var out []Pod
 	for _, p := range s.pods {
 		slot := p.slot
@@ -43,7 +43,7 @@ func (s *sim) seen(replicas int) []Pod {
 
 // available is how many serve: pods that are all alike, or else slots with a pod that does. A second pod of a slot adds
 // nothing, and one of a slot that is no longer wanted, of a node that is no longer eligible, serves nobody.
-func (s *sim) available(w *Want) int {
+func (s *orderRun) available(w *Want) int {
 	_, alike := w.Order.(Strategy)
 	n, slots := 0, map[int]bool{}
 	for _, p := range s.pods {
@@ -55,19 +55,19 @@ func (s *sim) available(w *Want) int {
 	return n
 }
 
-func (s *sim) remove(id int) {
-	s.pods = slices.DeleteFunc(s.pods, func(p simPod) bool { return p.id == id })
+func (s *orderRun) remove(id int) {
+	s.pods = slices.DeleteFunc(s.pods, func(p orderPod) bool { return p.id == id })
 	s.check("remove")
 }
 
 // run carries out waves until they end or a pod fails, which fails has a say in. It returns whether all went well.
-func (s *sim) run(waves []Wave, fails func() bool) bool {
+func (s *orderRun) run(waves []Wave, fails func() bool) bool {
 	before := slices.Clone(s.pods)
 	for _, w := range waves {
 		well := true
 		made := func(slot int) {
 			s.next++
-			s.pods = append(s.pods, simPod{id: s.next, slot: slot, hash: s.hash})
+			s.pods = append(s.pods, orderPod{id: s.next, slot: slot, hash: s.hash})
 			s.check("create")
 			if fails() {
 				well = false
@@ -87,7 +87,7 @@ func (s *sim) run(waves []Wave, fails func() bool) bool {
 			removals = removals[1:]
 		}
 		for _, i := range w.Mend {
-			j := slices.IndexFunc(s.pods, func(p simPod) bool { return p.id == before[i].id })
+			j := slices.IndexFunc(s.pods, func(p orderPod) bool { return p.id == before[i].id })
 			if fails() {
 				well = false
 				continue
@@ -129,7 +129,7 @@ func TestOrdersKeepTheirBounds(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		order, surge := anyOrder(rt)
 		_, alike := order.(Strategy)
-		s := &sim{rt: rt}
+		s := &orderRun{rt: rt}
 		for round := range rapid.IntRange(1, 5).Draw(rt, "rounds") + 1 {
 			last := round > 0 && rapid.Bool().Draw(rt, "heals")
 			s.hash = rapid.SampledFrom([]string{"a", "b", "c"}).Draw(rt, "template")
@@ -177,7 +177,7 @@ func TestOrderedGoesInOrder(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		order := Ordered{Unavailable: rapid.IntRange(1, 3).Draw(rt, "unavailable")}
 		n := rapid.IntRange(1, 6).Draw(rt, "replicas")
-		s := &sim{rt: rt, hash: "old", check: func(string) {}}
+		s := &orderRun{rt: rt, hash: "old", check: func(string) {}}
 		w := &Want{Replicas: n, Order: order}
 		s.check = func(string) {
 			for i, p := range s.pods {

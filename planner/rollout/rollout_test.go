@@ -285,9 +285,10 @@ func TestVictims(t *testing.T) {
 		{UID: "c", Node: "n1", Available: true},
 		{UID: "d", Node: "n3", Available: true, DeletionCost: -1},
 		{UID: "e", Node: "n3"},
+		{UID: "f", Node: "n4", Available: true, Restarts: 3},
 	}
-	if diff := cmp.Diff([]int{4, 3, 0, 1, 2}, victims(pods)); diff != "" {
-		t.Errorf("not serving, cheap, fullest node, uid: %s", diff)
+	if diff := cmp.Diff([]int{4, 3, 0, 5, 1, 2}, victims(pods)); diff != "" {
+		t.Errorf("not serving, cheap, fullest node, restarts, uid: %s", diff)
 	}
 }
 

@@ -6,14 +6,13 @@ import (
 )
 
 // victims returns the indices of pods, the one that should go first in front (semantics.md 3.2): not serving,
-// cheap to delete, from the fullest node, youngest. Ages are not compared on a logarithmic scale as upstream,
+// cheap to delete, from the fullest node, restarted most often, youngest. Ages are not compared on a logarithmic scale as upstream,
 // since a plan has no clock.
 func victims(pods []Pod) []int {
 	byAge := func(a, b int) int {
 		p, q := pods[a], pods[b]
 		return cmp.Or(
-			compareBool(p.Available, q.Available), cmp.Compare(p.DeletionCost, q.DeletionCost),
-			q.Created.Compare(p.Created), cmp.Compare(p.UID, q.UID))
+			compareBool(p.Available, q.Available), cmp.Compare(p.DeletionCost, q.DeletionCost), youngest(p, q))
 	}
 	order := make([]int, len(pods))
 	left := map[string]int{}
@@ -31,9 +30,13 @@ func victims(pods []Pod) []int {
 		p, q := pods[a], pods[b]
 		return cmp.Or(
 			compareBool(p.Available, q.Available), cmp.Compare(p.DeletionCost, q.DeletionCost),
-			cmp.Compare(crowd[b], crowd[a]), q.Created.Compare(p.Created), cmp.Compare(p.UID, q.UID))
+			cmp.Compare(crowd[b], crowd[a]), youngest(p, q))
 	})
 	return order
+}
+
+func youngest(p, q Pod) int {
+	return cmp.Or(cmp.Compare(q.Restarts, p.Restarts), q.Created.Compare(p.Created), cmp.Compare(p.UID, q.UID))
 }
 
 func compareBool(a, b bool) int {
