@@ -21,6 +21,18 @@ type told struct {
 	mu        sync.Mutex
 	scheduled map[string]bool // by uid
 	warned    map[int]bool    // by step
+	scaling   map[scaled]*scaling
+	hashes    map[string]string // templates of the pods that are made, by uid
+}
+
+func newTold(state *api.State, steps []api.Step) *told {
+	t := &told{scheduled: map[string]bool{}, warned: map[int]bool{}, scaling: scalingOf(state, steps), hashes: map[string]string{}}
+	for i := range steps {
+		if p := steps[i].Pod; steps[i].Op == api.OpPodEnsure && p != nil && p.Pod != nil {
+			t.hashes[string(p.Pod.UID)] = p.Hash
+		}
+	}
+	return t
 }
 
 // happened keeps an event. It fills in what the teller left out.
@@ -120,6 +132,7 @@ func (w *walk) scheduledAs(a *action, pod api.EventObject) {
 		return
 	}
 	if owner := pod.Address.Owner(); owner.Kind != api.KindPod {
+		w.scales(a, owner, w.told.hashes[pod.UID], true)
 		w.happened(a, api.ObjectEvent{Object: w.ownerObject(owner), Reason: "SuccessfulCreate", Message: "Created pod: " + pod.Name, Source: "apply"})
 	}
 	w.happened(a, api.ObjectEvent{Object: pod, Reason: "Scheduled", Source: "scheduler",
@@ -137,6 +150,7 @@ func (w *walk) begins(a *action) {
 	case api.OpPodRemove:
 		pod := podObject(a.step)
 		if owner := pod.Address.Owner(); owner.Kind != api.KindPod {
+			w.scales(a, owner, w.facts.hashOf(pod.Address), false)
 			w.happened(a, api.ObjectEvent{Object: w.ownerObject(owner), Reason: "SuccessfulDelete", Message: "Deleted pod: " + pod.Name, Source: "apply"})
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"testing/synctest"
 
@@ -21,7 +22,7 @@ import (
 func podStep(op api.Op, name string, after ...int) api.Step {
 	s := step(op, "n1", after...)
 	s.Address = api.Address{Kind: api.KindDeployment, Name: "web", Pod: name}
-	s.Pod = &api.PodWork{Pod: &corev1.Pod{
+	s.Pod = &api.PodWork{Hash: "5d", Pod: &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: "shop", UID: types.UID("uid-" + name)},
 		Spec:       corev1.PodSpec{InitContainers: []corev1.Container{{Name: "init", Image: "tool"}}, Containers: []corev1.Container{{Name: "app", Image: "app"}}},
 	}}
@@ -48,6 +49,7 @@ func eventTexts(s *api.State) []string {
 
 func TestEventsOfAnApply(t *testing.T) {
 	t.Parallel()
+	const scaledUp = `Deployment shop/shop-web  ScalingReplicaSet "Scaled up replica set shop-web-5d from 0 to 1" from apply on n1`
 	image := step(api.OpImageEnsure, "n1")
 	node := step(api.OpNodeSet, "n1")
 	node.Address = api.Address{Kind: api.KindNode, Name: "n1"}
@@ -64,6 +66,7 @@ func TestEventsOfAnApply(t *testing.T) {
 				return nil
 			},
 			[]string{
+				scaledUp,
 				`Deployment shop/shop-web  SuccessfulCreate "Created pod: web-1" from apply on n1`,
 				`Pod shop/web-1  Scheduled "Successfully assigned shop/web-1 to n1" from scheduler on n1`,
 				`Pod shop/web-1 spec.containers{app} Started "Started container app" from fake on n1`,
@@ -76,6 +79,7 @@ func TestEventsOfAnApply(t *testing.T) {
 				return nil
 			},
 			[]string{
+				strings.Replace(scaledUp, "to 1", "to 2", 1),
 				`Deployment shop/shop-web  SuccessfulCreate "Created pod: web-1" from apply on n1`,
 				`Pod shop/web-1  Scheduled "Successfully assigned shop/web-1 to n1" from scheduler on n1`,
 				`Pod shop/web-1 spec.containers{app} Pulled "x" from fake on n1`,
@@ -114,6 +118,33 @@ func TestEventsOfAnApply(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestScalingIsTold replaces two pods by three of another template, in waves: each template is told of once.
+func TestScalingIsTold(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		for _, name := range []string{"web-1", "web-2"} {
+			w.state.Pods = append(w.state.Pods, api.PodState{Address: podStep(api.OpPodRemove, name).Address, Namespace: "shop", UID: "uid-" + name, Node: "n1", Hash: "4c"})
+		}
+		steps := []api.Step{
+			podStep(api.OpPodEnsure, "web-3"), podStep(api.OpPodRemove, "web-1", 0), podStep(api.OpPodEnsure, "web-4", 1), podStep(api.OpPodRemove, "web-2", 2), podStep(api.OpPodEnsure, "web-5", 3), recorded(4),
+		}
+		if _, err := executor.Apply(t.Context(), w.options(executor.Options{PerHost: 1}), w.input(plan(steps...))); err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, e := range w.state.Events {
+			if e.Reason == "ScalingReplicaSet" {
+				got = append(got, e.Message)
+			}
+		}
+		want := []string{"Scaled up replica set shop-web-5d from 0 to 3", "Scaled down replica set shop-web-4c from 2 to 0"}
+		if d := cmp.Diff(want, got); d != "" {
+			t.Error(d)
+		}
+	})
 }
 
 // TestAKnownPodIsNotScheduledAgain mends a pod that the state has: it is neither created nor scheduled.

@@ -21,7 +21,7 @@ type walk struct {
 	objects  map[api.Address]*api.Object
 	services map[string][]api.Address    // of the plan, by namespace
 	known    map[api.Address]*api.Object // those of the state and those to be recorded, for their names
-	told     told
+	told     *told
 	facts    *facts
 	events   *events
 
@@ -74,7 +74,7 @@ func newWalk(o Options, in ApplyInput) (*walk, error) {
 	w := &walk{
 		opts: o, in: in, lineage: or(in.State.Lineage, in.Plan.Lineage), objects: make(map[api.Address]*api.Object, len(in.Plan.Objects)),
 		services: map[string][]api.Address{},
-		known:    make(map[api.Address]*api.Object, len(in.State.Objects)), told: told{scheduled: map[string]bool{}, warned: map[int]bool{}},
+		known:    make(map[api.Address]*api.Object, len(in.State.Objects)), told: newTold(in.State, steps),
 		facts: newFacts(in.State), events: newEvents(o.Emit, steps),
 		actions: make([]action, len(steps)), missing: make([]int, len(steps)), dependents: make([][]int, len(steps)),
 		state: make([]stepState, len(steps)), lanes: map[string]*lane{"": {limit: o.Parallelism}},

@@ -154,7 +154,7 @@ func templateOf(v api.Value) *corev1.PodTemplateSpec {
 
 // selectorOf is how a value finds its pods; nil for values that have no selector.
 func selectorOf(v api.Value) *metav1.LabelSelector {
-	if c, ok := api.ControllerOf(v); ok {
+	if c, ok := api.ControllerOf(v); ok && c.Selector != nil {
 		return *c.Selector
 	}
 	return nil
