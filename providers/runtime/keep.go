@@ -33,6 +33,7 @@ type keeper struct {
 
 	prepared map[string]uint32 // attempts whose files are there, by container; nil before any
 	started  map[string]bool   // containers that were started here
+	calm     bool              // it need not be looked at before something is due
 	said     string            // what was reported last
 	waits    []life.Wait       // of the last decision
 
@@ -79,6 +80,9 @@ func (k *keeper) until(ctx context.Context, goal func(context.Context, *life.See
 			continue
 		}
 		k.say()
+		if k.calm {
+			pause = longestLook
+		}
 		if err := k.idle(ctx, d.Again, pause); err != nil {
 			return err
 		}

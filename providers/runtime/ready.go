@@ -59,13 +59,13 @@ func (k *keeper) lasting(ctx context.Context, seen *life.Seen, d *life.Decision)
 	if d.Over != "" {
 		return settled(d), nil
 	}
-	now, all := k.m.now(), true
+	now, all, unready := k.m.now(), true, false
 	for _, s := range life.Standings(k.b.pod, seen) {
 		until := s.Since.Add(k.hold(s.Spec))
 		switch {
 		case s.Done:
 		case !s.Ready:
-			all = false
+			all, unready = false, true
 		case now.Before(until):
 			all = false
 			if d.Again.IsZero() || until.Before(d.Again) {
@@ -75,6 +75,7 @@ func (k *keeper) lasting(ctx context.Context, seen *life.Seen, d *life.Decision)
 		}
 	}
 	k.waits = d.Waits
+	k.calm = !unready // only time is to pass: nothing is gained by looking often
 	return all, nil
 }
 
