@@ -71,7 +71,9 @@ func (k *keeper) lasting(ctx context.Context, seen *life.Seen, d *life.Decision)
 			if d.Again.IsZero() || until.Before(d.Again) {
 				d.Again = until
 			}
-			d.Waits = append(d.Waits, life.Wait{Container: s.Spec.Name, Message: "ready, for less than min_ready_seconds"})
+			if k.b.work.Step.Pod.MinReadySeconds > 0 {
+				d.Waits = append(d.Waits, life.Wait{Container: s.Spec.Name, Message: "ready, for less than min_ready_seconds"})
+			}
 		}
 	}
 	k.waits = d.Waits

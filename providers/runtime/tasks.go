@@ -46,8 +46,10 @@ func (k *keeper) runProbe(ctx context.Context, a life.Action) {
 		if err != nil {
 			r.Unclear, r.Message = true, err.Error()
 		}
-		k.tellOfProbe(a, out, err)
-		return func(n *life.Notes) { *record(n) = record(n).Counted(def, r, k.m.now()) }, nil
+		if n, _ := k.memory.note(a.ID); !record(&n).Early(r.Began) {
+			k.tellOfProbe(a, out, err)
+		}
+		return func(n *life.Notes) { *record(n) = record(n).Counted(a.Probe, def, r, k.m.now()) }, nil
 	})
 }
 

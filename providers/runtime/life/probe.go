@@ -60,11 +60,14 @@ type Result struct {
 	Message string
 }
 
+// Early reports whether a run that begins then is one between the periods, whose failure counts for nothing.
+func (p Probe) Early(began time.Time) bool { return !p.Period.IsZero() && began.Before(p.Period) }
+
 // Counted takes in a result, at the time when it came.
-func (p Probe) Counted(spec *corev1.Probe, r Result, now time.Time) Probe {
+func (p Probe) Counted(kind ProbeKind, spec *corev1.Probe, r Result, now time.Time) Probe {
 	p.Running = false
 	period := seconds(spec.PeriodSeconds, 10)
-	full := p.Period.IsZero() || !r.Began.Before(p.Period)
+	full := !p.Early(r.Began)
 	if full {
 		p.Period = nextPeriod(p.Period, r.Began, period, now)
 	}
@@ -75,7 +78,7 @@ func (p Probe) Counted(spec *corev1.Probe, r Result, now time.Time) Probe {
 		p = p.count(spec, r.OK, now)
 	}
 	p.Next = p.Period
-	if p.Verdict != Success && cmp.Or(spec.SuccessThreshold, 1) == 1 {
+	if kind != Liveness && p.Verdict != Success && cmp.Or(spec.SuccessThreshold, 1) == 1 {
 		p.Pause = min(max(2*p.Pause, firstPause), period)
 		p.Next = earlier(p.Period, now.Add(p.Pause))
 	}

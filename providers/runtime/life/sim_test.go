@@ -220,7 +220,7 @@ func (s *sim) probe(a life.Action) {
 	ok := age >= p.startsUp && (p.sickAt == 0 || age < p.sickAt)
 	before := record(c).Verdict
 	r := life.Result{Began: s.now, OK: ok, Message: "no"}
-	*record(c) = record(c).Counted(a.Probe.Of(s.spec(a.Container)), r, s.now)
+	*record(c) = record(c).Counted(a.Probe, a.Probe.Of(s.spec(a.Container)), r, s.now)
 	if v := record(c).Verdict; v != before {
 		s.say("%s %s: %s", a.Container, a.Probe, v)
 	}
