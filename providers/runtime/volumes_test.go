@@ -2,6 +2,7 @@ package runtime_test
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -363,4 +364,41 @@ func TestVolumeOverLimit(t *testing.T) {
 	}
 	f.sh(t, `rm "$1/much"`, dir)
 	j.must(api.OpPodReady)
+}
+
+// hanging is a host on which scripts with a word in them never end.
+type hanging struct {
+	providers.Host
+	word string
+}
+
+func (h hanging) Run(ctx context.Context, c providers.Command) (providers.Output, error) {
+	if strings.Contains(c.Script, h.word) {
+		<-ctx.Done()
+		return providers.Output{}, ctx.Err()
+	}
+	return h.Host.Run(ctx, c)
+}
+
+// TestHungRemoval: a pod whose files cannot be removed fails its step, as long after the grace period as any step of it may take.
+func TestHungRemoval(t *testing.T) {
+	f := host(t)
+	pod := f.pod(t)
+	pod.Spec.TerminationGracePeriodSeconds = new(int64(1))
+	j := f.take(t, pod)
+	j.must(api.OpPodEnsure, api.OpPodReady)
+	w := j.work
+	step := *w.Step
+	work := *step.Pod
+	work.DeadlineSeconds = 2
+	step.Op, step.Pod, w.Step = api.OpPodRemove, &work, &step
+	start := time.Now()
+	_, err := f.p.Apply(t.Context(), hanging{f.Host, "--one-file-system"}, &w)
+	said, ok := errors.AsType[*api.DiagnosticsError](err)
+	if !ok || said.Diagnostics[0].Summary != "Pod cannot be removed" || !strings.Contains(said.Diagnostics[0].Detail, "some of it was still there 2s after its grace period") {
+		t.Errorf("got %v", err)
+	}
+	if took := time.Since(start); took > 30*time.Second {
+		t.Errorf("took %s", took)
+	}
 }
