@@ -34,7 +34,9 @@ func TestExecAndLogs(t *testing.T) {
 	if o := s.run("exec", pod, "-c", "app", "--", "/app", "cat", "/none"); o.code != 1 || !strings.Contains(o.stderr, "/none") {
 		t.Errorf("exec of what fails: %s", o)
 	}
-	s.fails([]string{"-c", "app, other"}, "exec", pod, "--", "/app", "env")
+	if o := s.run("exec", pod, "--", "/app", "env"); o.code != 0 || !strings.Contains(o.stderr, `Defaulted container "app" out of: app, other`) {
+		t.Errorf("exec without -c: %s", o)
+	}
 	s.fails([]string{"no container", "third"}, "exec", pod, "-c", "third", "--", "/app", "env")
 	s.fails([]string{"not found"}, "logs", "nobody")
 

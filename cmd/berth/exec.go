@@ -2,13 +2,11 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"os"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 
-	"berth.dev/berth/api"
 	"berth.dev/berth/providers/runtime"
 )
 
@@ -17,95 +15,75 @@ type execCommand struct {
 	container string
 	stdin     bool
 	tty       bool
+	quiet     bool
 }
 
 func newExec(g *globals) *cobra.Command {
 	var o execCommand
 	cmd := &cobra.Command{
 		Use: "exec POD -- COMMAND [ARG...]", Short: "Run a command in a container", Args: cobra.MinimumNArgs(2),
-		Long: `Runs a command in a running container and ends with its exit code. POD is as in berth logs.`,
+		Long: `Runs a command in a running container and ends with its exit code.
+
+` + targetHelp,
 		Example: "  berth exec web-6d4cf56db6-x2k4p -- ls /data\n" +
-			"  berth exec -it deployment.web -- sh",
-		RunE: func(cmd *cobra.Command, args []string) error { return runExec(cmd.Context(), g, args[0], args[1:], o) },
+			"  berth exec -it deployment/web -- sh\n" +
+			"  berth exec -i db-0 -c db -- psql <dump.sql",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if cmd.ArgsLenAtDash() == -1 {
+				g.err.Println("berth exec POD COMMAND is deprecated: flags of the command would be taken for berth's. Use berth exec POD -- COMMAND instead.")
+			}
+			return runExec(cmd.Context(), g, args[0], args[1:], o)
+		},
 	}
 	cmd.ValidArgsFunction = g.completions(podNames(&o.namespace))
 	f := cmd.Flags()
 	f.SetInterspersed(true)
 	f.StringVarP(&o.namespace, "namespace", "n", "default", "the `namespace`")
-	f.StringVarP(&o.container, "container", "c", "", "the `container`; needed when the pod has several")
+	f.StringVarP(&o.container, "container", "c", "", "the `container`; the first one when it is left out")
 	f.BoolVarP(&o.stdin, "stdin", "i", false, "pass standard input on")
-	f.BoolVarP(&o.tty, "tty", "t", false, "a terminal in the container")
+	f.BoolVarP(&o.tty, "tty", "t", false, "a terminal in the container; with -i, from a terminal")
+	f.BoolVarP(&o.quiet, "quiet", "q", false, "only what the command itself writes")
 	return cmd
 }
 
 func runExec(ctx context.Context, g *globals, name string, command []string, o execCommand) error {
-	t, err := findPod(ctx, g, o.namespace, name)
+	x, err := openReach(ctx, g)
 	if err != nil {
 		return err
 	}
-	defer t.close()
+	defer x.close()
+	t, err := x.pod(ctx, o.namespace, name)
+	if err != nil {
+		return err
+	}
 	container, err := t.container(o.container)
 	if err != nil {
 		return err
 	}
-	id, err := t.running(ctx, container)
+	c, err := t.running(container)
 	if err != nil {
 		return err
 	}
-	opts := runtime.ExecOptions{ContainerID: id, Command: command, TTY: o.tty, Stdout: g.proc.Stdout, Stderr: g.proc.Stderr}
-	if o.stdin {
-		opts.Stdin = g.proc.Stdin
-	}
-	restore, err := rawTerminal(g.proc, &opts, o)
+	opts := runtime.ExecOptions{ContainerID: c.ID, Command: command, Stdout: g.proc.Stdout, Stderr: g.proc.Stderr}
+	restore, err := openTerminal(g, &opts, o)
 	if err != nil {
 		return err
 	}
+	defer restore()
 	code, err := runtime.Exec(ctx, t.host, opts)
 	restore()
+	if no, ok := errors.AsType[*runtime.NotStartedError](err); ok {
+		return fail("Command cannot be started", fmt.Sprintf("The container %s of %s did not start %q: %s. Images hold only what was put into them, often not even a shell; berth debug brings another image's tools.",
+			container, t.pod.Address.Pod, no.Command, no.Cause))
+	}
 	if err != nil {
-		return err
+		return fmt.Errorf("container %s of pod %s: %w", container, t.pod.Address.Pod, err)
 	}
 	if code != 0 {
+		if !o.quiet {
+			g.err.Println(fmt.Sprintf("command terminated with exit code %d", code))
+		}
 		return exitCode(code)
 	}
 	return nil
-}
-
-// running returns the ID of the named container, which has to run.
-func (t *target) running(ctx context.Context, name string) (string, error) {
-	seen, err := runtime.Find(ctx, t.host, t.pod.UID)
-	if err != nil {
-		return "", err
-	}
-	if seen == nil {
-		return "", fail("Pod is not on its host", fmt.Sprintf("The host %s does not have the pod %s. berth apply creates it again.", t.host.Name(), t.pod.Address.Pod))
-	}
-	for _, c := range seen.Containers {
-		if c.Name == name && c.State == api.ContainerRunning {
-			return c.ID, nil
-		}
-		if c.Name == name {
-			return "", fail("Container does not run", fmt.Sprintf("The container %s of %s is %s (exit code %d). See berth logs %s -c %s.", name, t.pod.Address.Pod, c.State, c.ExitCode, t.pod.Address.Pod, name))
-		}
-	}
-	return "", fail("Container does not run", fmt.Sprintf("The host does not have the container %s of %s yet.", name, t.pod.Address.Pod))
-}
-
-// rawTerminal gives the container the person's terminal: its size, and keys as they are typed.
-func rawTerminal(p *Process, opts *runtime.ExecOptions, o execCommand) (restore func(), err error) {
-	restore = func() {}
-	if !o.tty {
-		return restore, nil
-	}
-	in, ok := p.Stdin.(*os.File)
-	if !o.stdin || !ok || !term.IsTerminal(int(in.Fd())) {
-		return restore, nil
-	}
-	old, err := term.MakeRaw(int(in.Fd()))
-	if err != nil {
-		return restore, fmt.Errorf("set the terminal: %w", err)
-	}
-	sizes, stop := watchSize(in)
-	opts.Resize = sizes
-	return func() { stop(); _ = term.Restore(int(in.Fd()), old) }, nil // nothing can be done about a terminal that is gone
 }

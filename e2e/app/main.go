@@ -36,6 +36,14 @@ var commands = map[string]func(ctx context.Context, args []string) error{
 	"tmpfs": tmpfs, // DIRECTORY: mounts one there
 	"spin":  spin,  // PERCENT: keeps one processor that busy
 	"watch": watch, // FILE: says when it reads something else
+
+	"numbers":   numbers,   // N PAUSE [stay]: numbered lines
+	"give":      give,      // ADDRESS N: a server that sends N bytes of noise
+	"take":      take,      // ADDRESS N: a server that reads N bytes and answers with their sum
+	"fill":      fill,      // FILE N: N bytes of noise
+	"sum":       sum,       // FILE...: their SHA-256
+	"tree":      tree,      // DIRECTORY: modes, names and links
+	"processes": processes, // what /proc shows
 }
 
 func main() {
