@@ -97,8 +97,9 @@ service "srv" {
 }
 
 workload "deployment" "shell" {
-  labels        = { app = "shell" }
-  node_selector = { where = "far" }
+  labels                           = { app = "shell" }
+  node_selector                    = { where = "far" }
+  termination_grace_period_seconds = 2 # a shell on a terminal is deaf to SIGTERM
 
   container "sh" {
     image   = image.tools.ref
