@@ -138,7 +138,7 @@ func (k *keeper) look(ctx context.Context) (*life.Seen, error) {
 	if err := k.lookAtSandboxes(ctx, boxes, seen); err != nil {
 		return nil, err
 	}
-	have := newest(list)
+	have := newest(slices.DeleteFunc(list, isEphemeral)) // those go with the sandbox, and nothing is decided by them
 	for _, name := range sortedKeys(have) {
 		c, err := k.container(ctx, have[name])
 		if err != nil {
