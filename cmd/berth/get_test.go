@@ -1,6 +1,7 @@
 package main
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -9,6 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"berth.dev/berth/api"
+	"berth.dev/berth/cmd/berth/view"
 )
 
 func TestGetFilter(t *testing.T) {
@@ -197,5 +199,29 @@ func TestEveryKindIsListed(t *testing.T) {
 				t.Errorf("berth get or describe %s does not know %ss: %v", name, k.Name, err)
 			}
 		}
+	}
+}
+
+// TestWatchPrintsWhatChanges shows a listing again and again: only what is new, has changed or went away is printed.
+func TestWatchPrintsWhatChanges(t *testing.T) {
+	t.Parallel()
+	var b strings.Builder
+	g := &globals{out: view.Stream{W: &b}}
+	kind := &getKind{names: []string{"pods", "pod"}, columns: []string{"NAME", "STATUS"}}
+	row := func(name, status string) entry {
+		return entry{meta: &metav1.ObjectMeta{Name: name}, object: map[string]any{"status": status}, cells: []string{name, status}}
+	}
+	w := &getWatch{g: g, kind: kind, last: map[string]watchedEntry{}}
+	w.table = w.o.columns(g, kind, false)
+	for _, entries := range [][]entry{
+		{row("a", "Pending"), row("b", "Running")}, {row("a", "Pending"), row("b", "Running")}, {row("a", "Running"), row("b", "Running")}, {row("b", "Terminating")}, nil,
+	} {
+		if err := w.show(entries); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want := "NAME   STATUS\na      Pending\nb      Running\na      Running\nb      Terminating\na      Running\nb      Terminating\n"
+	if d := cmp.Diff(want, b.String()); d != "" {
+		t.Error(d)
 	}
 }
