@@ -50,6 +50,10 @@ func (m *machine) scriptFailure(w *providers.Work, summary string, err error) er
 
 // crashed says how a container ended, with its last words and its last log lines. pause is how long it would have to wait now.
 func (k *keeper) crashed(ctx context.Context, c *corev1.Container, s *life.Container, pause time.Duration) error {
+	s, err := k.whyEnded(ctx, c, s)
+	if err != nil {
+		return err
+	}
 	var d strings.Builder
 	fmt.Fprintf(&d, "Container %q of pod %s on %s ended with exit code %d (%s)", c.Name, podName(k.b.pod), k.m.Name(), s.ExitCode, s.Reason)
 	if ran := s.FinishedAt.Sub(s.StartedAt); !s.StartedAt.IsZero() && ran >= 0 {
@@ -85,6 +89,31 @@ func (k *keeper) crashed(ctx context.Context, c *corev1.Container, s *life.Conta
 	return k.m.fail(k.b.work, summary, "%s", d.String())
 }
 
+// oomPatience is how long containerd may take to learn that a container which has ended was killed for its memory: the two are told
+// to it one by one, in either order.
+const oomPatience = time.Second
+
+// whyEnded is an attempt that was killed, with the reason in case it turns out to be its memory.
+func (k *keeper) whyEnded(ctx context.Context, c *corev1.Container, s *life.Container) (*life.Container, error) {
+	if s.ExitCode != 137 || s.Reason == reasonOOM || c.Resources.Limits.Memory().IsZero() || k.memory.whyKilled(s.ID) != "" {
+		return s, nil
+	}
+	told := *s
+	err := poll(ctx, oomPatience, func() (bool, error) {
+		st, err := k.m.status(ctx, s.ID)
+		if err == nil && reason(st) == reasonOOM {
+			told.Reason = reasonOOM
+		}
+		return told.Reason == reasonOOM, err
+	})
+	if err != nil && !errors.Is(err, context.DeadlineExceeded) || ctx.Err() != nil {
+		return nil, fmt.Errorf("ask why container %s of pod %s ended: %w", c.Name, podName(k.b.pod), err)
+	}
+	return &told, nil
+}
+
+const reasonOOM = "OOMKilled"
+
 // reason is why a container ended, in Kubernetes' words.
 func reason(st *runtimev1.ContainerStatus) string {
 	switch {
@@ -98,7 +127,7 @@ func reason(st *runtimev1.ContainerStatus) string {
 
 func (k *keeper) advice(c *corev1.Container, s *life.Container) string {
 	switch {
-	case s.Reason == "OOMKilled":
+	case s.Reason == reasonOOM:
 		return fmt.Sprintf("It used more memory than its limit of %s: raise resources.limits.memory or make it need less.", c.Resources.Limits.Memory())
 	case k.memory.whyKilled(s.ID) != "":
 		return "Correct the container, or its probe or hook, and apply again."

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"time"
 
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	corev1 "k8s.io/api/core/v1"
 
 	"berth.dev/berth/api"
@@ -128,6 +130,12 @@ func (k *keeper) hopeless(ctx context.Context, seen *life.Seen, d *life.Decision
 func (k *keeper) ended(ctx context.Context, err error) error {
 	if _, said := errors.AsType[*api.DiagnosticsError](err); said {
 		return err
+	}
+	if status.Code(unwrapStatus(err)) == codes.DeadlineExceeded { // a host may tell of the deadline a little before it is here
+		select {
+		case <-ctx.Done():
+		case <-time.After(time.Second):
+		}
 	}
 	if context.Cause(ctx) == errDeadline {
 		return k.overdue(ctx)

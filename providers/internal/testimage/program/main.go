@@ -180,12 +180,17 @@ func long(args []string) int {
 }
 
 func alloc(args []string) int {
+	time.Sleep(watched)
 	b := make([]byte, number(args[0])<<20)
 	for i := range b {
 		b[i] = 1
 	}
 	return sleep(nil)
 }
+
+// watched is how long containerd may take to watch the memory of a container that it has started: of one that is killed before, nobody
+// learns why. It is less than what makes a container ready.
+const watched = 150 * time.Millisecond
 
 func size([]string) int {
 	c := make(chan os.Signal, 1)
