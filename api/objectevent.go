@@ -103,7 +103,7 @@ func (s *State) Happened(e ObjectEvent) {
 	ofObject, oldest := 0, -1
 	for i := range s.Events {
 		old := &s.Events[i]
-		if old.Object != e.Object {
+		if old.Object.Name != e.Object.Name || old.Object != e.Object {
 			continue
 		}
 		if old.same(&e) {
@@ -123,7 +123,7 @@ func (s *State) Happened(e ObjectEvent) {
 	for old < len(s.Events) && (len(s.Events)-old >= EventLimit || s.Events[old].Last.Before(e.Last.Add(-EventAge))) {
 		old++
 	}
-	s.Events = append(slices.Delete(s.Events, 0, old), e)
+	s.Events = append(s.Events[old:], e) // moved only when the array behind it is full
 }
 
 // NextEvent is the number of the next event.
