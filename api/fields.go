@@ -77,6 +77,9 @@ var fieldTrees = sync.OnceValue(func() map[string]*fieldTree {
 	return out
 })
 
+// wholes are structs a change of any part of which means what a change of them means, whatever else their parts' types are used for.
+var wholes = map[reflect.Type]bool{reflect.TypeFor[corev1.PodTemplateSpec](): true, reflect.TypeFor[DeploymentStrategy](): true}
+
 // grow adds the fields of a struct type. What a change of the whole means ("" for nothing special), a change of any part does.
 func (t *fieldTree) grow(s reflect.Type, whole FieldEffect) {
 	t.children = map[string]*fieldTree{}
@@ -87,7 +90,7 @@ func (t *fieldTree) grow(s reflect.Type, whole FieldEffect) {
 		t.children[f.Name] = child
 		if elem, ok := StructOf(f.Type); ok && child.field.Honoured {
 			below := whole
-			if e := child.field.Effect; e == EffectRoll || e == EffectReplace || elem == reflect.TypeFor[corev1.PodTemplateSpec]() {
+			if e := child.field.Effect; e == EffectRoll || e == EffectReplace || wholes[elem] {
 				below = e
 			}
 			child.grow(elem, below)

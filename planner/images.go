@@ -22,12 +22,19 @@ func (t *changeOver) imagesFor(w *workload, p *pod) []graph.Step {
 				work.Build, _ = o.Value.(*api.Image)
 				owner = o.Address
 				work.Secrets = nil
+			} else if _, there := slices.BinarySearch(p.host.seen.Images, c.Image); !there && strings.HasPrefix(c.Image, builtPrefix) {
+				t.errorAt(w.object, templatePath(w.address.Kind), "Image is built no more",
+					"%s needs the image %s on node %s, which does not have it, and no image block gives it any more: it is of an earlier revision. Take the image block back to what it was, or go back to a revision whose image can be built or pulled.",
+					w.address, c.Image, p.host.name)
 			}
 			out = append(out, t.pull(p.host, work, owner)...)
 		}
 	}
 	return out
 }
+
+// builtPrefix begins the references of images that image blocks give: no registry has them.
+const builtPrefix = "berth.local/"
 
 // built returns the image block whose image a reference names, or nil.
 func (d *draft) built(ref string) *api.Object {
