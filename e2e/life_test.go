@@ -54,6 +54,15 @@ func inOrder(t *testing.T, list []noted, what ...string) {
 	}
 }
 
+// when is the time at which something happened first.
+func when(list []noted, what string) time.Time {
+	i := slices.IndexFunc(list, func(n noted) bool { return n.what == what })
+	if i < 0 {
+		return time.Time{}
+	}
+	return list[i].at
+}
+
 func lifePod(node, name, body string) string {
 	return fmt.Sprintf(`
 workload "pod" %q {
@@ -127,6 +136,14 @@ func TestLifeOfAPod(t *testing.T) {
 	list := notes(t, n)
 	inOrder(t, list, "one start", "one end", "side start", "side startup", "two start", "two end", "app start", "app startup", "app ready")
 	inOrder(t, list, "two end", "app post_start", "app startup", "app ready")
+	for _, name := range []string{"one", "two"} {
+		if took := when(list, name+" end").Sub(when(list, name+" start")); took < 300*time.Millisecond {
+			t.Errorf("%s took %s", name, took)
+		}
+	}
+	if late := when(list, "side startup").Sub(when(list, "side start")); late < 600*time.Millisecond {
+		t.Errorf("the sidecar had started after %s", late)
+	}
 	poll(t, 30*time.Second, "a liveness probe", func() bool {
 		// It runs while apply waits; when the pod is ready sooner than it is due, a longer wait has it run.
 		if slices.ContainsFunc(notes(t, n), func(n noted) bool { return n.what == "app live" }) {
@@ -143,7 +160,7 @@ func TestLifeOfAPod(t *testing.T) {
 	}
 	one, side, two, app := st.InitContainerStatuses[0], st.InitContainerStatuses[1], st.InitContainerStatuses[2], st.ContainerStatuses[0]
 	for _, c := range []corev1.ContainerStatus{one, two} {
-		if e := c.State.Terminated; e == nil || e.Reason != "Completed" || e.FinishedAt.Sub(e.StartedAt.Time) < 200*time.Millisecond || !c.Ready {
+		if e := c.State.Terminated; e == nil || e.Reason != "Completed" || e.FinishedAt.Time.Before(e.StartedAt.Time) || !c.Ready {
 			t.Errorf("init container %s: %+v", c.Name, c)
 		}
 	}
@@ -152,8 +169,8 @@ func TestLifeOfAPod(t *testing.T) {
 			t.Errorf("container %s: %+v", c.Name, c)
 		}
 	}
-	// The host's times tell the same order.
-	if !two.State.Terminated.StartedAt.After(side.State.Running.StartedAt.Time) || app.State.Running.StartedAt.Time.Before(two.State.Terminated.FinishedAt.Time) {
+	// The host's times, in whole seconds, tell the same order.
+	if two.State.Terminated.StartedAt.Time.Before(side.State.Running.StartedAt.Time) || app.State.Running.StartedAt.Time.Before(two.State.Terminated.FinishedAt.Time) {
 		t.Errorf("side since %s, two %s to %s, app since %s", side.State.Running.StartedAt, two.State.Terminated.StartedAt, two.State.Terminated.FinishedAt, app.State.Running.StartedAt)
 	}
 	for _, c := range st.Conditions {
