@@ -1,6 +1,7 @@
 package runtime
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"testing"
@@ -8,6 +9,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -508,5 +510,24 @@ func TestReport(t *testing.T) {
 	report(&providers.Work{Report: func(s string) { heard = s }}, "container %s", "a")
 	if heard != "container a" {
 		t.Errorf("heard %q", heard)
+	}
+}
+
+// named is a host that is only known by its name.
+type named struct{ providers.Host }
+
+func (named) Name() string { return "n1" }
+
+// TestOverdue: gRPC may end a call at our deadline before the context has ended.
+func TestOverdue(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithTimeoutCause(t.Context(), 50*time.Millisecond, errDeadline)
+	defer cancel()
+	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "web", Namespace: "dev"}}
+	m := &machine{Host: named{}}
+	k := &keeper{m: m, b: &build{pod: pod, work: &providers.Work{Step: &api.Step{Pod: &api.PodWork{Pod: pod}}}}}
+	err := k.ended(ctx, fmt.Errorf("list containers: %w", status.Error(codes.DeadlineExceeded, "context deadline exceeded")))
+	if err == nil || !strings.Contains(err.Error(), "Pod dev/web on n1: progress deadline exceeded") {
+		t.Errorf("got %v", err)
 	}
 }
