@@ -3,6 +3,7 @@ package e2e
 import (
 	"context"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -81,27 +82,37 @@ func withClaims(policy string) string {
 `).Replace(set)
 }
 
-// made returns the uids of pods by name, and their names in the order in which they were made.
-func made(pods []corev1.Pod) (uids map[string]string, order []string) {
-	byAge := slices.Clone(pods)
-	slices.SortFunc(byAge, func(a, b corev1.Pod) int { return a.CreationTimestamp.Compare(b.CreationTimestamp.Time) })
-	uids = map[string]string{}
-	for _, p := range byAge {
+// made returns the uids of pods by name.
+func made(pods []corev1.Pod) map[string]string {
+	uids := map[string]string{}
+	for _, p := range pods {
 		uids[p.Name] = string(p.UID)
 	}
-	return uids, names(byAge)
+	return uids
+}
+
+var createdLine = regexp.MustCompile(`(?m)^statefulset\.db/(db-\d+) on \S+: Created`)
+
+// createdIn returns the names of the set's pods in the order in which an apply says that it made them. Their ages are told in whole
+// seconds.
+func createdIn(out string) []string {
+	var order []string
+	for _, m := range createdLine.FindAllStringSubmatch(out, -1) {
+		order = append(order, m[1])
+	}
+	return order
 }
 
 // A stateful set's pods have names and data of their own: over an update, which goes from the highest ordinal down, over
 // scaling down and up again, and over the set's own end.
 func TestStatefulSetKeepsNamesAndData(t *testing.T) {
 	s := begin(t, withClaims(`    when_deleted = "Retain"`))
-	s.apply()
+	order := createdIn(s.apply())
 	pods := s.pods("app=db")
 	if got := names(pods); !slices.Equal(got, []string{"db-0", "db-1", "db-2"}) {
 		t.Fatalf("pods %v", got)
 	}
-	first, order := made(pods)
+	first := made(pods)
 	if !slices.Equal(order, []string{"db-0", "db-1", "db-2"}) {
 		t.Errorf("made in the order %v", order)
 	}
@@ -116,9 +127,9 @@ func TestStatefulSetKeepsNamesAndData(t *testing.T) {
 	s.answers(setPort, "1")
 	s.settled()
 
-	s.apply("--var", "release=2")
+	order = createdIn(s.apply("--var", "release=2"))
 	pods = s.pods("app=db")
-	second, order := made(pods)
+	second := made(pods)
 	if !slices.Equal(order, []string{"db-2", "db-1", "db-0"}) {
 		t.Errorf("replaced in the order %v", order)
 	}
@@ -196,9 +207,9 @@ func TestStatefulSetDeletesClaims(t *testing.T) {
 func TestStatefulSetFails(t *testing.T) {
 	s := begin(t, set)
 	s.apply()
-	before, _ := made(s.pods("app=db"))
+	before := made(s.pods("app=db"))
 	s.fails([]string{"statefulset.db/db-2"}, "apply", "--auto-approve", "--var", `command=["/app", "crash", "3", "no such disk"]`)
-	after, _ := made(s.pods("app=db"))
+	after := made(s.pods("app=db"))
 	if after["db-0"] != before["db-0"] || after["db-1"] != before["db-1"] || after["db-2"] == before["db-2"] {
 		t.Errorf("pods were %v and are %v: want another db-2 alone", before, after)
 	}
