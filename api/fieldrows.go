@@ -493,6 +493,60 @@ var fieldRows = map[string]Field{
 	"Namespace.status":         off(byObserving),
 	"NamespaceSpec.finalizers": off(byBerth),
 
+	// Jobs. Most of a job cannot be changed: a changed one is made anew, and runs again.
+
+	"Job.metadata": on(EffectUpdate, ""),
+	"Job.spec":     on(EffectUpdate, ""),
+	"Job.status":   off(byObserving),
+
+	"JobSpec.parallelism":             on(EffectUpdate, "1 when it is not set: how many pods run side by side; 0 pauses the job"),
+	"JobSpec.completions":             on(EffectReplace, "1 when neither it nor parallelism is set; without it the job ends with the first pod that succeeds and the last that runs"),
+	"JobSpec.activeDeadlineSeconds":   on(EffectUpdate, "from the start of the job"),
+	"JobSpec.podFailurePolicy":        on(EffectReplace, ""),
+	"JobSpec.successPolicy":           on(EffectReplace, ""),
+	"JobSpec.backoffLimit":            on(EffectUpdate, "6 when it is not set: failures that the job survives"),
+	"JobSpec.backoffLimitPerIndex":    on(EffectReplace, ""),
+	"JobSpec.maxFailedIndexes":        on(EffectUpdate, ""),
+	"JobSpec.selector":                off("a job knows its pods"),
+	"JobSpec.manualSelector":          off("a job knows its pods"),
+	"JobSpec.template":                on(EffectReplace, "its fields stand in the workload block itself"),
+	"JobSpec.ttlSecondsAfterFinished": on(EffectUpdate, "then the next apply removes its pods; that it has run stays known"),
+	"JobSpec.completionMode":          on(EffectReplace, "NonIndexed when it is not set"),
+	"JobSpec.suspend":                 on(EffectUpdate, ""),
+	"JobSpec.podReplacementPolicy":    on(EffectUpdate, "TerminatingOrFailed when it is not set, Failed with a pod_failure_policy"),
+	"JobSpec.managedBy":               off("Berth runs jobs"),
+	"JobSpec.scheduling":              off(notYet),
+
+	"PodFailurePolicy.rules":               on(EffectReplace, "the first that matches a failed pod decides"),
+	"PodFailurePolicyRule.action":          on(EffectReplace, ""),
+	"PodFailurePolicyRule.onExitCodes":     on(EffectReplace, ""),
+	"PodFailurePolicyRule.onPodConditions": on(EffectReplace, "DisruptionTarget is that of pods that were lost with their node or removed by somebody"),
+
+	"PodFailurePolicyOnExitCodesRequirement.containerName": on(EffectReplace, "any container when it is not set"),
+	"PodFailurePolicyOnExitCodesRequirement.operator":      on(EffectReplace, ""),
+	"PodFailurePolicyOnExitCodesRequirement.values":        on(EffectReplace, ""),
+	"PodFailurePolicyOnPodConditionsPattern.type":          on(EffectReplace, ""),
+	"PodFailurePolicyOnPodConditionsPattern.status":        on(EffectReplace, ""),
+
+	"SuccessPolicy.rules":                on(EffectReplace, ""),
+	"SuccessPolicyRule.succeededIndexes": on(EffectReplace, ""),
+	"SuccessPolicyRule.succeededCount":   on(EffectReplace, ""),
+
+	"CronJob.metadata": on(EffectUpdate, ""),
+	"CronJob.spec":     on(EffectUpdate, ""),
+	"CronJob.status":   off(byObserving),
+
+	"CronJobSpec.schedule":                   on(EffectUpdate, "minute, hour, day, month, weekday, or @hourly, @daily, @every 90s"),
+	"CronJobSpec.timeZone":                   on(EffectUpdate, "an IANA name; UTC when it is not set"),
+	"CronJobSpec.startingDeadlineSeconds":    on(EffectUpdate, "a run that is later than this is left out"),
+	"CronJobSpec.concurrencyPolicy":          on(EffectUpdate, "Allow when it is not set"),
+	"CronJobSpec.suspend":                    on(EffectUpdate, "the schedule; a run started by hand runs"),
+	"CronJobSpec.jobTemplate":                on(EffectUpdate, "used from the next run on; its fields stand in the workload block itself"),
+	"CronJobSpec.successfulJobsHistoryLimit": on(EffectUpdate, "3 when it is not set"),
+	"CronJobSpec.failedJobsHistoryLimit":     on(EffectUpdate, "1 when it is not set"),
+	"JobTemplateSpec.metadata":               on(EffectUpdate, ""),
+	"JobTemplateSpec.spec":                   on(EffectUpdate, ""),
+
 	// What namespaces allow.
 
 	"LimitRange.metadata":                 on(EffectUpdate, ""),

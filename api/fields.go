@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync"
 
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 )
 
@@ -78,7 +79,8 @@ var fieldTrees = sync.OnceValue(func() map[string]*fieldTree {
 })
 
 // wholes are structs a change of any part of which means what a change of them means, whatever else their parts' types are used for.
-var wholes = map[reflect.Type]bool{reflect.TypeFor[corev1.PodTemplateSpec](): true, reflect.TypeFor[DeploymentStrategy](): true}
+var wholes = map[reflect.Type]bool{reflect.TypeFor[batchv1.JobTemplateSpec](): true,
+	reflect.TypeFor[corev1.PodTemplateSpec](): true, reflect.TypeFor[DeploymentStrategy](): true}
 
 // grow adds the fields of a struct type. What a change of the whole means ("" for nothing special), a change of any part does.
 func (t *fieldTree) grow(s reflect.Type, whole FieldEffect) {

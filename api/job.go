@@ -1,12 +1,15 @@
 package api
 
 import (
+	"cmp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
 )
 
 // JobState is what the state knows of one run of a job: that of a job, or one of a cronjob. It is what keeps a job from being
@@ -32,6 +35,31 @@ type JobState struct {
 	Indexes map[int]IndexFailures `json:"indexes,omitempty"`
 	// Expired says that its time to live is over: its pods are gone, and it does not run again.
 	Expired bool `json:"expired,omitempty"`
+}
+
+// JobKey tells the runs of jobs apart.
+type JobKey struct {
+	Address Address `json:"address"`
+	Name    string  `json:"name"`
+}
+
+// Key returns what tells the run from others.
+func (j *JobState) Key() JobKey { return JobKey{j.Address, j.Name} }
+
+// Compare orders keys by address and name.
+func (k JobKey) Compare(l JobKey) int {
+	return cmp.Or(k.Address.Compare(l.Address), strings.Compare(k.Name, l.Name))
+}
+
+// JobsOf returns the runs of a job or cronjob, by name.
+func (s *State) JobsOf(a Address) []JobState {
+	var out []JobState
+	for _, j := range s.Jobs {
+		if j.Address == a {
+			out = append(out, j)
+		}
+	}
+	return out
 }
 
 // IndexFailures is how often the pods of one index have failed and when last.
@@ -74,6 +102,8 @@ type JobWork struct {
 	Slots []string `json:"slots,omitempty"`
 	// State is the run as the plan found it.
 	State JobState `json:"state"`
+	// NoWait has the step end as soon as the pods of its first decision were made.
+	NoWait bool `json:"no_wait,omitempty"`
 	// Present are its pods that exist and have not been counted yet.
 	Present []JobPod `json:"present,omitempty"`
 }
@@ -127,6 +157,9 @@ const (
 	EnvJobIndex        = "JOB_COMPLETION_INDEX"
 )
 
+// MaxIndex is more than any index can be.
+const MaxIndex = 100_000
+
 // Indexes is a set of completion indexes, written as Kubernetes does: "0-2,5".
 type Indexes map[int]bool
 
@@ -145,7 +178,7 @@ func ParseIndexes(s string) Indexes {
 				continue
 			}
 		}
-		for i := a; i <= b; i++ {
+		for i := a; i <= min(b, MaxIndex); i++ {
 			out[i] = true
 		}
 	}
@@ -177,4 +210,30 @@ func (x Indexes) String() string {
 		}
 	}
 	return strings.Join(parts, ",")
+}
+
+// PodFor returns one pod of the job, whole: with its name, node and, of an indexed job, what tells it its index.
+func (w *JobWork) PodFor(p JobPod) *corev1.Pod {
+	o := w.Pod.DeepCopy()
+	o.Name, o.UID, o.Spec.NodeName = p.Name, types.UID(p.UID), p.Node
+	if p.Index < 0 {
+		return o
+	}
+	index := strconv.Itoa(p.Index)
+	if o.Annotations == nil {
+		o.Annotations = map[string]string{}
+	}
+	if o.Labels == nil {
+		o.Labels = map[string]string{}
+	}
+	o.Labels[AnnJobIndex], o.Annotations[AnnJobIndex] = index, index
+	o.Spec.Hostname = strings.TrimRight((w.State.Name + "-" + index)[:min(63, len(w.State.Name)+1+len(index))], "-.")
+	for _, list := range [][]corev1.Container{o.Spec.InitContainers, o.Spec.Containers} {
+		for i := range list {
+			if !slices.ContainsFunc(list[i].Env, func(e corev1.EnvVar) bool { return e.Name == EnvJobIndex }) {
+				list[i].Env = append(list[i].Env, corev1.EnvVar{Name: EnvJobIndex, Value: index})
+			}
+		}
+	}
+	return o
 }

@@ -5,6 +5,7 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	schedulingv1 "k8s.io/api/scheduling/v1"
@@ -15,6 +16,8 @@ const KindNode = "node"
 
 // Names of the kinds of objects, as they stand in addresses.
 const (
+	KindCronJob     = "cronjob"
+	KindJob         = "job"
 	KindDaemonSet   = "daemonset"
 	KindDeployment  = "deployment"
 	KindPod         = "pod"
@@ -54,10 +57,12 @@ type Kind struct {
 var Kinds = []Kind{
 	{Name: KindAutoscaler, Block: "autoscaler", Plural: "horizontalpodautoscalers", Short: []string{"hpa", "autoscalers", "horizontalpodautoscaler"}, APIVersion: "autoscaling/v2", APIKind: "HorizontalPodAutoscaler", Namespaced: true, New: func() Value { return &autoscalingv2.HorizontalPodAutoscaler{} }},
 	{Name: KindConfigMap, Block: "config_map", Plural: "configmaps", Short: []string{"cm", "configmap"}, APIVersion: "v1", APIKind: "ConfigMap", Namespaced: true, New: func() Value { return &corev1.ConfigMap{} }},
+	{Name: KindCronJob, Block: "workload", Plural: "cronjobs", Short: []string{"cj"}, APIVersion: "batch/v1", APIKind: "CronJob", Namespaced: true, OwnsPods: true, Workload: true, New: func() Value { return &batchv1.CronJob{} }},
 	{Name: KindDaemonSet, Block: "workload", Plural: "daemonsets", Short: []string{"ds"}, APIVersion: "apps/v1", APIKind: "DaemonSet", Namespaced: true, OwnsPods: true, Workload: true, New: func() Value { return &appsv1.DaemonSet{} }},
 	{Name: KindDeployment, Block: "workload", Plural: "deployments", Short: []string{"deploy"}, APIVersion: "apps/v1", APIKind: "Deployment", Namespaced: true, OwnsPods: true, Workload: true, New: func() Value { return &Deployment{} }},
 	{Name: KindDisruptionBudget, Block: "disruption_budget", Plural: "poddisruptionbudgets", Short: []string{"pdb", "disruption_budgets", "poddisruptionbudget"}, APIVersion: "policy/v1", APIKind: "PodDisruptionBudget", Namespaced: true, New: func() Value { return &policyv1.PodDisruptionBudget{} }},
 	{Name: KindImage, Block: "image", Plural: "images", APIVersion: "berth.dev/v1", APIKind: "Image", New: func() Value { return &Image{} }},
+	{Name: KindJob, Block: "workload", Plural: "jobs", APIVersion: "batch/v1", APIKind: "Job", Namespaced: true, OwnsPods: true, Workload: true, New: func() Value { return &batchv1.Job{} }},
 	{Name: KindLimitRange, Block: "limit_range", Plural: "limitranges", Short: []string{"limits", "limitrange", "limit_ranges"}, APIVersion: "v1", APIKind: "LimitRange", Namespaced: true, New: func() Value { return &corev1.LimitRange{} }},
 	{Name: KindNamespace, Block: "namespace", Plural: "namespaces", Short: []string{"ns"}, APIVersion: "v1", APIKind: "Namespace", New: func() Value { return &corev1.Namespace{} }},
 	{Name: KindPod, Block: "workload", Plural: "pods", Short: []string{"po"}, APIVersion: "v1", APIKind: "Pod", Namespaced: true, OwnsPods: true, Workload: true, New: func() Value { return &corev1.Pod{} }},

@@ -30,6 +30,8 @@ type Object struct {
 	Sensitive []string
 	// PreventDestroy refuses any plan that would destroy the object (lifecycle.prevent_destroy).
 	PreventDestroy bool
+	// NoWait has apply start the job and go on without waiting for its end (lifecycle.wait = false).
+	NoWait bool
 	// OnConfigChange says what becomes of the pods of a workload when config maps and secrets that it uses change.
 	OnConfigChange ConfigChange
 	// Owner is the object that made this one and keeps it, as a stateful set its claims; zero for those of a configuration.
@@ -78,6 +80,7 @@ type objectJSON struct {
 	DependsOn      []Address       `json:"depends_on,omitempty"`
 	Sensitive      []string        `json:"sensitive,omitempty"`
 	PreventDestroy bool            `json:"prevent_destroy,omitempty"`
+	NoWait         bool            `json:"no_wait,omitempty"`
 	OnConfigChange ConfigChange    `json:"on_config_change,omitempty"`
 	Owner          Address         `json:"owner,omitzero"`
 	CreatedAt      *time.Time      `json:"created_at,omitempty"`
@@ -91,7 +94,7 @@ func (o *Object) MarshalJSON() ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("marshal %s: %w", o.Address, err)
 	}
-	return json.Marshal(objectJSON{o.Address, o.DependsOn, o.Sensitive, o.PreventDestroy, o.OnConfigChange, o.Owner, o.CreatedAt, v})
+	return json.Marshal(objectJSON{o.Address, o.DependsOn, o.Sensitive, o.PreventDestroy, o.NoWait, o.OnConfigChange, o.Owner, o.CreatedAt, v})
 }
 
 // UnmarshalJSON reads what MarshalJSON wrote, making the value by the address's kind.
@@ -108,6 +111,6 @@ func (o *Object) UnmarshalJSON(b []byte) error {
 	if err := json.Unmarshal(j.Value, v); err != nil {
 		return fmt.Errorf("object %s: %w", j.Address, err)
 	}
-	*o = Object{Address: j.Address, Value: v, DependsOn: j.DependsOn, Sensitive: j.Sensitive, PreventDestroy: j.PreventDestroy, OnConfigChange: j.OnConfigChange, Owner: j.Owner, CreatedAt: j.CreatedAt}
+	*o = Object{Address: j.Address, Value: v, DependsOn: j.DependsOn, Sensitive: j.Sensitive, PreventDestroy: j.PreventDestroy, NoWait: j.NoWait, OnConfigChange: j.OnConfigChange, Owner: j.Owner, CreatedAt: j.CreatedAt}
 	return nil
 }

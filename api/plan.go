@@ -179,6 +179,8 @@ const (
 	OpPodReady       Op = "pod.ready"       // waits until the pod is ready, or fails as soon as it cannot become so; carries Pod
 	OpPodFiles       Op = "pod.files"       // the files that a running pod has of config maps and secrets are what they should be; carries Pod
 	OpPodRemove      Op = "pod.remove"      // stops it within its grace period and removes all of it; carries Pod
+	OpPodFinish      Op = "pod.finish"      // waits until a pod of a job has ended; carries Pod. Part of job.run, never a step of a plan
+	OpJobRun         Op = "job.run"         // makes a job's pods and waits for them until the job has ended; carries Job
 	OpServiceSet     Op = "service.set"     // the service's rules with just these endpoints; carries Service
 	OpServiceRemove  Op = "service.remove"  // carries Service
 	OpPause          Op = "pause"           // nothing happens for a time; on no node; carries Pause
@@ -206,6 +208,7 @@ type Step struct {
 	Pause    *PauseWork    `json:"pause,omitempty"`
 	Analysis *AnalysisWork `json:"analysis,omitempty"`
 	Fence    *FenceWork    `json:"fence,omitempty"`
+	Job      *JobWork      `json:"job,omitempty"`
 
 	// Delta is what the state takes over when the step is done. The provider's result completes it
 	// (a pod's sandbox and IP, a node's facts); what neither has is kept from the state's entry of the same pod
@@ -243,6 +246,8 @@ type PodWork struct {
 	Allocatable corev1.ResourceList `json:"allocatable,omitempty"`
 	// Devices are those of the node, by the extended resource that the pod asks for: CDI names, of which the node gives out what is free.
 	Devices map[string][]string `json:"devices,omitempty"`
+	// ToEnd says that the pod is one of a job: it runs to its end, and that one of its containers fails is no failure of the step.
+	ToEnd bool `json:"to_end,omitempty"`
 	// SandboxID is set for OpPodRemove when it is known.
 	SandboxID string `json:"sandbox_id,omitempty"`
 }

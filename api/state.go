@@ -27,7 +27,9 @@ type State struct {
 	Revisions []Revision `json:"revisions,omitempty"`
 	// Rollouts are those in stages that have not ended, by address.
 	Rollouts []RolloutState `json:"rollouts,omitempty"`
-	History  []ApplyRecord  `json:"history,omitempty"`
+	// Jobs are the runs of jobs, by the address of the job or cronjob and the run's name.
+	Jobs    []JobState    `json:"jobs,omitempty"`
+	History []ApplyRecord `json:"history,omitempty"`
 	// Gone are bare pods that came to their end: nobody makes them again.
 	Gone []GonePod `json:"gone,omitempty"`
 	// Events are what happened lately, by number: see [State.Happened]. They change no serial.
@@ -61,6 +63,8 @@ type PodState struct {
 	Spec *corev1.PodSpec `json:"spec,omitempty"`
 	// Labels of the pod: what services select.
 	Labels map[string]string `json:"labels,omitempty"`
+	// Ended is the phase with which a pod of a job has ended, once the job has counted it.
+	Ended corev1.PodPhase `json:"ended,omitempty"`
 	// Files says what the pod's files hold of config maps and secrets: hashes of the keys that it mounts, by
 	// "config_map/NAME" and "secret/NAME".
 	Files map[string]string `json:"files,omitempty"`
@@ -110,6 +114,8 @@ type Delta struct {
 	Outputs    *[]*Output   `json:"outputs,omitempty"`
 	Record     *ApplyRecord `json:"record,omitempty"`
 
+	PutJob        *JobState     `json:"put_job,omitempty"`
+	DropJobs      []JobKey      `json:"drop_jobs,omitempty"`
 	PutOverrides  []Override    `json:"put_overrides,omitempty"`
 	DropOverrides []OverrideKey `json:"drop_overrides,omitempty"`
 	PutRevisions  []Revision    `json:"put_revisions,omitempty"`
@@ -149,6 +155,12 @@ func (s *State) Apply(d Delta) {
 	}
 	if d.DropPod != nil {
 		s.Pods = drop(s.Pods, PodState{Address: *d.DropPod}, byPodAddress)
+	}
+	if d.PutJob != nil {
+		s.Jobs = put(s.Jobs, *d.PutJob, byJobKey)
+	}
+	for _, k := range d.DropJobs {
+		s.Jobs = drop(s.Jobs, JobState{Address: k.Address, Name: k.Name}, byJobKey)
 	}
 	if d.PutVolume != nil {
 		s.Volumes = put(s.Volumes, *d.PutVolume, byVolumeAddress)
@@ -197,6 +209,7 @@ func (s *State) Apply(d Delta) {
 func byNodeName(a, b NodeState) int        { return strings.Compare(a.Name, b.Name) }
 func byObjectAddress(a, b *Object) int     { return a.Address.Compare(b.Address) }
 func byPodAddress(a, b PodState) int       { return a.Address.Compare(b.Address) }
+func byJobKey(a, b JobState) int           { return a.Key().Compare(b.Key()) }
 func byVolumeAddress(a, b VolumeState) int { return a.Address.Compare(b.Address) }
 func byOverride(a, b Override) int         { return a.Key().Compare(b.Key()) }
 func byGoneAddress(a, b GonePod) int       { return a.Address.Compare(b.Address) }

@@ -2,6 +2,7 @@ package api
 
 import (
 	appsv1 "k8s.io/api/apps/v1"
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
@@ -9,14 +10,18 @@ import (
 // Controller is what the kinds have in common whose pods are made from a template.
 type Controller struct {
 	Template *corev1.PodTemplateSpec
-	Selector **metav1.LabelSelector
-	Replicas *int32 // as written; nil when it is not set, or the kind has no such number
+	Selector **metav1.LabelSelector // nil for kinds that know their pods otherwise
+	Replicas *int32                 // as written; nil when it is not set, or the kind has no such number
 }
 
 // ControllerOf returns the parts of a value that makes pods from a template, false for every other value: a bare pod is its
 // own pod. The parts are the value's own, to be read or completed.
 func ControllerOf(v Value) (Controller, bool) {
 	switch v := v.(type) {
+	case *batchv1.Job:
+		return Controller{&v.Spec.Template, nil, nil}, true
+	case *batchv1.CronJob:
+		return Controller{&v.Spec.JobTemplate.Spec.Template, nil, nil}, true
 	case *appsv1.DaemonSet:
 		return Controller{&v.Spec.Template, &v.Spec.Selector, nil}, true
 	case *Deployment:
@@ -38,6 +43,17 @@ func PodSpecOf(v Value) *corev1.PodSpec {
 		return &p.Spec
 	}
 	return nil
+}
+
+// PodSpecPath is the JSON path of the pod specification in objects of a kind that owns pods.
+func PodSpecPath(kind string) string {
+	switch kind {
+	case KindPod:
+		return "spec"
+	case KindCronJob:
+		return "spec.jobTemplate.spec.template.spec"
+	}
+	return "spec.template.spec"
 }
 
 // WithReplicas returns the object with another number of replicas; one of a kind without them as it is.

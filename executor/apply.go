@@ -91,6 +91,8 @@ type action struct {
 	node     *api.Node                                                        // nil for a step that changes the state alone
 	provider providers.Provider                                               // likewise
 	local    func(ctx context.Context, o Options, work *providers.Work) error // of a step that is done here, on no node
+	// restarted takes how often the containers of a job's pod were started again; nil otherwise.
+	restarted func(int32)
 }
 
 // actionOf finds a step's node and provider, or says why it cannot be carried out.
@@ -105,7 +107,7 @@ func actionOf(s *api.Step, i int, nodes map[string]*api.Node, r providers.Regist
 		}
 	}
 	switch s.Op {
-	case api.OpRecord, api.OpForget:
+	case api.OpRecord, api.OpForget, api.OpJobRun:
 		return a, nil
 	case api.OpPause:
 		if s.Pause == nil {
@@ -138,7 +140,7 @@ func actionOf(s *api.Step, i int, nodes map[string]*api.Node, r providers.Regist
 // waits reports whether the step only waits: it takes no room on its host and changes nothing there.
 func (a *action) waits() bool { return waiting[a.step.Op] }
 
-var waiting = map[api.Op]bool{api.OpPodReady: true, api.OpPause: true, api.OpAnalyseCommand: true, api.OpAnalyseHTTP: true}
+var waiting = map[api.Op]bool{api.OpPodReady: true, api.OpJobRun: true, api.OpPause: true, api.OpAnalyseCommand: true, api.OpAnalyseHTTP: true}
 
 // carryOut does one step between its journal entries.
 func (w *walk) carryOut(ctx context.Context, a *action) error {
@@ -167,6 +169,9 @@ func (w *walk) carryOut(ctx context.Context, a *action) error {
 func (w *walk) act(ctx context.Context, a *action) (providers.Result, error) {
 	if a.step.Fence != nil {
 		return providers.Result{}, w.opts.fence(ctx, a.step.Fence)
+	}
+	if a.step.Op == api.OpJobRun {
+		return providers.Result{}, w.runJob(ctx, a)
 	}
 	if a.provider == nil && a.local == nil {
 		return providers.Result{}, nil
@@ -216,7 +221,7 @@ func (w *walk) work(a *action) (*providers.Work, error) {
 	s := a.step
 	work := &providers.Work{
 		Step: s, Lineage: w.lineage, Cluster: w.in.Plan.Cluster, Fence: w.in.Fence, NodeIP: w.facts.nodeIP(s.Node),
-		Report: w.reporter(s.ID), Event: w.teller(a),
+		Report: w.reporter(s.ID), Event: w.teller(a), Restarted: a.restarted,
 	}
 	if err := w.lookUp(work); err != nil {
 		return nil, err

@@ -22,6 +22,8 @@ type Options struct {
 	Parallelism int
 	// PerHost bounds the steps on one host; 0 means twice the host's processors, or 4 where they are not known.
 	PerHost int
+	// NextJob decides about jobs; without it no plan with a job can be carried out.
+	NextJob NextJob
 	// Emit receives what happens, one event at a time; nil for nobody.
 	Emit func(api.Event)
 	Log  *slog.Logger // nil for silence

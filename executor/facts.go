@@ -42,6 +42,14 @@ func (f *facts) podIP(a api.Address) string {
 	return f.pods[a].IP
 }
 
+// pod returns what is known of a pod.
+func (f *facts) pod(a api.Address) (api.PodState, bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	p, ok := f.pods[a]
+	return p, ok
+}
+
 // hasPod reports whether a pod was made before.
 func (f *facts) hasPod(a api.Address, uid string) bool {
 	f.mu.Lock()

@@ -25,6 +25,9 @@ type walk struct {
 	facts    *facts
 	events   *events
 
+	nodes   map[string]*api.Node
+	jobRoom map[string]chan struct{} // places on a host for the pods of jobs
+
 	actions    []action
 	missing    []int   // by step: how many of those it waits for are not done
 	dependents [][]int // by step: those that wait for it
@@ -92,6 +95,10 @@ func newWalk(o Options, in ApplyInput) (*walk, error) {
 	nodes := make(map[string]*api.Node, len(in.Plan.Nodes))
 	for _, n := range in.Plan.Nodes {
 		nodes[n.Name] = n
+	}
+	w.nodes, w.jobRoom = nodes, make(map[string]chan struct{}, len(nodes))
+	for name := range nodes {
+		w.jobRoom[name] = make(chan struct{}, o.perHost(name, in))
 	}
 	for i := range steps {
 		if obj := steps[i].Delta.PutObject; obj != nil {
@@ -258,7 +265,7 @@ func (w *walk) finish(ctx context.Context, r result) {
 		w.state[r.id] = ended // stopped: neither done nor failed, and the next plan finds it so
 		w.events.stopped(r.id)
 	default:
-		if errors.Is(r.err, providers.ErrUnreachable) {
+		if errors.Is(r.err, providers.ErrUnreachable) && a.node != nil {
 			w.lane(a).lost = r.err
 		}
 		w.fail(r)

@@ -98,10 +98,10 @@ func (c *cross) check() {
 	for _, o := range c.objects {
 		c.use(o, "metadata.namespace", api.KindNamespace, "", o.Namespace(), true)
 		if spec := api.PodSpecOf(o.Value); spec != nil {
-			c.node(o, specPath(o.Value)+".nodeName", spec.NodeName)
-			c.podSpec(o, specPath(o.Value), spec)
-			c.sysctls(o, specPath(o.Value), spec)
-			c.priority(o, specPath(o.Value), spec)
+			c.node(o, api.PodSpecPath(o.Address.Kind)+".nodeName", spec.NodeName)
+			c.podSpec(o, api.PodSpecPath(o.Address.Kind), spec)
+			c.sysctls(o, api.PodSpecPath(o.Address.Kind), spec)
+			c.priority(o, api.PodSpecPath(o.Address.Kind), spec)
 		}
 		if v, ok := o.Value.(*api.Volume); ok {
 			c.node(o, "spec.node", v.Spec.Node)
@@ -132,14 +132,6 @@ func (c *cross) hidden(o *api.Object, path, what string) bool {
 	}
 	c.errorf(o, path, "Sensitive name not found", "This names %s that does not exist. The name is not shown, because its value is sensitive.", article(what))
 	return true
-}
-
-// specPath is the JSON path of the pod specification in an object.
-func specPath(v api.Value) string {
-	if _, ok := v.(*corev1.Pod); ok {
-		return "spec"
-	}
-	return "spec.template.spec"
 }
 
 // use links an object to one that it names, and reports when there is none, unless that is all right.

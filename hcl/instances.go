@@ -8,6 +8,7 @@ import (
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 	"github.com/zclconf/go-cty/cty"
 
+	"berth.dev/berth/api"
 	"berth.dev/berth/hcl/functions"
 )
 
@@ -227,21 +228,26 @@ var lifecycleRefusals = map[string]string{
 }
 
 func lifecycleSchema() *hcl2.BodySchema {
-	return &hcl2.BodySchema{Attributes: []hcl2.AttributeSchema{{Name: "prevent_destroy"}}}
+	return &hcl2.BodySchema{Attributes: []hcl2.AttributeSchema{{Name: "prevent_destroy"}, {Name: "wait"}}}
 }
 
-// preventDestroy reads the lifecycle block.
-func (m meta) preventDestroy(ctx *hcl2.EvalContext) (bool, hcl2.Diagnostics) {
+// lifecycleOf reads the lifecycle block: whether the object is protected, and whether apply goes on without waiting for a job.
+func (m meta) lifecycleOf(kind string, ctx *hcl2.EvalContext) (protect, noWait bool, diags hcl2.Diagnostics) {
 	if m.lifecycle == nil {
-		return false, nil
+		return false, false, nil
 	}
 	content, diags := contentWithout(m.lifecycle.Body, lifecycleSchema(), lifecycleRefusals)
-	attr, ok := content.Attributes["prevent_destroy"]
-	if !ok {
-		return false, diags
+	if attr, ok := content.Attributes["prevent_destroy"]; ok {
+		v, more := boolOf(attr, ctx)
+		protect, diags = v, append(diags, more...)
 	}
-	v, more := boolOf(attr, ctx)
-	return v, append(diags, more...)
+	if attr, ok := content.Attributes["wait"]; ok {
+		v, more := boolOf(attr, ctx)
+		if noWait, diags = !v && !more.HasErrors(), append(diags, more...); kind != api.KindJob {
+			diags = append(diags, errorAt(attr.NameRange, "Unsupported argument", "Only jobs have an end that apply could wait for: wait belongs in the lifecycle of a workload \"job\"."))
+		}
+	}
+	return protect, noWait, diags
 }
 
 // hasDynamic reports whether blocks of a body are made by dynamic blocks. JSON does not tell, so there it may be.

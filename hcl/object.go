@@ -181,7 +181,7 @@ func (e *evaluation) decode(x *vertex, b *evaluated, m meta, i int, dynamic bool
 		diags = slices.DeleteFunc(diags, func(d *hcl2.Diagnostic) bool { return d.Summary == "Unknown value" })
 	}
 	diags = append(diags, refuseSensitive(value, sensitive, ranges)...)
-	protect, more := m.preventDestroy(ctx)
+	protect, noWait, more := m.lifecycleOf(b.kind.Name, ctx)
 	diags = append(diags, more...)
 	change, more := m.configChange(ctx)
 	diags = append(diags, more...)
@@ -190,7 +190,7 @@ func (e *evaluation) decode(x *vertex, b *evaluated, m meta, i int, dynamic bool
 	}
 	return &api.Object{
 		Address: b.address(inst.key), Value: value,
-		DependsOn: e.linksOf(x, ctx), Sensitive: sensitive, PreventDestroy: protect, OnConfigChange: change,
+		DependsOn: e.linksOf(x, ctx), Sensitive: sensitive, PreventDestroy: protect, NoWait: noWait, OnConfigChange: change,
 		Range: schema.Range(x.block.place), Ranges: ranges,
 	}, diags
 }

@@ -62,7 +62,7 @@ func (d *draft) admit() {
 	for _, w := range d.workloads {
 		if p := w.firstFresh(); p != nil {
 			if why := admission.CheckLimits(p.spec, desiredValues[*corev1.LimitRange](d, p.namespace)); len(why) > 0 {
-				d.errorAt(w.object, templatePath(w.address.Kind)+".containers", "Forbidden by limit range", "pods %q is forbidden: %s.%s",
+				d.errorAt(w.object, api.PodSpecPath(w.address.Kind)+".containers", "Forbidden by limit range", "pods %q is forbidden: %s.%s",
 					p.address.Pod, admission.Join(why), d.declaredAt(api.KindLimitRange, p.namespace))
 			}
 		}
@@ -156,7 +156,7 @@ func (d *draft) admitPods(w *workload, namespace string, ledger *admission.Ledge
 			if why, quota := ledger.Admit(podItem(p)); why != "" {
 				path := "spec.replicas"
 				if strings.Contains(why, "must specify") {
-					path = templatePath(w.address.Kind) + ".containers"
+					path = api.PodSpecPath(w.address.Kind) + ".containers"
 				}
 				d.overQuota(w.object, path, why, quota)
 				return

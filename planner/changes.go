@@ -122,6 +122,10 @@ func (v *volume) removable() bool {
 // explain gives each pod that comes, goes or is mended its reason, and the workload its share of the change.
 func (d *draft) explain(w *workload) {
 	d.refuseOnIll(w)
+	if w.isJob() {
+		d.explainJob(w)
+		return
+	}
 	if w.cause == "" {
 		w.cause = d.causeOf(w)
 	}
@@ -295,7 +299,7 @@ func (d *draft) causeOf(w *workload) string {
 		return unfinishedCause
 	}
 	var causes []string
-	base := strings.TrimSuffix(templatePath(w.address.Kind), ".spec")
+	base := strings.TrimSuffix(api.PodSpecPath(w.address.Kind), ".spec")
 	if c := d.changes[w.address]; c != nil {
 		for _, a := range c.Diffs {
 			if p := api.SchemaPath(a.Path); strings.HasPrefix(p, base+".") && (base != "spec" || p != "spec.replicas") {

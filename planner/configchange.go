@@ -254,7 +254,7 @@ func (d *draft) warnOfOldValues(w *workload) {
 			c := &list[i]
 			for _, old := range d.oldValues(w, spec, c) {
 				if at == "" {
-					at = templatePath(w.address.Kind) + ".containers[" + c.Name + "]" + old.path
+					at = api.PodSpecPath(w.address.Kind) + ".containers[" + c.Name + "]" + old.path
 				}
 				what = append(what, old.text+" of container "+c.Name)
 			}

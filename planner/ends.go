@@ -107,7 +107,7 @@ func (d *draft) endObjects() {
 	owned := map[api.Address][]graph.Step{}
 	for _, o := range ownedFirst(d.deleted) {
 		after := slices.Concat(d.ended[o.Address], owned[o.Address])
-		delta := api.Delta{DropObject: &o.Address}
+		delta := api.Delta{DropObject: &o.Address, DropJobs: d.endedRuns(o.Address)}
 		if d.prior.GonePod(o.Address) != nil {
 			delta.DropGone = &o.Address
 		}
@@ -125,6 +125,7 @@ func (d *draft) endObjects() {
 		owned[o.Owner] = append(owned[o.Owner], s)
 	}
 	d.strayVolumes()
+	d.strayRuns()
 	for _, a := range sortedAddresses(d.volumes) {
 		v := d.volumes[a]
 		if v.moves && reclaims(v.prior) && d.byHost[v.state.Node] != nil && d.byHost[v.state.Node].reach == up {

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/rogpeppe/go-internal/txtar"
@@ -27,6 +28,8 @@ var update = flag.Bool("update", false, "rewrite plan.golden in testdata")
 //	after.yaml    the configuration to plan (left out: before.yaml again)
 //	options       options of the plan: destroy, target ADDRESS, replace ADDRESS, pin REF DIGEST, applied, override
 //	              ADDRESS PATH ENDS VALUE, reset ADDRESS PATH
+//	jobs          what becomes of the jobs of before.yaml: "fail NAME" for pods whose names begin so, "leave" for an apply that
+//	              is interrupted while they run
 //	plan.golden   the plan, or its errors
 //
 // Unless the options say "once", the plan is then applied and planned again, and that must be empty.
@@ -64,6 +67,14 @@ func tell(t *testing.T, a *txtar.Archive) string {
 	t.Helper()
 	w := newWorld(t, nodes("a1", "a2", "a3"))
 	after := part(a, "after.yaml")
+	for line := range strings.Lines(string(part(a, "jobs"))) {
+		switch f := strings.Fields(line); f[0] {
+		case "fail":
+			w.fails = f[1]
+		case "leave":
+			w.interrupts = true
+		}
+	}
 	if before := part(a, "before.yaml"); before != nil {
 		c := storyConfig(t, before)
 		p, ds := Plan(w.input(c, Options{}))
@@ -72,6 +83,7 @@ func tell(t *testing.T, a *txtar.Archive) string {
 		}
 		w.apply(p, first, everything)
 		w.last = c
+		w.fails, w.interrupts, w.cut = "", false, false
 		if after == nil {
 			after = before
 		}
@@ -104,7 +116,7 @@ func tell(t *testing.T, a *txtar.Archive) string {
 		w.apply(p, first, everything)
 		again := in
 		again.Prior, again.Observed, again.Replace, again.ConfirmDead, again.Fence = clone(t, w.state), w.observed(), nil, nil, nil
-		again.Overrides, again.Reset, again.Rollouts = nil, nil, nil
+		again.Overrides, again.Reset, again.Rollouts, again.Runs = nil, nil, nil, nil
 		if in.Applied {
 			again.Config = Applied(again.Prior)
 		}
@@ -149,6 +161,20 @@ func options(t *testing.T, in *Input, text string) (once bool) {
 			in.Rollouts = append(in.Rollouts, RolloutRequest{Address: a, Promote: f[0] == "promote"})
 		case "reset":
 			in.Reset = append(in.Reset, anOverride(t, append(f[1:], "", "")).Key())
+		case "run":
+			a, err := api.ParseAddress(f[1])
+			if err != nil {
+				t.Fatal(err)
+			}
+			in.Runs = append(in.Runs, JobRequest{Address: a, Name: f[2]})
+		case "now":
+			now, err := time.Parse(time.RFC3339, f[1])
+			if err != nil {
+				t.Fatal(err)
+			}
+			in.Now = now
+		case "no-wait":
+			in.NoWait = true
 		case "once":
 			once = true
 		default:

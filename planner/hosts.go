@@ -46,6 +46,7 @@ type host struct {
 	set      []graph.Step // its first node.set, if any
 	pulled   map[string]graph.Step
 	volumes  map[api.Address]graph.Step
+	jobs     bool // a job makes pods on it while it runs
 	mended   bool // a pod is made to run again: its boot id is to be remembered
 	cleared  map[string]bool
 	podsSeen map[string]bool // uids

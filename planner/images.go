@@ -23,7 +23,7 @@ func (t *changeOver) imagesFor(w *workload, p *pod) []graph.Step {
 				owner = o.Address
 				work.Secrets = nil
 			} else if _, there := slices.BinarySearch(p.host.seen.Images, c.Image); !there && strings.HasPrefix(c.Image, builtPrefix) {
-				t.errorAt(w.object, templatePath(w.address.Kind), "Image is built no more",
+				t.errorAt(w.object, api.PodSpecPath(w.address.Kind), "Image is built no more",
 					"%s needs the image %s on node %s, which does not have it, and no image block gives it any more: it is of an earlier revision. Take the image block back to what it was, or go back to a revision whose image can be built or pulled.",
 					w.address, c.Image, p.host.name)
 			}

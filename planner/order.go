@@ -89,7 +89,7 @@ func (d *draft) podChange(p *pod, a api.Action) {
 // reachable lists the nodes that steps name, with how to reach them.
 func (d *draft) reachable() {
 	for _, h := range d.hosts {
-		if len(h.steps) > 0 {
+		if len(h.steps) > 0 || h.jobs {
 			d.plan.Nodes = append(d.plan.Nodes, h.node)
 		}
 	}

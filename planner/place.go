@@ -30,8 +30,12 @@ func (d *draft) place() {
 		late := slices.ContainsFunc(lines.needs(o), func(a api.Address) bool { return postponed[a] })
 		if w := d.work[o.Address]; w != nil && !w.frozen {
 			d.evictions(w)
-			d.changeOver(w)
-			late = late || d.placeWorkload(w) != nil
+			if w.isJob() {
+				d.changeJob(w)
+			} else {
+				d.changeOver(w)
+			}
+			late = late || d.placePods(w) != nil
 		}
 		if late {
 			postponed[o.Address] = true
@@ -64,8 +68,8 @@ func (d *draft) placeLast(last []*api.Object) {
 		if w == nil || w.frozen {
 			continue
 		}
-		if fit := d.placeWorkload(w); fit != nil {
-			d.errorAt(o, templatePath(o.Address.Kind), "No node fits", "%s: %s\n%s\nAdd nodes, free room on them, or change what the pods ask for.",
+		if fit := d.placePods(w); fit != nil {
+			d.errorAt(o, api.PodSpecPath(o.Address.Kind), "No node fits", "%s: %s\n%s\nAdd nodes, free room on them, or change what the pods ask for.",
 				w.address, fit.Error(), indent(fit.Lines()))
 		}
 	}
@@ -157,6 +161,14 @@ func (d *draft) movesVolume(w *workload) bool {
 		}
 	}
 	return false
+}
+
+// placePods gives a workload's new pods their nodes.
+func (d *draft) placePods(w *workload) *schedule.FitError {
+	if w.isJob() {
+		return d.placeJob(w)
+	}
+	return d.placeWorkload(w)
 }
 
 // placeWorkload gives a workload's new pods their nodes, wave by wave. On an error everything is as before.

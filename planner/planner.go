@@ -6,6 +6,8 @@
 package planner
 
 import (
+	"time"
+
 	"berth.dev/berth/api"
 )
 
@@ -40,6 +42,13 @@ type Options struct {
 	Reset     []api.OverrideKey
 	// Rollouts that wait are to go on.
 	Rollouts []RolloutRequest
+
+	// Runs are runs of cronjobs to start now.
+	Runs []JobRequest
+	// NoWait goes on without waiting for the end of jobs on which nothing depends.
+	NoWait bool
+	// Now is what finished jobs are compared with that have a time to live; none has come to its end when it is zero.
+	Now time.Time
 }
 
 // Plan returns what would have to be done. With errors among the diagnostics there is no plan; warnings are also in

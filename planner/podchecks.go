@@ -11,7 +11,7 @@ import (
 
 // checkPod refuses what only a pod's name or its node makes impossible. It is called when both are known.
 func (d *draft) checkPod(w *workload, p *pod) {
-	spec := templatePath(w.address.Kind)
+	spec := api.PodSpecPath(w.address.Kind)
 	if name := api.KernelHostname(p.object, d.Config.Cluster.Domain); len(name) > api.MaxHostname {
 		d.errorAt(w.object, spec+".setHostnameAsFQDN", "Host name too long",
 			"%s: failed to construct FQDN from pod hostname and cluster domain, FQDN %s is too long (%d characters is the max, %d characters requested). Shorten hostname, subdomain or the names.",

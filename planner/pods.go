@@ -31,16 +31,17 @@ type pod struct {
 	created   time.Time
 	restarts  int // of its containers, together
 
-	known   bool   // the state has it
-	ready   bool   // it became ready, as far as the state knows
-	fixed   bool   // its host takes no work: it can be neither removed nor mended
-	over    bool   // all its containers have ended for good: it takes nothing any more
-	missing bool   // the state has it, its host does not
-	dead    bool   // its address no longer answers: the sandbox is gone
-	trouble string // why it does not run as it should: "container web exited (1)"
-	overuse string // what it takes too much of; it must be made anew
-	evict   string // why it must leave its node
-	ended   string // why it is gone for good
+	known   bool            // the state has it
+	ready   bool            // it became ready, as far as the state knows
+	fixed   bool            // its host takes no work: it can be neither removed nor mended
+	counted corev1.PodPhase // its job has counted its end
+	over    bool            // all its containers have ended for good: it takes nothing any more
+	missing bool            // the state has it, its host does not
+	dead    bool            // its address no longer answers: the sandbox is gone
+	trouble string          // why it does not run as it should: "container web exited (1)"
+	overuse string          // what it takes too much of; it must be made anew
+	evict   string          // why it must leave its node
+	ended   string          // why it is gone for good
 
 	annotations map[string]string // of fresh and mended ones, and of those that were seen
 	only        string            // the one node that a fresh one is for; "" for any
@@ -116,7 +117,7 @@ func (d *draft) observedPod(h *host, o *api.ObservedPod) *pod {
 		p.address = p.address.WithPod(o.Name)
 	}
 	if s := d.prior.Pod(p.address); s != nil && s.UID == o.UID {
-		p.known, p.ready, p.spec, p.files = true, s.Ready, s.Spec, s.Files
+		p.known, p.ready, p.spec, p.files, p.counted = true, s.Ready, s.Spec, s.Files, s.Ended
 		if s.Labels != nil {
 			p.labels = s.Labels
 		}
@@ -130,7 +131,7 @@ func (d *draft) observedPod(h *host, o *api.ObservedPod) *pod {
 func statePod(h *host, s *api.PodState) *pod {
 	p := &pod{
 		address: s.Address, namespace: s.Namespace, uid: s.UID, host: h, hash: s.Hash, labels: s.Labels, spec: s.Spec,
-		files: s.Files, ip: s.IP, sandbox: s.SandboxID, known: true, ready: s.Ready,
+		files: s.Files, ip: s.IP, sandbox: s.SandboxID, known: true, ready: s.Ready, counted: s.Ended, over: s.Ended != "",
 	}
 	if h.reach != up {
 		p.fixed = true

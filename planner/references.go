@@ -125,21 +125,13 @@ func (d *draft) object(namespace string, r reference) *api.Object {
 	return d.named[kindName(r.kind, namespace, r.name)]
 }
 
-// templatePath is where a workload's value holds its pod specification.
-func templatePath(kind string) string {
-	if kind == api.KindPod {
-		return "spec"
-	}
-	return "spec.template.spec"
-}
-
 // checkReferences refuses pods that could never start.
 func (d *draft) checkReferences(o *api.Object, refs references) {
 	for _, r := range refs {
 		if r.optional || d.object(o.Namespace(), r) != nil {
 			continue
 		}
-		path := templatePath(o.Address.Kind) + "." + r.path
+		path := api.PodSpecPath(o.Address.Kind) + "." + r.path
 		where := "namespace " + o.Namespace()
 		if o.Namespace() == "" {
 			where = "the configuration"

@@ -25,12 +25,15 @@ type workload struct {
 
 	services []*service // that mean its pods
 
-	pods  []*pod // existing ones that count, in the order of the indices in waves
-	gone  []*pod // missing ones of an old template: only to be forgotten
-	lost  []*pod // on hosts that left and cannot be reached
-	waves []rollout.Wave
-	fresh [][]*pod // created in each wave
-	cause string   // why its pods change over: "image changed"
+	pods     []*pod // existing ones that count, in the order of the indices in waves
+	gone     []*pod // missing ones of an old template: only to be forgotten
+	lost     []*pod // on hosts that left and cannot be reached
+	waves    []rollout.Wave
+	fresh    [][]*pod       // created in each wave
+	runs     []*jobRun      // of a job or cronjob
+	expired  []api.JobState // finished runs whose pods go
+	dropRuns []api.JobKey   // finished runs that are forgotten
+	cause    string         // why its pods change over: "image changed"
 
 	revision api.Revision    // of its template; the zero value for kinds without
 	known    bool            // the state has it as the newest one
@@ -114,8 +117,10 @@ func (d *draft) wantWorkload(o *api.Object) {
 	d.beginStages(w, in)
 	d.revise(w)
 	d.admitTemplates(w)
-	w.files = d.filesOf(o.Namespace(), &want.Template.Spec)
-	w.filesOf = func(spec *corev1.PodSpec) map[string]string { return d.filesOf(o.Namespace(), spec) }
+	if !w.isJob() { // the content of a job is that of its beginning
+		w.files = d.filesOf(o.Namespace(), &want.Template.Spec)
+		w.filesOf = func(spec *corev1.PodSpec) map[string]string { return d.filesOf(o.Namespace(), spec) }
+	}
 	d.addWorkload(w)
 	for _, p := range w.pods {
 		if w.madeFor(p) && !p.known { // adopted: made from just this template

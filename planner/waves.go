@@ -111,6 +111,9 @@ func (d *draft) needs(o *api.Object) []graph.Step {
 // changeWorkload adds the steps of a workload's waves. Each wave's removals leave the services before they stop;
 // each wave's creations are ready before the next wave begins.
 func (d *draft) changeWorkload(w *workload, needs []graph.Step) []graph.Step {
+	if w.isJob() {
+		return d.runJobs(w, needs)
+	}
 	t := &changeOver{draft: d, workload: w}
 	t.dropGone()
 	t.refresh(needs)

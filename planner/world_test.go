@@ -22,11 +22,14 @@ type world struct {
 	nextIP  map[string]int
 	current *api.Plan // being applied
 	// after is called after every step.
-	after func(s *api.Step)
-	used  map[string]bool                // uids that ever ran
-	rules map[string]map[string][]string // host → service → addresses
-	files map[string]string              // what the files of pods hold, by uid
-	quits map[string]bool                // hosts that leave in this plan: their rules are taken away with the rest
+	after      func(s *api.Step)
+	used       map[string]bool                // uids that ever ran
+	rules      map[string]map[string][]string // host → service → addresses
+	files      map[string]string              // what the files of pods hold, by uid
+	fails      string                         // pods of jobs whose names begin so fail
+	cut        bool                           // the rest of the plan is skipped
+	interrupts bool                           // jobs are left after their first decision
+	quits      map[string]bool                // hosts that leave in this plan: their rules are taken away with the rest
 }
 
 func newWorld(t testing.TB, nodes []*api.Node) *world {
@@ -99,6 +102,9 @@ func (w *world) apply(p *api.Plan, pick func(n int) int, limit int) {
 		i := next[pick(len(next))]
 		w.do(&p.Steps[i])
 		done[i] = true
+		if w.cut { // a job failed or was left
+			break
+		}
 		if w.after != nil {
 			w.after(&p.Steps[i])
 		}
@@ -127,6 +133,9 @@ func (w *world) do(s *api.Step) {
 		switched := *r
 		at := time.Date(2026, 11, 21, 10, 0, 0, 0, time.UTC)
 		switched.SwitchedAt, d.PutRollout = &at, &switched
+	}
+	if s.Op == api.OpJobRun {
+		w.runJob(s)
 	}
 	w.state.Apply(d)
 }

@@ -10,6 +10,9 @@ import (
 	"net"
 	"strconv"
 	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
 
 	"berth.dev/berth/api"
 )
@@ -49,6 +52,8 @@ type Work struct {
 	Objects map[api.Address]*api.Object
 	// Endpoints are the resolved links of a service step, in the order of Step.Service.Endpoints.
 	Endpoints []Endpoint
+	// Restarted, when it is set, takes how often the containers of the pod have been started again, each time that changes.
+	Restarted func(n int32)
 	// Report says something worth showing while the step goes on: "waiting for readiness: 503".
 	Report func(message string)
 	// Event keeps what happened to an object, for `berth events` and `berth describe`: "Pulled", "Started",
@@ -77,6 +82,17 @@ type Endpoint struct {
 type Result struct {
 	Pod  *api.PodState  // SandboxID, IP and Ready are taken from it
 	Node *api.NodeState // Facts and IP are taken from it
+	End  *PodEnd        // of pod.finish
+}
+
+// PodEnd is how a pod that ran to its end has ended.
+type PodEnd struct {
+	Phase      corev1.PodPhase // Succeeded or Failed
+	Finished   time.Time
+	Containers []api.ContainerEnd
+	Gone       bool   // somebody has removed it
+	Reason     string // why it failed, in a few words: "container app ended with exit code 3"
+	Log        string // the last lines of the container that failed, as part of a message; "" when there are none
 }
 
 // Host is one machine with its connection open. The executor provides it.

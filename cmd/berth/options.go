@@ -25,6 +25,7 @@ type planOptions struct {
 	input       bool
 	gracePeriod *int64 // seconds; nil for what pods say
 	force       bool
+	noWait      bool
 }
 
 // defaultParallelism is how many steps run at once over all hosts; each host has a limit of its own.
@@ -41,6 +42,7 @@ func (o *planOptions) flags(f *pflag.FlagSet) {
 	f.BoolVar(&o.json, "json", false, "one JSON object per line instead of text; asks nothing")
 	f.DurationVar(&o.lockTimeout, "lock-timeout", 0, "how long to wait for the state's lock, as in 30s")
 	f.IntVar(&o.parallelism, "parallelism", defaultParallelism, "how many steps may run at once over all hosts")
+	f.BoolVar(&o.noWait, "no-wait", false, "start jobs on which nothing depends, and go on without waiting for their ends")
 	f.BoolVar(&o.input, "input", true, "ask for approval where it is needed")
 }
 

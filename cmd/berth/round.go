@@ -14,6 +14,7 @@ import (
 	"berth.dev/berth/executor/ssh"
 	"berth.dev/berth/hcl"
 	"berth.dev/berth/planner"
+	"berth.dev/berth/planner/rollout"
 	"berth.dev/berth/providers"
 	"berth.dev/berth/providers/all"
 	"berth.dev/berth/providers/image"
@@ -83,7 +84,7 @@ func (r *round) log() *slog.Logger {
 }
 
 func (r *round) executor() executor.Options {
-	return executor.Options{Hosts: r.hosts(), Registry: r.registry, Parallelism: r.opts.parallelism, Emit: r.emit, Log: r.log(), Dir: r.g.dir, Env: r.g.proc.Env}
+	return executor.Options{NextJob: rollout.NextJob, Hosts: r.hosts(), Registry: r.registry, Parallelism: r.opts.parallelism, Emit: r.emit, Log: r.log(), Dir: r.g.dir, Env: r.g.proc.Env}
 }
 
 // lock opens the state for writing; the returned context dies with the lock.
@@ -131,7 +132,7 @@ func (r *round) plan(ctx context.Context, prior *api.State) (*api.Plan, *api.Obs
 	r.warnings = append(r.warnings, diags...)
 	plan, diags := planner.Plan(planner.Input{
 		Config: cfg, Prior: prior, Observed: seen, Pins: pins,
-		Options: planner.Options{Destroy: r.opts.destroy, Targets: r.opts.targets, Replace: r.opts.replace, ConfirmDead: r.opts.confirmDead, Fence: r.opts.fence, Grace: grace},
+		Options: planner.Options{Destroy: r.opts.destroy, Targets: r.opts.targets, Replace: r.opts.replace, ConfirmDead: r.opts.confirmDead, Fence: r.opts.fence, Grace: grace, NoWait: r.opts.noWait, Now: r.g.proc.Now().UTC()},
 	})
 	return plan, seen, diags.Err() // its warnings are in the plan
 }

@@ -16,26 +16,27 @@ import (
 )
 
 var commands = map[string]func(ctx context.Context, args []string) error{
-	"serve": serve, // HTTP on $ADDR
-	"load":  load,  // URL [keep]: requests until stdin ends, then a report in JSON
-	"get":   get,   // URL: the page
-	"cat":   cat,   // FILE
-	"put":   put,   // FILE: standard input goes into it, durably
-	"echo":  echo,  // standard input comes out again
-	"stat":  stat,  // FILE: mode, owner, kind of file system
-	"look":  look,  // FILE...: text, mode, owner, file system, in JSON
-	"env":   env,   // all of it
-	"crash": crash, // CODE MESSAGE: says it and ends so
-	"say":   say,   // MESSAGE N: says it N times, then sleeps
-	"eat":   eat,   // N: takes so many MiB of memory and keeps them
-	"note":  note,  // FILE TEXT: adds a line with the time
-	"step":  step,  // FILE NAME DURATION: notes its start and its end
-	"live":  live,  // FILE NAME ADDR: serves probes, and notes what happens to it
-	"tries": tries, // FILE NAME N CODE: fails until its Nth start
-	"sleep": sleep, // DURATION, deaf to SIGTERM
-	"tmpfs": tmpfs, // DIRECTORY: mounts one there
-	"spin":  spin,  // PERCENT: keeps one processor that busy
-	"watch": watch, // FILE: says when it reads something else
+	"serve":   serve,   // HTTP on $ADDR
+	"load":    load,    // URL [keep]: requests until stdin ends, then a report in JSON
+	"get":     get,     // URL: the page
+	"cat":     cat,     // FILE
+	"put":     put,     // FILE: standard input goes into it, durably
+	"echo":    echo,    // standard input comes out again
+	"stat":    stat,    // FILE: mode, owner, kind of file system
+	"look":    look,    // FILE...: text, mode, owner, file system, in JSON
+	"env":     env,     // all of it
+	"crash":   crash,   // CODE MESSAGE: says it and ends so
+	"say":     say,     // MESSAGE N: says it N times, then sleeps
+	"eat":     eat,     // N: takes so many MiB of memory and keeps them
+	"note":    note,    // FILE TEXT: adds a line with the time
+	"step":    step,    // FILE NAME DURATION: notes its start and its end
+	"live":    live,    // FILE NAME ADDR: serves probes, and notes what happens to it
+	"tries":   tries,   // FILE NAME N CODE: fails until its Nth start
+	"sleep":   sleep,   // DURATION, deaf to SIGTERM
+	"tmpfs":   tmpfs,   // DIRECTORY: mounts one there
+	"spin":    spin,    // PERCENT: keeps one processor that busy
+	"attempt": attempt, // DIR FAILURES DURATION: one pod of a job
+	"watch":   watch,   // FILE: says when it reads something else
 
 	"numbers":   numbers,   // N PAUSE [stay]: numbered lines
 	"give":      give,      // ADDRESS N: a server that sends N bytes of noise

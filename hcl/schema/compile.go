@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/hashicorp/hcl/v2"
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -110,7 +111,7 @@ func flattened(f api.JSONField) (reflect.Type, bool) {
 		return nil, false
 	}
 	switch {
-	case t == reflect.TypeFor[metav1.ObjectMeta](), t == reflect.TypeFor[corev1.PodTemplateSpec](), f.Name == "spec":
+	case t == reflect.TypeFor[metav1.ObjectMeta](), t == reflect.TypeFor[corev1.PodTemplateSpec](), t == reflect.TypeFor[batchv1.JobTemplateSpec](), f.Name == "spec":
 		return t, true
 	}
 	return nil, false

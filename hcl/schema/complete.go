@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -36,6 +37,10 @@ func complete(kind api.Kind, v api.Value, opts Options, ranges map[string]api.Ra
 		mergeStringData(v, ranges)
 	case *autoscalingv2.HorizontalPodAutoscaler:
 		completeAutoscaler(&v.Spec)
+	case *batchv1.Job:
+		completeJob(&v.Spec)
+	case *batchv1.CronJob:
+		completeJob(&v.Spec.JobTemplate.Spec)
 	}
 }
 
@@ -45,7 +50,7 @@ func labelPods(meta metav1.Object, template *corev1.PodTemplateSpec, selector **
 	inherit(&template.Annotations, withoutCause(meta.GetAnnotations()))
 	follow(ranges, "spec.template.metadata.labels", "metadata.labels")
 	follow(ranges, "spec.template.metadata.annotations", "metadata.annotations")
-	if *selector != nil {
+	if selector == nil || *selector != nil {
 		return
 	}
 	labels := meta.GetLabels()
@@ -65,6 +70,18 @@ func withoutCause(annotations map[string]string) map[string]string {
 	out := maps.Clone(annotations)
 	delete(out, api.AnnChangeCause)
 	return out
+}
+
+// completeJob says what the conditions of a failure policy must be, as Kubernetes does.
+func completeJob(s *batchv1.JobSpec) {
+	if s.PodFailurePolicy == nil {
+		return
+	}
+	for i := range s.PodFailurePolicy.Rules {
+		for k := range s.PodFailurePolicy.Rules[i].OnPodConditions {
+			s.PodFailurePolicy.Rules[i].OnPodConditions[k].Status = corev1.ConditionTrue
+		}
+	}
 }
 
 // inheritedPaths says where else what is written at a path ends up.

@@ -10,6 +10,7 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	schedulingv1 "k8s.io/api/scheduling/v1"
@@ -47,6 +48,10 @@ func Validate(o *api.Object) api.Diagnostics {
 		c.volume(v)
 	case *api.Image:
 		c.image(v)
+	case *batchv1.Job:
+		c.job("spec", &v.Spec)
+	case *batchv1.CronJob:
+		c.cronJob(v)
 	case *autoscalingv2.HorizontalPodAutoscaler:
 		c.autoscaler(v)
 	case *policyv1.PodDisruptionBudget:

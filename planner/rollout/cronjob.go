@@ -60,7 +60,7 @@ func Due(c *batchv1.CronJob, seen CronSeen, now time.Time) (CronDue, error) {
 	if err != nil {
 		return CronDue{}, fmt.Errorf("schedule: %w", err)
 	}
-	due := CronDue{Expired: expiredRuns(&c.Spec, seen.Runs)}
+	due := CronDue{Expired: ExpiredRuns(&c.Spec, seen.Runs)}
 	if c.Spec.Suspend != nil && *c.Spec.Suspend {
 		return due, nil
 	}
@@ -138,8 +138,8 @@ func activeRuns(runs []CronRun) []string {
 	return out
 }
 
-// expiredRuns are the finished runs beyond what is kept of each outcome, 3 successful and 1 failed when nothing else is said.
-func expiredRuns(spec *batchv1.CronJobSpec, runs []CronRun) []string {
+// ExpiredRuns are the finished runs beyond what is kept of each outcome, 3 successful and 1 failed when nothing else is said.
+func ExpiredRuns(spec *batchv1.CronJobSpec, runs []CronRun) []string {
 	keep := func(limit *int32, otherwise int) int {
 		if limit == nil {
 			return otherwise

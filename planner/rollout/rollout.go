@@ -11,6 +11,7 @@ import (
 	"fmt"
 
 	appsv1 "k8s.io/api/apps/v1"
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 
 	"berth.dev/berth/api"
@@ -28,6 +29,8 @@ type Want struct {
 	Template *Template
 	// DeadlineSeconds and MinReadySeconds bound and delay the readiness of each pod.
 	DeadlineSeconds, MinReadySeconds int32
+	// Job is what a job runs, complete; nil for everything else. Then there are no slots: its pods come and go while it runs.
+	Job *batchv1.JobSpec
 	// Once means that a pod which is gone is not made again, until the workload changes or somebody asks for it.
 	Once bool
 	// OnePerIdentity means that no two pods of one name may ever run: one on a host that cannot be seen is replaced only
@@ -77,6 +80,10 @@ type Older struct {
 // For returns what the workload o wants. A kind without a controller here is an error.
 func For(o *api.Object, in Inputs) (*Want, error) {
 	switch v := o.Value.(type) {
+	case *batchv1.Job:
+		return job(&v.Spec, in), nil
+	case *batchv1.CronJob:
+		return job(&v.Spec.JobTemplate.Spec, in), nil
 	case *appsv1.DaemonSet:
 		return daemonSet(v, in)
 	case *api.Deployment:

@@ -59,7 +59,11 @@ func (b *build) deadline() time.Duration {
 
 // begun is the goal of ensure: every container that is to go on running has begun, or the pod has come to its end.
 func (k *keeper) begun(ctx context.Context, seen *life.Seen, d *life.Decision) (bool, error) {
-	if err := k.hopeless(ctx, seen, d, len(k.b.pod.Spec.InitContainers)); err != nil || d.Over != "" {
+	if k.b.work.Step.Pod.ToEnd {
+		if d.Over != "" {
+			return settled(d), nil
+		}
+	} else if err := k.hopeless(ctx, seen, d, len(k.b.pod.Spec.InitContainers)); err != nil || d.Over != "" {
 		return settled(d), err
 	}
 	for _, s := range life.Standings(k.b.pod, seen) {

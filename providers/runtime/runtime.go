@@ -34,7 +34,7 @@ func (*Provider) Name() string { return "runtime" }
 
 // Ops lists the pod operations.
 func (*Provider) Ops() []api.Op {
-	return []api.Op{api.OpPodEnsure, api.OpPodReady, api.OpPodFiles, api.OpPodRemove, api.OpAnalyseHTTP}
+	return []api.Op{api.OpPodEnsure, api.OpPodReady, api.OpPodFinish, api.OpPodFiles, api.OpPodRemove, api.OpAnalyseHTTP}
 }
 
 // Apply carries out one pod step.
@@ -65,6 +65,8 @@ func carryOut(ctx context.Context, m *machine, w *providers.Work) (providers.Res
 		return ensure(ctx, m, w)
 	case api.OpPodReady:
 		return awaitReady(ctx, m, w)
+	case api.OpPodFinish:
+		return awaitEnd(ctx, m, w)
 	case api.OpPodFiles:
 		return providers.Result{}, updateFiles(ctx, m, w)
 	case api.OpPodRemove:

@@ -21,6 +21,7 @@ var opWords = map[api.Op]struct{ doing, done string }{
 	api.OpPodReady:       {"Waiting until ready", "Ready"},
 	api.OpPodFiles:       {"Updating files", "Files updated"},
 	api.OpPodRemove:      {"Stopping", "Stopped and removed"},
+	api.OpJobRun:         {"Running the job", "Job is done"},
 	api.OpServiceSet:     {"Writing rules", "Rules are in force"},
 	api.OpServiceRemove:  {"Removing rules", "Rules removed"},
 	api.OpPause:          {"Waiting", "Waited"},
