@@ -118,7 +118,7 @@ func dataOf(o *api.Object) map[string][]byte {
 		return nil
 	}
 	out := map[string][]byte{}
-	text := map[string]string{}
+	var text map[string]string
 	switch v := o.Value.(type) {
 	case *corev1.ConfigMap:
 		maps.Copy(out, v.BinaryData)

@@ -26,15 +26,14 @@ type simPod struct {
 
 // sim is a cluster on which waves are carried out, and whose pods fail as the test likes.
 type sim struct {
-	rt        *rapid.T
-	want      *Want
-	pods      []simPod
-	next      int
-	serving   string // "" for all: the hash of the pods behind the services
-	most      int    // never more pods than this
-	least     int    // never fewer that serve
-	failures  int    // how many waves may still fail
-	createdBy int
+	rt       *rapid.T
+	want     *Want
+	pods     []simPod
+	next     int
+	serving  string // "" for all: the hash of the pods behind the services
+	most     int    // never more pods than this
+	least    int    // never fewer that serve
+	failures int    // how many waves may still fail
 }
 
 func (s *sim) add(hash string, available bool) {
