@@ -112,7 +112,7 @@ var fieldRows = map[string]Field{
 	"StatefulSetSpec.selector":                                    on(EffectReplace, "the object's labels when it is not set"),
 	"StatefulSetSpec.template":                                    on(EffectRoll, "its fields stand in the workload block itself"),
 	"StatefulSetSpec.volumeClaimTemplates":                        on(EffectReplace, "a volume of each pod's own: a directory on the node of its first placement, which the pod then stays on"),
-	"StatefulSetSpec.serviceName":                                 on(EffectReplace, "the headless service that names the pods; declare it beside the set"),
+	"StatefulSetSpec.serviceName":                                 on(EffectReplace, "a name alone, the subdomain of the pods, until there is a DNS server"),
 	"StatefulSetSpec.podManagementPolicy":                         on(EffectReplace, "OrderedReady when it is not set"),
 	"StatefulSetSpec.updateStrategy":                              on(EffectNone, "used from the next change on"),
 	"StatefulSetSpec.revisionHistoryLimit":                        on(EffectNone, "10 when it is not set: how many old revisions there are to go back to"),
