@@ -5,7 +5,8 @@ export CGO_ENABLED ?= 0
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 BUILD   = go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)"
 # Packages whose tests boot hosts share the machine with few others: two at a time keep their deadlines honest.
-TEST    = go test -timeout 45m -p 2
+TEST    = go tool gotestsum --format pkgname-and-test-fails -- -timeout 45m -p 2 $(TESTFLAGS)
+TESTFLAGS ?=
 
 all: build test
 
@@ -20,13 +21,15 @@ test: deps ## all tests, those on lab hosts included
 	$(TEST) ./...
 
 race: deps ## the same under the race detector; needs a C compiler
-	CGO_ENABLED=1 $(TEST) -race -timeout 30m ./...
+	CGO_ENABLED=1 $(TEST) -race ./...
 
 e2e: deps ## only the stories on real hosts, told line by line
-	$(TEST) -v -count=1 ./e2e
+	go test -timeout 45m -v -count=1 ./e2e
 
 lint: ## gofmt, vet, staticcheck
-	test -z "$$(gofmt -l . | tee /dev/stderr)" && go vet ./... && go tool staticcheck ./...
+	@files=$$(gofmt -l .); test -z "$$files" || { echo "gofmt differs:"; echo "$$files"; exit 1; }
+	go vet ./...
+	go tool staticcheck ./...
 
 golden: ## rewrite the expected outputs; look at the diff before you commit it
 	go test $$(grep -rl '"update"' --include='*_test.go' . | xargs -n1 dirname | sort -u) -update

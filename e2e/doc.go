@@ -5,6 +5,6 @@
 // the berth that works in it), hosts_test.go (looking at hosts without Berth's help) and load_test.go (clients that must
 // not notice anything). The program in the pods is in folder app.
 //
-// Stories run one after the other, because a host belongs to one cluster at a time. Each leaves the hosts as it found
-// them; one that could not costs the next ones a new lab.
+// A host belongs to one cluster at a time, so a story borrows three hosts from a pool for as long as it lasts (theLab);
+// a few stories run at once. Each leaves the hosts as it found them; hosts of one that could not are thrown away.
 package e2e

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -45,6 +46,9 @@ func runTests(m *testing.M) (code int, err error) {
 			return 1, err
 		}
 	}
+	if err := flag.Set("test.parallel", strconv.Itoa(labs)); err != nil {
+		return 1, err
+	}
 	defer takeDown()
 	return m.Run(), nil
 }
@@ -59,44 +63,110 @@ func build(out, pkg string) error {
 	return nil
 }
 
-// hosts is the lab that the stories share. It is made anew after a story that could not leave it as it was.
-var hosts struct {
+// labs is how many stories run at once, each on hosts of its own: they wait for grace periods and back-offs more than they compute.
+const labs = 3
+
+// pool lends labs of three hosts. A lab is lent to one test at a time and goes back clean, or is taken down.
+var pool struct {
 	sync.Mutex
-	lab *lab.Lab
+	idle []*lab.Lab
+	lent map[testing.TB]*loan
+	made int
 }
 
-// theLab returns three running hosts that belong to no cluster.
+// loan is a lab in the hands of a test.
+type loan struct {
+	lab     *lab.Lab
+	spoiled bool // its hosts are not as they were: nobody else may have them
+}
+
+// theLab returns three running hosts that belong to no cluster, the test's own until it ends. It lets the test run beside others.
 func theLab(t testing.TB) *lab.Lab {
 	t.Helper()
+	pool.Lock()
+	l := pool.lent[t]
+	pool.Unlock()
+	if l != nil {
+		return l.lab
+	}
 	labtest.Require(t)
-	hosts.Lock()
-	defer hosts.Unlock()
-	if hosts.lab != nil {
-		return hosts.lab
+	if t, ok := t.(*testing.T); ok {
+		t.Parallel() // returns when one of the others has ended
+	}
+	l = &loan{lab: anyLab(t)}
+	pool.Lock()
+	defer pool.Unlock()
+	if pool.lent == nil {
+		pool.lent = map[testing.TB]*loan{}
+	}
+	pool.lent[t] = l
+	t.Cleanup(func() { giveBack(t) })
+	return l.lab
+}
+
+// anyLab is one that nobody has, or a new one.
+func anyLab(t testing.TB) *lab.Lab {
+	t.Helper()
+	pool.Lock()
+	defer pool.Unlock()
+	if n := len(pool.idle); n > 0 {
+		l := pool.idle[n-1]
+		pool.idle = pool.idle[:n-1]
+		return l
 	}
 	ctx := context.WithoutCancel(t.Context())
-	if err := lab.Sweep(ctx, "", slog.New(slog.DiscardHandler)); err != nil {
-		t.Logf("sweep old labs: %v", err)
+	if pool.made == 0 {
+		if err := lab.Sweep(ctx, "", slog.New(slog.DiscardHandler)); err != nil {
+			t.Logf("sweep old labs: %v", err)
+		}
 	}
-	l, err := lab.Up(ctx, lab.Config{Name: fmt.Sprintf("t-e2e-%d", os.Getpid()), Nodes: 3, User: "ops", Ephemeral: true})
+	pool.made++
+	l, err := lab.Up(ctx, lab.Config{Name: fmt.Sprintf("t-e2e-%d-%d", os.Getpid(), pool.made), Nodes: 3, User: "ops", Ephemeral: true})
 	if err != nil {
 		t.Fatalf("make the lab: %v", err)
 	}
-	hosts.lab = l
 	return l
 }
 
-// takeDown removes the lab, at the end or because it cannot be used any more.
-func takeDown() {
-	hosts.Lock()
-	defer hosts.Unlock()
-	if hosts.lab == nil {
+// giveBack lets another test have the lab of t.
+func giveBack(t testing.TB) {
+	t.Helper()
+	pool.Lock()
+	defer pool.Unlock()
+	l := pool.lent[t]
+	delete(pool.lent, t)
+	if !l.spoiled {
+		pool.idle = append(pool.idle, l.lab)
 		return
 	}
+	if err := down(l.lab); err != nil {
+		t.Errorf("take the lab down: %v", err)
+	}
+}
+
+// spoil keeps the lab of t from being lent again.
+func spoil(t testing.TB) {
+	pool.Lock()
+	defer pool.Unlock()
+	if l := pool.lent[t]; l != nil {
+		l.spoiled = true
+	}
+}
+
+// takeDown removes the labs that are left at the end.
+func takeDown() {
+	pool.Lock()
+	defer pool.Unlock()
+	for _, l := range pool.idle {
+		if err := down(l); err != nil {
+			fmt.Fprintln(os.Stderr, "e2e: take a lab down:", err)
+		}
+	}
+	pool.idle = nil
+}
+
+func down(l *lab.Lab) error {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	if err := hosts.lab.Down(ctx); err != nil {
-		fmt.Fprintln(os.Stderr, "e2e: take the lab down:", err)
-	}
-	hosts.lab = nil
+	return l.Down(ctx)
 }

@@ -14,6 +14,12 @@ workload "pod" "hungry" {
     resources {
       limits = { memory = "32Mi" }
     }
+
+    readiness_probe { # nobody listens: without it the pod may be ready before it has eaten too much
+      tcp_socket {
+        port = 9
+      }
+    }
   }
 }
 `

@@ -68,13 +68,13 @@ func (s *story) end() {
 	}
 	if out := s.do(ctx, "destroy", "--auto-approve"); out.code != 0 {
 		s.t.Errorf("destroy at the end: exit code %d\n%s", out.code, out)
-		takeDown()
+		spoil(s.t)
 		return
 	}
 	for _, n := range s.lab.Nodes() {
 		if left := traces(s.t, ctx, n); left != "" {
 			s.t.Errorf("left on %s after destroy:\n%s", n.Name, left)
-			takeDown()
+			spoil(s.t)
 			return
 		}
 	}
