@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"berth.dev/berth/api"
 	"berth.dev/berth/planner/graph"
@@ -34,6 +35,7 @@ type draft struct {
 	workloads []*workload            // desired and deleted ones, by address
 	work      map[api.Address]*workload
 	services  []*service          // by address
+	latest    time.Time           // the latest moment that the hosts told of, once it was asked for
 	room      *room               // what pods take on nodes
 	nodes     *schedule.Scheduler // what nodes declare, without pods; nil before it is asked for
 	line      []*api.Object       // desired ones, each after what it depends on

@@ -5,8 +5,6 @@ import (
 	"strconv"
 	"strings"
 
-	corev1 "k8s.io/api/core/v1"
-
 	"berth.dev/berth/api"
 	"berth.dev/berth/planner/rollout"
 	"berth.dev/berth/planner/schedule"
@@ -135,10 +133,9 @@ func (d *draft) changeOver(w *workload) {
 	}
 	pods := make([]rollout.Pod, len(w.pods))
 	for i, p := range w.pods {
-		cost, _ := strconv.Atoi(p.annotations[corev1.PodDeletionCost])
 		pods[i] = rollout.Pod{
 			Slot: p.slot, Current: w.current(p) && p.evict == "", Hash: p.hash, Available: p.available(), Fixed: p.fixed, Leaving: p.host.leaves,
-			Known: p.known, Ordinal: rollout.Ordinal(p.address.Pod), UID: p.uid, Node: p.host.name, DeletionCost: cost, Restarts: p.restarts, Created: p.created,
+			Known: p.known, Ordinal: rollout.Ordinal(p.address.Pod), UID: p.uid, Node: p.host.name, Created: p.created, Ending: d.endingOf(p),
 		}
 	}
 	if why := w.want.Order.Blocked(w.want, pods); why != "" {

@@ -29,7 +29,7 @@ type pod struct {
 	ip        string
 	sandbox   string
 	created   time.Time
-	restarts  int // of its containers, together
+	seen      *api.ObservedPod // nil when its host did not show it
 
 	known   bool            // the state has it
 	ready   bool            // it became ready, as far as the state knows
@@ -104,14 +104,11 @@ func (d *draft) addPod(p *pod) {
 func (d *draft) observedPod(h *host, o *api.ObservedPod) *pod {
 	p := &pod{
 		address: o.Address, namespace: o.Namespace, uid: o.UID, host: h, hash: o.Hash, labels: o.Labels,
-		ip: o.IP, sandbox: o.SandboxID, created: o.CreatedAt, dead: !o.SandboxReady, annotations: o.Annotations,
+		seen: o, ip: o.IP, sandbox: o.SandboxID, created: o.CreatedAt, dead: !o.SandboxReady, annotations: o.Annotations,
 		overuse: strings.TrimSuffix(o.Evict, "."),
 	}
 	if !o.StartedAt.IsZero() { // its sandbox may have been made anew
 		p.created = o.StartedAt
-	}
-	for _, c := range o.Containers {
-		p.restarts += int(c.Attempt)
 	}
 	if p.address.Pod == "" {
 		p.address = p.address.WithPod(o.Name)

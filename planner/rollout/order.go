@@ -35,12 +35,11 @@ type Pod struct {
 	Leaving   bool   // its host leaves the cluster: it goes, whatever else has to wait
 	Known     bool   // the state has it; of two pods with one identity the other one is a left-over
 	// What follows only orders those of which some must go.
-	Ordinal      int // the number at the end of its name, -1 for none
-	UID          string
-	Node         string
-	DeletionCost int // of the annotation controller.kubernetes.io/pod-deletion-cost
-	Restarts     int // of its containers, together
-	Created      time.Time
+	Ordinal int // the number at the end of its name, -1 for none
+	UID     string
+	Node    string
+	Created time.Time
+	Ending
 }
 
 // Wave is one round of a change-over. Its removals start when the pods created or mended by the wave before are ready and

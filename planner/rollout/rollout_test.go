@@ -277,21 +277,6 @@ func sorted(v []int) []int {
 	return v
 }
 
-func TestVictims(t *testing.T) {
-	t.Parallel()
-	pods := []Pod{
-		{UID: "a", Node: "n1", Available: true},
-		{UID: "b", Node: "n2", Available: true},
-		{UID: "c", Node: "n1", Available: true},
-		{UID: "d", Node: "n3", Available: true, DeletionCost: -1},
-		{UID: "e", Node: "n3"},
-		{UID: "f", Node: "n4", Available: true, Restarts: 3},
-	}
-	if diff := cmp.Diff([]int{4, 3, 0, 5, 1, 2}, victims(pods)); diff != "" {
-		t.Errorf("not serving, cheap, fullest node, restarts, uid: %s", diff)
-	}
-}
-
 // TestWavesEnd walks the waves of any workload: they end, and they end with what is wanted.
 func TestWavesEnd(t *testing.T) {
 	t.Parallel()
