@@ -32,7 +32,7 @@ var allowed = map[string][]string{
 	"providers":              {"api"},
 	"providers/runtime":      {"api", "providers", "providers/runtime/...", "providers/internal/..."},
 	"providers/runtime/life": {"api"},
-	"providers/image":        {"api", "providers", "providers/image/...", "providers/internal/..."},
+	"providers/image":        {"api", "providers", "providers/image/...", "providers/internal/...", "providers/runtime/life"},
 	"providers/network":      {"api", "providers", "providers/internal/..."},
 	"providers/proxy":        {"api", "providers", "providers/internal/..."},
 	"providers/volume":       {"api", "providers", "providers/internal/..."},

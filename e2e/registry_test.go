@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/google/go-containerregistry/pkg/authn"
@@ -29,6 +30,7 @@ type testRegistry struct {
 	t              *testing.T
 	host           string
 	user, password string
+	down           atomic.Bool // it answers 503
 }
 
 func newRegistry(t *testing.T, s *story, user, password string) *testRegistry {
@@ -37,7 +39,7 @@ func newRegistry(t *testing.T, s *story, user, password string) *testRegistry {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &testRegistry{t, l.Addr().String(), user, password}
+	r := &testRegistry{t: t, host: l.Addr().String(), user: user, password: password}
 	server := httptest.NewUnstartedServer(r.guard(registry.New(registry.Logger(log.New(io.Discard, "", 0)))))
 	server.Listener.Close()
 	server.Listener = l
@@ -53,6 +55,10 @@ func newRegistry(t *testing.T, s *story, user, password string) *testRegistry {
 
 func (r *testRegistry) guard(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		if r.down.Load() {
+			http.Error(w, "come back later", http.StatusServiceUnavailable)
+			return
+		}
 		user, password, _ := req.BasicAuth()
 		if r.user != "" && (user != r.user || password != r.password) {
 			w.Header().Set("WWW-Authenticate", `Basic realm="test"`)

@@ -221,7 +221,8 @@ func (w *walk) work(a *action) (*providers.Work, error) {
 	s := a.step
 	work := &providers.Work{
 		Step: s, Lineage: w.lineage, Cluster: w.in.Plan.Cluster, Fence: w.in.Fence, NodeIP: w.facts.nodeIP(s.Node),
-		Report: w.reporter(s.ID), Event: w.teller(a), Restarted: a.restarted,
+		Report: w.reporter(s.ID), Event: w.teller(a), Restarted: a.restarted, Patience: w.patience(s),
+		Rest: func(ctx context.Context, d time.Duration) error { return w.rest(ctx, s.ID, d) },
 	}
 	if err := w.lookUp(work); err != nil {
 		return nil, err

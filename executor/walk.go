@@ -39,6 +39,7 @@ type walk struct {
 	busy     int              // steps that count against Parallelism
 	running  map[int]*running
 	results  chan result
+	turns    chan turn // from steps that rest
 
 	outcome  Outcome
 	stopping bool  // nothing new starts
@@ -64,7 +65,9 @@ type running struct {
 	began  time.Time
 	said   time.Time // when a progress event was last due
 	cancel context.CancelCauseFunc
-	gaveUp bool // it was a wait, and the first interrupt ended it
+	gaveUp bool          // it was a wait, and the first interrupt ended it
+	placed bool          // it takes a place on its host and in the whole
+	resume chan struct{} // of a step that has rested and waits for a place; nil otherwise
 }
 
 type result struct {
@@ -81,7 +84,7 @@ func newWalk(o Options, in ApplyInput) (*walk, error) {
 		facts: newFacts(in.State), events: newEvents(o.Emit, steps),
 		actions: make([]action, len(steps)), missing: make([]int, len(steps)), dependents: make([][]int, len(steps)),
 		state: make([]stepState, len(steps)), lanes: map[string]*lane{"": {limit: o.Parallelism}},
-		running: map[int]*running{}, results: make(chan result), outcome: Outcome{Total: len(steps)},
+		running: map[int]*running{}, results: make(chan result), turns: make(chan turn), outcome: Outcome{Total: len(steps)},
 	}
 	for _, obj := range in.Plan.Objects {
 		w.objects[obj.Address] = obj
@@ -146,6 +149,8 @@ func (w *walk) run(ctx context.Context) (Outcome, error) {
 		select {
 		case r := <-w.results:
 			w.finish(ctx, r)
+		case t := <-w.turns:
+			w.turned(t)
 		case <-stop:
 			stop = nil
 			w.stop()
@@ -206,13 +211,22 @@ func (w *walk) fill(ctx context.Context) {
 	}
 	for !w.stopping && w.busy < w.opts.Parallelism && !w.runnable.empty() {
 		i := w.runnable.pop()
-		if a := &w.actions[i]; w.lane(a).lost != nil {
+		a, r := &w.actions[i], w.running[i]
+		switch lost := w.lane(a).lost; {
+		case lost != nil:
 			w.free(w.lane(a))
-			w.skip(i, unreachable(a))
-			continue
+			if r != nil { // it has rested
+				r.cancel(lost)
+			} else {
+				w.skip(i, unreachable(a))
+			}
+		case r != nil:
+			w.busy++
+			r.goOn()
+		default:
+			w.busy++
+			w.start(ctx, i)
 		}
-		w.busy++
-		w.start(ctx, i)
 	}
 }
 
@@ -231,7 +245,7 @@ func (w *walk) start(ctx context.Context, i int) {
 	a := &w.actions[i]
 	ctx, cancel := context.WithCancelCause(ctx)
 	now := time.Now()
-	w.running[i] = &running{began: now, said: now, cancel: cancel}
+	w.running[i] = &running{began: now, said: now, cancel: cancel, placed: !a.waits()}
 	w.events.start(i, now)
 	go func() { // ends with the step; run takes every result
 		err := w.carryOut(ctx, a)
@@ -243,11 +257,8 @@ func (w *walk) start(ctx context.Context, i int) {
 // finish takes a result: it frees the step's place, and starts or skips what waited for it.
 func (w *walk) finish(ctx context.Context, r result) {
 	a, run := &w.actions[r.id], w.running[r.id]
+	w.unplace(r.id)
 	delete(w.running, r.id)
-	if !a.waits() {
-		w.busy--
-		w.free(w.lane(a))
-	}
 	switch {
 	case r.err == nil:
 		w.outcome.Done++
@@ -306,12 +317,12 @@ func (w *walk) skipDependents(cause int) {
 	}
 }
 
-// stop is the first interrupt. Waits change nothing, so there is nothing of them to finish.
+// stop is the first interrupt. Waits and rests change nothing, so there is nothing of them to finish.
 func (w *walk) stop() {
 	w.stopping = true
 	w.events.stopping()
 	for _, i := range w.runningSteps() {
-		if w.actions[i].waits() {
+		if !w.running[i].placed {
 			w.running[i].gaveUp = true
 			w.running[i].cancel(errStopped)
 		}
@@ -328,7 +339,7 @@ func (w *walk) abandon(why error) {
 		w.fatal = why
 	}
 	for _, i := range w.runningSteps() {
-		if errors.Is(why, providers.ErrFenced) || w.actions[i].waits() {
+		if errors.Is(why, providers.ErrFenced) || !w.running[i].placed {
 			w.running[i].gaveUp = true
 			w.running[i].cancel(why)
 		}

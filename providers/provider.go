@@ -54,6 +54,10 @@ type Work struct {
 	Endpoints []Endpoint
 	// Restarted, when it is set, takes how often the containers of the pod have been started again, each time that changes.
 	Restarted func(n int32)
+	// Patience is how long after the step's beginning what may pass by itself is still worth another try; 0 for not at all.
+	Patience time.Duration
+	// Rest waits, and lets others have the step's place on the host meanwhile. Its error is the cause of the context's end.
+	Rest func(ctx context.Context, d time.Duration) error
 	// Report says something worth showing while the step goes on: "waiting for readiness: 503".
 	Report func(message string)
 	// Event keeps what happened to an object, for `berth events` and `berth describe`: "Pulled", "Started",

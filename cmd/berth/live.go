@@ -206,16 +206,39 @@ func (l *live) troubles(p *api.PodState, seen *api.ObservedPod) []life.Container
 		if c.ID != "" {
 			continue
 		}
-		field := api.ContainerField(c.Name, c.Init)
-		for _, e := range slices.Backward(l.state.Events) {
-			if e.Object.UID == p.UID && e.Field == field && e.Waiting != "" {
-				out = append(out, life.Container{ObservedContainer: c, Notes: life.Notes{Trouble: &life.Trouble{Reason: e.Waiting, Message: strings.TrimPrefix(e.Message, "Error: ")}}})
-				break
-			}
+		if t := l.trouble(p.UID, api.ContainerField(c.Name, c.Init)); t != nil {
+			out = append(out, life.Container{ObservedContainer: c, Notes: life.Notes{Trouble: t}})
 		}
 	}
 	return out
 }
+
+// trouble is why a container could not be made, or nil: what the newest event says that is about that. Of a pull that is put off, the one
+// before it says why.
+func (l *live) trouble(uid, field string) *life.Trouble {
+	var putOff *life.Trouble
+	for _, e := range slices.Backward(l.state.Events) {
+		if e.Object.UID != uid || e.Field != field || e.Waiting == "" {
+			continue
+		}
+		if e.Waiting == imagePullBackOff {
+			putOff = &life.Trouble{Reason: e.Waiting, Message: e.Message}
+			continue
+		}
+		message := strings.TrimPrefix(e.Message, "Error: ")
+		if putOff == nil {
+			return &life.Trouble{Reason: e.Waiting, Message: message}
+		}
+		if _, why, ok := strings.Cut(message, `": `); ok { // Failed to pull image "app": why
+			message = why
+		}
+		putOff.Message += ": " + e.Waiting + ": " + message
+		return putOff
+	}
+	return putOff
+}
+
+const imagePullBackOff = "ImagePullBackOff"
 
 // stuck lists the pods that the last run wanted to make and could not even begin, because an image or a reference was not
 // to be had: no host has them, and only events tell of them.

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
@@ -44,7 +43,10 @@ func (p *Provider) ensure(ctx context.Context, h providers.Host, w *providers.Wo
 		if err != nil {
 			return err
 		}
-		return brought(ctx, c, w, "Delivering", func() error { return deliver(ctx, c, img, work.Ref, w.Report) }, func(err error) error { return err })
+		return brought(ctx, c, w, coming{
+			doing: "Delivering", do: "deliver", done: "delivered", bring: func() error { return deliver(ctx, c, img, work.Ref, w.Report) },
+			explain: func(err error) error { return err }, passes: func(error) bool { return false }, // the executor tries lost connections again
+		})
 	}
 	return p.pull(ctx, h, c, w)
 }
@@ -52,27 +54,6 @@ func (p *Provider) ensure(ctx context.Context, h providers.Host, w *providers.Wo
 // alreadyPresent tells that there was nothing to bring.
 func alreadyPresent(w *providers.Work) {
 	w.Happened(api.ObjectEvent{Reason: "Pulled", Message: fmt.Sprintf("Container image %q already present on machine", w.Step.Image.Ref)})
-}
-
-// brought tells how an image comes to the host, in the kubelet's words. To people, the error is explained.
-func brought(ctx context.Context, c *cri.Client, w *providers.Work, doing string, bring func() error, explain func(error) error) error {
-	ref, began := w.Step.Image.Ref, time.Now()
-	w.Happened(api.ObjectEvent{Reason: "Pulling", Message: fmt.Sprintf("%s image %q", doing, ref)})
-	if err := bring(); err != nil {
-		if ctx.Err() == nil {
-			verb := map[string]string{"Pulling": "pull", "Delivering": "deliver"}[doing]
-			w.Happened(api.ObjectEvent{Type: corev1.EventTypeWarning, Reason: "Failed", Waiting: "ErrImagePull", Message: fmt.Sprintf("Failed to %s image %q: %s", verb, ref, status.Convert(err).Message())})
-			w.Happened(api.ObjectEvent{Type: corev1.EventTypeWarning, Reason: "Failed", Message: "Error: ErrImagePull"})
-		}
-		return explain(err)
-	}
-	took := time.Since(began).Round(time.Millisecond)
-	message := fmt.Sprintf("Successfully %s image %q in %s.", map[string]string{"Pulling": "pulled", "Delivering": "delivered"}[doing], ref, took)
-	if st, err := c.Images.ImageStatus(ctx, &runtimev1.ImageStatusRequest{Image: &runtimev1.ImageSpec{Image: ref}}); err == nil && st.Image != nil {
-		message += fmt.Sprintf(" Image size: %d bytes.", st.Image.Size)
-	}
-	w.Happened(api.ObjectEvent{Reason: "Pulled", Message: message})
-	return nil
 }
 
 func present(ctx context.Context, c *cri.Client, ref string) (bool, error) {
@@ -107,7 +88,7 @@ func (p *Provider) pull(ctx context.Context, h providers.Host, c *cri.Client, w 
 	if err != nil {
 		return err
 	}
-	return brought(ctx, c, w, "Pulling", func() error {
+	pull := func() error {
 		var first error
 		for _, auth := range tries {
 			_, err := c.Images.PullImage(ctx, &runtimev1.PullImageRequest{Image: &runtimev1.ImageSpec{Image: work.Ref}, Auth: auth})
@@ -117,12 +98,16 @@ func (p *Provider) pull(ctx context.Context, h providers.Host, c *cri.Client, w 
 			if first == nil {
 				first = err
 			}
-			if ctx.Err() != nil || cri.IsUnavailable(err) {
+			if ctx.Err() != nil || unanswered(err) {
 				break
 			}
 		}
 		return first
-	}, func(err error) error { return pullError(work.Ref, h.Name(), err) })
+	}
+	return brought(ctx, c, w, coming{
+		doing: "Pulling", do: "pull", done: "pulled", bring: pull, passes: passes,
+		explain: func(err error) error { return pullError(work.Ref, h.Name(), err) },
+	})
 }
 
 // credentials are what a pull may be tried with, one after the other: those of the pod's secrets, then the workstation's; nil for
@@ -162,29 +147,52 @@ func (p *Provider) credentials(ref string, secrets []*corev1.Secret) ([]*runtime
 var pullErrors = []struct {
 	code            codes.Code // codes.OK for none
 	texts           []string
+	stays           bool // until somebody does something about it
 	summary, remedy string
 }{
-	{codes.NotFound, []string{"not found"}, "Image not found", "Check the image's name and tag."},
-	{codes.Unauthenticated, []string{"401 ", "403 ", "authorization failed", "insufficient_scope"}, "Denied by the registry",
+	{codes.NotFound, []string{"not found"}, true, "Image not found", "Check the image's name and tag."},
+	{codes.Unauthenticated, []string{"401 ", "403 ", "authorization failed", "insufficient_scope"}, true, "Denied by the registry",
 		"Log in with `docker login` on this machine, name a secret in image_pull_secret, or check the image's name; a registry may answer so for images that do not exist."},
-	{codes.ResourceExhausted, []string{"no space left"}, "Disk full", "Make room on the host."},
-	{codes.OK, []string{""}, "Image cannot be pulled", "The host pulls images itself: it must reach the registry. An image block's image needs no registry."},
+	{codes.ResourceExhausted, []string{"no space left"}, true, "Disk full", "Make room on the host."},
+	{codes.OK, []string{"x509:", "server gave HTTP response to HTTPS client"}, true, "Registry is not trusted",
+		"Give the host the registry's certificate, or the registry's directory with a hosts.toml in containerd's /etc/containerd/certs.d."},
+	{codes.OK, []string{""}, false, "Image cannot be pulled", "The host pulls images itself: it must reach the registry. An image block's image needs no registry."},
+}
+
+// meaning returns the row of pullErrors that fits, and what containerd says.
+func meaning(err error) (row int, msg string) {
+	msg = strings.TrimSuffix(status.Convert(err).Message(), ".")
+	for i, e := range pullErrors {
+		if e.code != codes.OK && status.Code(err) == e.code || slices.ContainsFunc(e.texts, func(t string) bool { return strings.Contains(msg, t) }) {
+			return i, msg
+		}
+	}
+	return len(pullErrors) - 1, msg
+}
+
+// passes reports whether a pull may succeed later though nobody does anything.
+func passes(err error) bool {
+	row, _ := meaning(err)
+	return !pullErrors[row].stays && !unanswered(err)
+}
+
+// unanswered reports whether it was containerd that did not answer, which is the executor's business, and not a registry behind it that
+// said 503.
+func unanswered(err error) bool {
+	return cri.IsUnavailable(err) && !strings.Contains(status.Convert(err).Message(), "unexpected status")
 }
 
 // pullError tells what containerd says of a pull, after the word that the kubelet has for it.
 func pullError(ref, node string, err error) error {
-	msg := strings.TrimSuffix(status.Convert(err).Message(), ".")
-	for _, e := range pullErrors {
-		if e.code != codes.OK && status.Code(err) == e.code || slices.ContainsFunc(e.texts, func(t string) bool { return strings.Contains(msg, t) }) {
-			var ds api.Diagnostics
-			ds = append(ds, api.Diagnostic{
-				Severity: api.SeverityError, Summary: e.summary, Node: node,
-				Detail: fmt.Sprintf("ErrImagePull: %s cannot pull %s: %s. %s", node, ref, msg, e.remedy),
-			})
-			return ds.Err()
-		}
+	if unanswered(err) {
+		return err
 	}
-	return err
+	row, msg := meaning(err)
+	e := pullErrors[row]
+	return api.Diagnostics{{
+		Severity: api.SeverityError, Summary: e.summary, Node: node,
+		Detail: fmt.Sprintf("ErrImagePull: %s cannot pull %s: %s. %s", node, ref, msg, e.remedy),
+	}}.Err()
 }
 
 // ensurePause delivers our sandbox image under our name and, when containerd is configured with another name that is

@@ -6,9 +6,17 @@ import "time"
 // the series begins anew.
 const (
 	FirstPause = 10 * time.Second
-	MostPause  = 300 * time.Second
+	MostPause  = 300 * time.Second // Kubernetes' for pulls as well (1.10)
 	ResetAfter = 600 * time.Second
 )
+
+// NextPause is the pause that follows one in the series; after none, it is the first.
+func NextPause(pause time.Duration) time.Duration {
+	if pause <= 0 {
+		return FirstPause
+	}
+	return min(2*pause, MostPause)
+}
 
 // Backoff is the pause before a container may start again.
 type Backoff struct {
@@ -27,7 +35,7 @@ func BackoffOf(c *Container, hash string, asked time.Time) Backoff {
 	if pause <= 0 || changed || c.FinishedAt.Sub(c.CreatedAt) > ResetAfter {
 		return Backoff{Until: c.FinishedAt, Next: FirstPause}
 	}
-	b := Backoff{Until: c.FinishedAt.Add(pause), Pause: pause, Next: min(2*pause, MostPause)}
+	b := Backoff{Until: c.FinishedAt.Add(pause), Pause: pause, Next: NextPause(pause)}
 	if !asked.IsZero() && c.FinishedAt.Before(asked) {
 		b.Until, b.Pause = c.FinishedAt, 0
 	}

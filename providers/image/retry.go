@@ -1,0 +1,83 @@
+package image
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"google.golang.org/grpc/status"
+	corev1 "k8s.io/api/core/v1"
+	runtimev1 "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"berth.dev/berth/api"
+	"berth.dev/berth/providers"
+	"berth.dev/berth/providers/internal/cri"
+	"berth.dev/berth/providers/runtime/life"
+)
+
+// coming is how an image comes to its host.
+type coming struct {
+	doing, do, done string // for people: "Pulling", "pull", "pulled"
+	bring           func() error
+	explain         func(error) error // for people
+	passes          func(error) bool  // whether the same may succeed later
+}
+
+// brought brings an image and tells so in the kubelet's words. What may pass is tried again with Kubernetes' pauses (semantics.md 1.10),
+// for as long as the step has patience: not when it would be over before the next try.
+func brought(ctx context.Context, c *cri.Client, w *providers.Work, how coming) error {
+	ref, began := w.Step.Image.Ref, time.Now()
+	var pause time.Duration
+	for tries := 1; ; tries++ {
+		w.Happened(api.ObjectEvent{Reason: "Pulling", Message: fmt.Sprintf("%s image %q", how.doing, ref)})
+		try := time.Now()
+		err := how.bring()
+		if err == nil {
+			w.Happened(api.ObjectEvent{Reason: "Pulled", Message: how.pulled(ctx, c, ref, time.Since(try), time.Since(began))})
+			return nil
+		}
+		if ctx.Err() != nil {
+			return how.explain(err)
+		}
+		why := status.Convert(err).Message()
+		warn(w, "Failed", "ErrImagePull", fmt.Sprintf("Failed to %s image %q: %s", how.do, ref, why))
+		warn(w, "Failed", "", "Error: ErrImagePull")
+		pause = life.NextPause(pause)
+		if !how.passes(err) || time.Since(began)+pause >= w.Patience {
+			return tried(how.explain(err), tries, time.Since(began))
+		}
+		warn(w, "BackOff", "ImagePullBackOff", fmt.Sprintf("Back-off pulling image %q", ref))
+		warn(w, "Failed", "", "Error: ImagePullBackOff")
+		if w.Report != nil {
+			w.Report(fmt.Sprintf("ImagePullBackOff: %s; again in %s", why, pause))
+		}
+		if err := w.Rest(ctx, pause); err != nil {
+			return err
+		}
+	}
+}
+
+func warn(w *providers.Work, reason, waiting, message string) {
+	w.Happened(api.ObjectEvent{Type: corev1.EventTypeWarning, Reason: reason, Waiting: waiting, Message: message})
+}
+
+// pulled is the kubelet's message, with the time of the last try and that of all with their pauses.
+func (how coming) pulled(ctx context.Context, c *cri.Client, ref string, took, all time.Duration) string {
+	message := fmt.Sprintf("Successfully %s image %q in %s (%s including waiting).", how.done, ref, took.Round(time.Millisecond), all.Round(time.Millisecond))
+	if st, err := c.Images.ImageStatus(ctx, &runtimev1.ImageStatusRequest{Image: &runtimev1.ImageSpec{Image: ref}}); err == nil && st.Image != nil {
+		message += fmt.Sprintf(" Image size: %d bytes.", st.Image.Size)
+	}
+	return message
+}
+
+// tried adds to an error for people how often the image was asked for.
+func tried(err error, tries int, took time.Duration) error {
+	if tries == 1 {
+		return err
+	}
+	ds := api.DiagnosticsOf(err, "Image cannot be pulled")
+	for i := range ds {
+		ds[i].Detail += fmt.Sprintf(" It was tried %d times within %s.", tries, took.Round(time.Second))
+	}
+	return ds.Err()
+}
