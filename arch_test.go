@@ -44,6 +44,7 @@ var allowed = map[string][]string{
 	"statefile/backend":      {"api", "statefile", "statefile/backend/internal/..."},
 	"statefile/backend/all":  {"api", "statefile", "statefile/..."},
 	"statefile/statetest":    {"api", "statefile"},
+	"watchdog":               {"api"},
 	"internal/lab":           {"internal/lab/..."},
 	"cmd":                    {"..."},
 	"e2e":                    {"..."},

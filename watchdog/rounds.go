@@ -1,0 +1,196 @@
+package watchdog
+
+import (
+	"errors"
+	"maps"
+	"slices"
+	"time"
+)
+
+// round is what is known of rounds: why the next one is wanted, and whether one is being made.
+type round struct {
+	making  bool
+	stale   bool      // the state was not read since the last one
+	kind    RoundKind // of the one that is being made
+	why     map[string]bool
+	whole   time.Time       // when a whole one is due; zero for never
+	less    time.Time       // when one that is less is due
+	events  time.Time       // when events are to be kept
+	changed map[string]bool // uids of pods that are not as recorded
+	pause   backoff
+	busy    time.Time // no round before
+	served  time.Time // what was due by the time when the last whole one was made
+	last    time.Time // when the last whole one ended well
+	waiting string
+	drift   int
+}
+
+func newRoundState() round {
+	return round{why: map[string]bool{}, changed: map[string]bool{}, pause: backoff{first: time.Second, most: 5 * time.Minute}}
+}
+
+// retryBusy is the pause after another had the lock.
+const retryBusy = 500 * time.Millisecond
+
+// wantRound has a whole round made, soon.
+func (m *Mind) wantRound(why string) {
+	if len(m.round.why) < 20 {
+		m.round.why[why] = true
+	}
+	m.round.whole = sooner(m.round.whole, m.now.Add(m.opts.Gather))
+}
+
+// compareAll finds the pods that are not as the state says.
+func (m *Mind) compareAll() {
+	for _, p := range m.pods {
+		m.compare(p)
+	}
+	for uid := range m.round.changed {
+		if m.pods[uid] == nil {
+			delete(m.round.changed, uid)
+		}
+	}
+	if len(m.round.changed) == 0 {
+		m.round.less = time.Time{}
+	}
+}
+
+// compare notes whether a pod stands as the state says. What is said of a pod that a run is about is that run's.
+func (m *Mind) compare(p *pod) {
+	differs := p.tended && !p.busy && m.held[p.UID] == 0 && p.last.SandboxID != "" && p.last.Standing != p.Recorded
+	if !differs {
+		delete(m.round.changed, p.UID)
+		return
+	}
+	m.round.changed[p.UID] = true
+	m.round.less = sooner(m.round.less, m.now)
+}
+
+// noted has events kept, some time later.
+func (m *Mind) noted() { m.round.events = sooner(m.round.events, m.now.Add(m.opts.Keep)) }
+
+// takeApproval goes on with a plan that waited for it.
+func (m *Mind) takeApproval(digest string) {
+	if m.round.waiting != "" && digest == m.round.waiting {
+		m.wantRound("the plan was approved")
+	}
+}
+
+// onRoundTime makes the round that is due, one at a time: what makes endpoints right goes before what may take long.
+func (m *Mind) onRoundTime() {
+	r := &m.round
+	if r.making || r.stale || m.applied == nil || m.now.Before(r.busy) {
+		return
+	}
+	whole := sooner(sooner(r.whole, m.calendar()), m.resync())
+	switch {
+	case isDue(r.less, m.now) && len(r.changed) > 0:
+		m.makeRound(RoundEndpoints)
+	case isDue(whole, m.now):
+		if isDue(m.calendar(), m.now) {
+			r.why["it is time for something"] = true
+		}
+		m.makeRound(RoundWhole)
+	case isDue(r.events, m.now):
+		m.makeRound(RoundEvents)
+	}
+}
+
+func isDue(t, now time.Time) bool { return !t.IsZero() && !now.Before(t) }
+
+// calendar is when something is due by the time, unless a round was made for just that.
+func (m *Mind) calendar() time.Time {
+	if m.applied.Due.Equal(m.round.served) {
+		return time.Time{}
+	}
+	return m.applied.Due
+}
+
+func (m *Mind) resync() time.Time {
+	if m.round.last.IsZero() {
+		return time.Time{}
+	}
+	return m.round.last.Add(m.opts.Resync)
+}
+
+func (m *Mind) roundNext() time.Time {
+	r := &m.round
+	if r.making || r.stale || m.applied == nil {
+		return time.Time{}
+	}
+	next := sooner(sooner(r.whole, m.calendar()), sooner(m.resync(), r.events))
+	if len(r.changed) > 0 {
+		next = sooner(next, r.less)
+	}
+	if next.Before(r.busy) && !next.IsZero() {
+		return r.busy
+	}
+	return next
+}
+
+// makeRound orders a round with everything that is known.
+func (m *Mind) makeRound(kind RoundKind) {
+	r := &m.round
+	q := Request{Kind: kind, Standings: map[string]Standing{}, Boots: map[string]string{}, Fence: m.fence}
+	for uid := range r.changed {
+		q.Standings[uid] = m.pods[uid].last.Standing
+	}
+	for name, n := range m.nodes {
+		if n.watched() {
+			q.Boots[name] = n.boot
+		}
+	}
+	r.events, r.less = time.Time{}, time.Time{}
+	if kind == RoundWhole {
+		q.Why = slices.Sorted(maps.Keys(r.why))
+		if len(q.Why) == 0 {
+			q.Why = []string{"nothing has asked for one for long"}
+		}
+		r.why, r.whole = map[string]bool{}, time.Time{}
+		if isDue(m.applied.Due, m.now) {
+			r.served = m.applied.Due
+		}
+	}
+	r.making, r.kind = true, kind
+	m.stats.Rounds++
+	m.do(MakeRound{q})
+}
+
+// rounded takes in how a round went. What it was to change is read from the state; what it failed to do is tried again.
+func (m *Mind) rounded(f Rounded) {
+	r := &m.round
+	r.making, r.stale = false, true
+	m.reread = m.now
+	kind := r.kind
+	if f.Err != nil {
+		var busy *BusyError
+		pause := retryBusy
+		if !errors.As(f.Err, &busy) {
+			pause = r.pause.fail()
+			m.stats.RoundErrors++
+			m.say(true, "", "RoundFailed", f.Err.Error())
+		}
+		r.busy = m.now.Add(pause)
+		switch kind {
+		case RoundWhole:
+			r.served = time.Time{}
+			r.why["the last round did not come to its end"] = true
+			r.whole = r.busy
+		case RoundEvents:
+			r.events = r.busy
+		}
+		r.less = r.busy
+		if len(r.changed) == 0 {
+			r.less = time.Time{}
+		}
+		return
+	}
+	r.pause.reset()
+	if kind == RoundWhole {
+		r.last, r.waiting, r.drift = m.now, f.Outcome.Waiting, f.Outcome.Drift
+		m.stats.Synced = m.now
+	}
+	if len(r.changed) > 0 { // compared anew when the state was read
+		r.less = m.now.Add(m.opts.Reread)
+	}
+}
