@@ -18,17 +18,22 @@ func TestDrift(t *testing.T) {
 	tests := []struct {
 		name   string
 		damage func(*testing.T, *lab.Lab)
+		drift  string // what berth drift says of it
 	}{
-		{"a process is killed", script(`kill -9 $(pgrep -x app | head -1)`)},
-		{"a pod is removed", removePod},
-		{"a container is removed", removeContainer},
-		{"the rules are flushed", script(`iptables -t nat -F; iptables -F`)},
-		{"the tunnel is gone", script(`ip link del berth.1`)},
-		{"the network's configuration is gone", script(`rm /etc/cni/net.d/10-berth.conflist`)},
-		{"the boot unit is gone", script(`systemctl disable berth-network.service; rm -f /etc/systemd/system/berth-network.service`)},
+		{"a process is killed", script(`kill -9 $(pgrep -x app | head -1)`), "container app "},
+		{"a pod is removed", removePod, "pod is missing on n1"},
+		{"a container is removed", removeContainer, "container app "},
+		{"the rules are flushed", script(`iptables -t nat -F; iptables -F`), "rules are missing"},
+		{"the tunnel is gone", script(`ip link del berth.1`), "pod network is not in force"},
+		{"the network's configuration is gone", script(`rm /etc/cni/net.d/10-berth.conflist`), "pod network is not in force"},
+		{"the boot unit is gone", script(`systemctl disable berth-network.service; rm -f /etc/systemd/system/berth-network.service`), "pod network is not in force"},
+		{"an image is removed", script(`ctr -n k8s.io images ls -q | grep berth.local/app | xargs ctr -n k8s.io images rm`), "image berth.local/app"},
 	}
 	s := begin(t, web)
 	s.apply()
+	if o := s.run("drift"); o.code != 0 || !strings.HasPrefix(o.stdout, "No drift.") {
+		t.Errorf("after an apply: %s", o)
+	}
 	n1 := s.lab.Node("n1")
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -37,10 +42,14 @@ func TestDrift(t *testing.T) {
 			if o := s.run("plan", "--detailed-exitcode"); o.code != 2 {
 				t.Fatalf("the plan sees nothing: %s", o)
 			}
+			if o := s.run("drift"); o.code != 2 || !strings.Contains(o.stdout, "on n1\n") || !strings.Contains(o.stdout, tt.drift) || strings.Contains(o.stdout, "on n3\n") {
+				t.Errorf("want %q on n1: %s", tt.drift, o)
+			}
 			s.apply()
 			s.exactly(names(s.pods("app=web")))
 			s.answers(webPort, "1")
 			s.settled()
+			s.ok("drift", "--json")
 			if out, err := tool(t, n1)("get", "http://"+podOn(s, "n3")+":8080/"); err != nil || !strings.HasPrefix(out, "1 web-") {
 				t.Errorf("from n1 to the pod on n3: %q, %v", out, err)
 			}

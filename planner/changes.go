@@ -131,6 +131,7 @@ func (d *draft) explain(w *workload) {
 	}
 	touched := d.explainExisting(w)
 	touched = d.refreshPods(w) || touched
+	d.lostImages(w)
 	for _, list := range w.fresh {
 		for _, p := range list {
 			p.reason = d.reasonToCreate(w, p)

@@ -268,6 +268,12 @@ func (w *world) event(f []string) {
 		h.Network = ""
 	case "containerd":
 		h.Facts.Containerd = f[2]
+	case "prune": // somebody removed the images that are not Berth's own
+		h.Images = slices.DeleteFunc(h.Images, func(ref string) bool { return ref != api.PauseRef })
+	case "edit": // somebody changed rules
+		for key := range h.Services {
+			h.Services[key] = "something"
+		}
 	case "nodir":
 		h.Volumes = nil
 	case "unready":

@@ -13,24 +13,35 @@ import (
 // imagesFor makes the images of a pod be on its host and returns what to wait for.
 func (t *changeOver) imagesFor(w *workload, p *pod) []graph.Step {
 	var out []graph.Step
-	secrets := t.pullSecrets(w)
 	for _, list := range [][]corev1.Container{p.object.Spec.InitContainers, p.object.Spec.Containers} {
 		for _, c := range list {
-			work := api.ImageWork{Ref: c.Image, PullPolicy: c.ImagePullPolicy, Secrets: secrets}
-			owner := w.address
-			if o := t.built(c.Image); o != nil {
-				work.Build, _ = o.Value.(*api.Image)
-				owner = o.Address
-				work.Secrets = nil
-			} else if _, there := slices.BinarySearch(p.host.seen.Images, c.Image); !there && strings.HasPrefix(c.Image, builtPrefix) {
+			if _, there := slices.BinarySearch(p.host.seen.Images, c.Image); !there && t.forgotten(c.Image) {
 				t.errorAt(w.object, api.PodSpecPath(w.address.Kind), "Image is built no more",
 					"%s needs the image %s on node %s, which does not have it, and no image block gives it any more: it is of an earlier revision. Take the image block back to what it was, or go back to a revision whose image can be built or pulled.",
 					w.address, c.Image, p.host.name)
 			}
-			out = append(out, t.pull(p.host, work, owner)...)
+			out = append(out, t.imageOn(p.host, c.Image, c.ImagePullPolicy)...)
 		}
 	}
 	return out
+}
+
+// imageOn makes one image of the workload be on a host, with the workload's secrets where it has to be pulled.
+func (t *changeOver) imageOn(h *host, ref string, policy corev1.PullPolicy) []graph.Step {
+	work := api.ImageWork{Ref: ref, PullPolicy: policy}
+	owner := t.workload.address
+	if o := t.built(ref); o != nil {
+		work.Build, _ = o.Value.(*api.Image)
+		owner = o.Address
+	} else {
+		work.Secrets = t.pullSecrets(t.workload)
+	}
+	return t.pull(h, work, owner)
+}
+
+// forgotten reports whether a reference is of an image block that gives it no more: nobody has that image but hosts where it was.
+func (d *draft) forgotten(ref string) bool {
+	return strings.HasPrefix(ref, builtPrefix) && d.built(ref) == nil
 }
 
 // builtPrefix begins the references of images that image blocks give: no registry has them.

@@ -28,6 +28,7 @@ type workload struct {
 	pods     []*pod // existing ones that count, in the order of the indices in waves
 	gone     []*pod // missing ones of an old template: only to be forgotten
 	lost     []*pod // on hosts that left and cannot be reached
+	images   []lostImage
 	waves    []rollout.Wave
 	fresh    [][]*pod       // created in each wave
 	runs     []*jobRun      // of a job or cronjob

@@ -116,6 +116,7 @@ func (d *draft) changeWorkload(w *workload, needs []graph.Step) []graph.Step {
 	}
 	t := &changeOver{draft: d, workload: w}
 	t.dropGone()
+	t.bringBack()
 	t.refresh(needs)
 	gate := slices.Clone(needs)
 	if w.want != nil && w.want.Fixed() {

@@ -143,7 +143,7 @@ need an SSH server, containerd and iptables; nothing of Berth is installed on th
 	for group, commands := range map[string][]*cobra.Command{
 		"main":   {newInit(g), newValidate(g), newPlan(g), newApply(g), newDestroy(g)},
 		"change": {newRollout(g), newScale(g), newSet(g), newJob(g)},
-		"see":    {newGet(g), newDescribe(g), newEvents(g), newTop(g), newLogs(g), newExec(g), newAttach(g), newCp(g), newPortForward(g), newDebug(g), newShow(g), newOutput(g), newState(g)},
+		"see":    {newGet(g), newDescribe(g), newEvents(g), newTop(g), newLogs(g), newExec(g), newAttach(g), newCp(g), newPortForward(g), newDebug(g), newDrift(g), newShow(g), newOutput(g), newState(g)},
 		"other":  {newFmt(g), newForceUnlock(g), newNode(g), newLab(g), newVersion(g)},
 	} {
 		for _, c := range commands {
