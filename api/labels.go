@@ -24,6 +24,7 @@ const (
 	PodsDir     = HostDir + "/pods"         // <uid>/…: files and volumes of one pod
 	VolumesDir  = HostDir + "/volumes"      // <namespace>/<name>: managed volumes
 	NetworkDir  = HostDir + "/network"      // the saved rules and the script that restores them at boot
+	DNSDir      = HostDir + "/dns"          // what the node's DNS server answers from
 	MarkFile    = HostDir + "/cluster.json" // lineage, cluster name, fencing number
 	PodLogsDir  = "/var/log/pods"
 	BootUnit    = "berth-network.service"
@@ -32,3 +33,9 @@ const (
 
 // PauseRef is the reference of the sandbox image, ours, which travels like any built image.
 const PauseRef = "berth.local/pause:1"
+
+// SystemNamespace holds Berth's own workloads.
+const SystemNamespace = "kube-system"
+
+// ProgramSource as the source of a copy into an image is this very program, as it is built for the image's platform.
+const ProgramSource = "berth:program"

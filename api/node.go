@@ -69,6 +69,8 @@ type Cluster struct {
 	NodePorts   string `json:"node_ports"`   // "30000-32767"
 	Network     string `json:"network"`      // "vxlan", "host-gw", "none"
 	Domain      string `json:"domain"`       // "cluster.local"
+	// DNS is the address at which pods ask for names of the cluster; "" when the cluster has no DNS of its own.
+	DNS string `json:"dns,omitempty"`
 	// AllowedUnsafeSysctls are names and prefixes ("kernel.msg*") between commas, as the kubelet's flag of this name has them.
 	AllowedUnsafeSysctls string `json:"allowed_unsafe_sysctls,omitempty"`
 	// PodPidsLimit is how many processes and threads a new pod may have, as the kubelet's podPidsLimit; 0 for as many as its node.

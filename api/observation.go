@@ -46,6 +46,7 @@ type NodeObservation struct {
 	Volumes  []ObservedVolume  `json:"volumes,omitempty"`
 	Network  string            `json:"network,omitempty"`  // hash of the pod network that is in force; "" when none or damaged
 	Services map[string]string `json:"services,omitempty"` // "namespace/name" → hash of the service rules in force
+	DNS      map[string]string `json:"dns,omitempty"`      // "namespace/name" → hash of the records that the node's DNS server has
 }
 
 // ObservedVolume is a directory of a managed volume on a host.

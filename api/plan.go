@@ -183,6 +183,7 @@ const (
 	OpJobRun         Op = "job.run"         // makes a job's pods and waits for them until the job has ended; carries Job
 	OpServiceSet     Op = "service.set"     // the service's rules with just these endpoints; carries Service
 	OpServiceRemove  Op = "service.remove"  // carries Service
+	OpDNSSet         Op = "dns.set"         // what the node's DNS server knows; carries DNS
 	OpPause          Op = "pause"           // nothing happens for a time; on no node; carries Pause
 	OpAnalyseCommand Op = "analyse.command" // a command on the workstation finds the new pods fit; on no node; carries Analysis
 	OpAnalyseHTTP    Op = "analyse.http"    // the new pods answer requests from the node; carries Analysis
@@ -202,6 +203,7 @@ type Step struct {
 
 	Pod      *PodWork      `json:"pod,omitempty"`
 	Service  *ServiceWork  `json:"service,omitempty"`
+	DNS      *DNSWork      `json:"dns,omitempty"`
 	Network  *NodeNetwork  `json:"network,omitempty"`
 	Image    *ImageWork    `json:"image,omitempty"`
 	Volume   *VolumeState  `json:"volume,omitempty"`

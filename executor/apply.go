@@ -234,6 +234,13 @@ func (w *walk) work(a *action) (*providers.Work, error) {
 	if s.Analysis != nil {
 		links = s.Analysis.Pods
 	}
+	if s.DNS != nil {
+		for _, e := range s.DNS.Put {
+			for _, l := range e.Endpoints {
+				links = append(links, l.EndpointLink)
+			}
+		}
+	}
 	for _, link := range links {
 		ip := w.facts.podIP(link.Pod)
 		if ip == "" {

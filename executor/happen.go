@@ -179,6 +179,7 @@ var failed = map[api.Op]string{
 	api.OpPodRemove:     "FailedKillPod",
 	api.OpServiceSet:    "FailedToUpdateEndpoint",
 	api.OpServiceRemove: "FailedToDeleteEndpoint",
+	api.OpDNSSet:        "FailedToUpdateDNS",
 }
 
 func (w *walk) succeeds(a *action) {

@@ -50,7 +50,8 @@ type Work struct {
 	// Objects holds the config maps and secrets that a step refers to, and for a pod that wants links to services those of its
 	// namespace, by address.
 	Objects map[api.Address]*api.Object
-	// Endpoints are the resolved links of a service step, in the order of Step.Service.Endpoints.
+	// Endpoints are the resolved links of a service step, in the order of Step.Service.Endpoints; of a DNS step those of all its
+	// entries, one after the other.
 	Endpoints []Endpoint
 	// Restarted, when it is set, takes how often the containers of the pod have been started again, each time that changes.
 	Restarted func(n int32)

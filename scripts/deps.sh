@@ -11,6 +11,7 @@ containernetworking-plugins /usr/lib/cni/bridge:/opt/cni/bin/bridge
 iptables                    iptables
 ipset                       ipset
 conntrack                   conntrack
+bind9-dnsutils              dig
 iproute2                    ip
 mount                       mount
 util-linux                  nsenter

@@ -144,7 +144,7 @@ need an SSH server, containerd and iptables; nothing of Berth is installed on th
 		"main":   {newInit(g), newValidate(g), newPlan(g), newApply(g), newDestroy(g)},
 		"change": {newRollout(g), newScale(g), newSet(g), newJob(g)},
 		"see":    {newGet(g), newDescribe(g), newEvents(g), newTop(g), newLogs(g), newExec(g), newAttach(g), newCp(g), newPortForward(g), newDebug(g), newDrift(g), newShow(g), newOutput(g), newState(g)},
-		"other":  {newFmt(g), newForceUnlock(g), newNode(g), newLab(g), newVersion(g)},
+		"other":  {newFmt(g), newForceUnlock(g), newDNS(g), newNode(g), newLab(g), newVersion(g)},
 	} {
 		for _, c := range commands {
 			c.GroupID = group

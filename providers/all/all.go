@@ -3,6 +3,7 @@ package all
 
 import (
 	"berth.dev/berth/providers"
+	"berth.dev/berth/providers/dns"
 	"berth.dev/berth/providers/image"
 	"berth.dev/berth/providers/network"
 	"berth.dev/berth/providers/node"
@@ -25,5 +26,6 @@ func Registry(o Options) providers.Registry {
 		volume.New(),
 		runtime.New(),
 		proxy.New(),
+		dns.New(),
 	}
 }

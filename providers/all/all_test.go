@@ -26,7 +26,7 @@ func TestOrder(t *testing.T) {
 	for _, p := range all.Registry(registry()) {
 		names = append(names, p.Name())
 	}
-	if d := cmp.Diff([]string{"node", "network", "image", "volume", "runtime", "proxy"}, names); d != "" {
+	if d := cmp.Diff([]string{"node", "network", "image", "volume", "runtime", "proxy", "dns"}, names); d != "" {
 		t.Errorf("providers (-want +got):\n%s", d)
 	}
 }

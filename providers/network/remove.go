@@ -64,7 +64,7 @@ rm -rf --one-file-system ` + api.PodsDir + `
 for d in ` + api.VolumesDir + `/* ` + api.VolumesDir + `; do
 	if [ -d "$d" ]; then rmdir "$d" 2>/dev/null || :; fi
 done
-rm -rf "$berth_net"
+rm -rf ` + api.DNSDir + ` "$berth_net"
 rm -f "$berth_mark"
 rmdir "$home" 2>/dev/null || :
 `

@@ -24,6 +24,7 @@ var opWords = map[api.Op]struct{ doing, done string }{
 	api.OpJobRun:         {"Running the job", "Job is done"},
 	api.OpServiceSet:     {"Writing rules", "Rules are in force"},
 	api.OpServiceRemove:  {"Removing rules", "Rules removed"},
+	api.OpDNSSet:         {"Writing DNS records", "DNS records are written"},
 	api.OpPause:          {"Waiting", "Waited"},
 	api.OpAnalyseCommand: {"Analysing", "Found fit"},
 	api.OpAnalyseHTTP:    {"Analysing", "Found fit"},
@@ -36,7 +37,7 @@ var opWords = map[api.Op]struct{ doing, done string }{
 var quiet = map[api.Op]bool{api.OpRecord: true, api.OpForget: true}
 
 // brief are the operations that end at once, so that their start is not worth a line.
-var brief = map[api.Op]bool{api.OpServiceSet: true, api.OpServiceRemove: true, api.OpVolumeEnsure: true, api.OpImageRemove: true, api.OpPodFiles: true}
+var brief = map[api.Op]bool{api.OpServiceSet: true, api.OpServiceRemove: true, api.OpVolumeEnsure: true, api.OpImageRemove: true, api.OpPodFiles: true, api.OpDNSSet: true}
 
 // patience is how long a step may take before its reports are shown. The executor repeats the last report of a
 // step that goes on.
