@@ -17,8 +17,10 @@ import (
 type JobState struct {
 	Address Address `json:"address"` // of the job or the cronjob
 	Name    string  `json:"name"`    // the job's, or that of a cronjob's run
-	UID     string  `json:"uid"`
-	Hash    string  `json:"hash"` // of the pod template
+	// Namespace is the object's; the state may not have the object, whose first run has failed.
+	Namespace string `json:"namespace,omitempty"`
+	UID       string `json:"uid"`
+	Hash      string `json:"hash"` // of the pod template
 	// Spec is what runs, complete. A run that was interrupted goes on with it whatever the configuration says by then.
 	Spec *batchv1.JobSpec `json:"spec,omitempty"`
 	// Scheduled is the time for which a cronjob's run is; nil when somebody started it.
@@ -102,7 +104,7 @@ type JobWork struct {
 	Slots []string `json:"slots,omitempty"`
 	// State is the run as the plan found it.
 	State JobState `json:"state"`
-	// NoWait has the step end as soon as the pods of its first decision were made.
+	// NoWait has the step end as soon as what has ended before is counted, and the pods that follow from that were made.
 	NoWait bool `json:"no_wait,omitempty"`
 	// Present are its pods that exist and have not been counted yet.
 	Present []JobPod `json:"present,omitempty"`
@@ -118,6 +120,8 @@ type JobPod struct {
 	Phase corev1.PodPhase `json:"phase"` // Running as long as it has not ended
 	// Restarts of its containers, together.
 	Restarts int32 `json:"restarts,omitempty"`
+	// Ended is set when the plan has seen that its containers have ended, and nobody has counted it.
+	Ended bool `json:"ended,omitempty"`
 	// Deleting is set while it is being taken away.
 	Deleting bool `json:"deleting,omitempty"`
 	// What follows is set when it has ended.

@@ -88,66 +88,6 @@ type jobStatus struct {
 	CompletedIndexes string `json:"completedIndexes"`
 }
 
-// After a failure the next pod waits ten seconds when none has succeeded since.
-func TestJobBacksOff(t *testing.T) {
-	s := begin(t, job("mig", "", `"attempt", "/notes", "1", "10ms"`))
-	s.forgetNotes()
-	started := time.Now()
-	s.apply()
-	if took := time.Since(started); took < 10*time.Second {
-		t.Errorf("done after %s", took)
-	}
-	if notes := s.notes(); count(notes, "try-") != 2 || count(notes, "done-") != 1 {
-		t.Errorf("noted are %q", notes)
-	}
-}
-
-// A job with twenty completions, four at a time: the first attempt on every host fails, and in the end each completion has run once.
-func TestJobRunsToItsCompletions(t *testing.T) {
-	s := begin(t, job("mig", "completions = 20\n  parallelism = 4", `"attempt", "/notes", "1", "300ms"`))
-	s.forgetNotes()
-	r := s.start("apply", "--auto-approve")
-	most := 0
-	poll(t, 3*time.Minute, "the end of the job", func() bool {
-		running := 0
-		for _, c := range s.containers() {
-			if c.Running {
-				running++
-			}
-		}
-		most = max(most, running)
-		select {
-		case err := <-r.ended:
-			r.ended <- err
-			return true
-		default:
-			return false
-		}
-	})
-	if o := r.wait(t); o.code != 0 {
-		t.Fatalf("%s", o)
-	}
-	failed := count(s.notes(), "try-0")
-	if done := count(s.notes(), "done-"); done != 20 || failed == 0 {
-		t.Errorf("%d completions ran and %d attempts failed", done, failed)
-	}
-	if most > 4 || most == 0 {
-		t.Errorf("%d pods ran at once, 4 are allowed", most)
-	}
-	if st := s.runs()["mig"]; st.Succeeded != 20 || st.Failed != failed {
-		t.Errorf("the state counts %+v, %d failed", st, failed)
-	}
-	if pods := s.pods("job-name=mig"); len(pods) != 20+failed {
-		t.Errorf("%d pods stay, want %d", len(pods), 20+failed)
-	}
-	s.says(s.ok("get", "jobs"), "NAME STATUS COMPLETIONS DURATION AGE", "mig Complete 20/20")
-	s.settled()
-	s.apply()
-	if done := count(s.notes(), "done-"); done != 20 {
-		t.Errorf("the next apply ran it again: %d completions", done)
-	}
-}
-
 // Each index runs once, and knows its number by variable, annotation and host name.
 func TestIndexedJob(t *testing.T) {
 	s := begin(t, job("mig", `completions = 5

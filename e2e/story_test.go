@@ -234,18 +234,21 @@ func (r *running) wait(t *testing.T) outcome {
 // until waits until berth has printed a text n times, or has ended.
 func (r *running) until(t *testing.T, text string, n int) {
 	t.Helper()
-	poll(t, 2*time.Minute, fmt.Sprintf("%q %d times in the output of %s", text, n, r.Args[1:]), func() bool {
-		if strings.Count(r.stdout.String()+r.stderr.String(), text) >= n {
-			return true
+	for limit := time.Now().Add(2 * time.Minute); ; time.Sleep(20 * time.Millisecond) {
+		out := r.stdout.String() + r.stderr.String()
+		if strings.Count(out, text) >= n {
+			return
 		}
 		select {
 		case err := <-r.ended:
 			r.ended <- err
-			return true
+			return
 		default:
-			return false
 		}
-	})
+		if time.Now().After(limit) {
+			t.Fatalf("%q does not come %d times in the output of %s:\n%s", text, n, r.Args[1:], out)
+		}
+	}
 }
 
 // tail collects what a process writes while others read it.

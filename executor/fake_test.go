@@ -63,7 +63,7 @@ func (w *world) Host(_ context.Context, n *api.Node) (providers.Host, error) {
 func (w *world) Name() string { return "fake" }
 
 func (w *world) Ops() []api.Op {
-	return []api.Op{api.OpPodEnsure, api.OpPodReady, api.OpPodRemove, api.OpServiceSet, api.OpNodeSet, api.OpImageEnsure}
+	return []api.Op{api.OpPodEnsure, api.OpPodReady, api.OpPodFinish, api.OpPodRemove, api.OpServiceSet, api.OpNodeSet, api.OpImageEnsure}
 }
 
 func (w *world) Observe(ctx context.Context, h providers.Host, obs *api.NodeObservation) error {

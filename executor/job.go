@@ -44,8 +44,22 @@ type job struct {
 
 type jobPod struct {
 	api.JobPod
-	stopped bool // it is being taken away
-	cancel  context.CancelFunc
+	stopped bool               // it is being taken away
+	cancel  context.CancelFunc // of the wait for its end
+	last    chan struct{}      // closed when what was begun with it last has ended: one thing at a time
+}
+
+func newJobPod(p api.JobPod) *jobPod {
+	begun := make(chan struct{})
+	close(begun)
+	return &jobPod{JobPod: p, cancel: func() {}, last: begun}
+}
+
+// turn makes what is begun next with a pod wait for what was begun before. It returns that one's end, and what ends the next.
+func (p *jobPod) turn() (before <-chan struct{}, end func()) {
+	before, own := p.last, make(chan struct{})
+	p.last = own
+	return before, func() { close(own) }
 }
 
 // jobEvent is something that happened to one pod.
@@ -97,7 +111,7 @@ func (j *job) run(ctx context.Context) error {
 			counted = append(counted, p)
 			continue
 		}
-		pod := &jobPod{JobPod: p}
+		pod := newJobPod(p)
 		j.pods = append(j.pods, pod)
 		j.await(ctx, pod)
 	}
@@ -147,7 +161,8 @@ func (j *job) settled() (bool, error) {
 		}
 		return true, nil
 	}
-	return j.work.NoWait && j.flying == 0 && len(j.next.Delete) == 0, nil
+	uncounted := slices.ContainsFunc(j.pods, func(p *jobPod) bool { return p.Ended && !p.stopped })
+	return j.work.NoWait && j.flying == 0 && len(j.next.Delete) == 0 && !uncounted, nil
 }
 
 // take brings the books up to date with an event.
@@ -173,7 +188,9 @@ func (j *job) after(ctx context.Context, e jobEvent) error {
 	case e.err != nil:
 		return nil
 	case e.made:
-		j.await(ctx, e.pod)
+		if !e.pod.stopped {
+			j.await(ctx, e.pod)
+		}
 		return nil
 	case e.gone:
 		return j.decide(ctx, nil, nil)
@@ -284,23 +301,25 @@ func (j *job) step(op api.Op, p *jobPod) (*action, error) {
 
 // create makes a pod in its slot. On one host no more are made at once than other steps would be.
 func (j *job) create(p api.JobPod) {
-	pod := &jobPod{JobPod: p}
+	pod := newJobPod(p)
 	j.pods = append(j.pods, pod)
 	j.act(api.OpPodEnsure, pod, jobEvent{pod: pod, made: true})
 }
 
+// remove takes a pod away, once nobody waits for its end any more: that it ends now is no end to be counted.
 func (j *job) remove(pod *jobPod) {
 	pod.stopped, pod.Deleting = true, true
+	pod.cancel()
 	j.act(api.OpPodRemove, pod, jobEvent{pod: pod, gone: true})
 }
 
 func (j *job) act(op api.Op, pod *jobPod, e jobEvent) {
-	if pod.cancel == nil {
-		pod.cancel = func() {}
-	}
 	j.flying++
 	a, err := j.step(op, pod)
+	before, end := pod.turn()
 	j.begun.Go(func() {
+		defer end()
+		<-before
 		if err == nil {
 			room := j.w.jobRoom[pod.Node]
 			room <- struct{}{}
@@ -314,10 +333,14 @@ func (j *job) act(op api.Op, pod *jobPod, e jobEvent) {
 
 // await waits for the end of a pod.
 func (j *job) await(ctx context.Context, pod *jobPod) {
-	ctx, pod.cancel = context.WithCancel(ctx)
+	ctx, cancel := context.WithCancel(ctx)
+	pod.cancel = cancel
 	a, err := j.step(api.OpPodFinish, pod)
+	before, end := pod.turn()
 	j.begun.Go(func() {
-		defer pod.cancel()
+		defer end()
+		defer cancel()
+		<-before
 		var res providers.Result
 		if err == nil {
 			a.restarted = func(n int32) {

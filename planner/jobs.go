@@ -172,7 +172,7 @@ func (d *draft) newRun(w *workload, name, reason string) *jobRun {
 	id := d.identity(w)
 	_, uid := id.Pod("job "+name, 0)
 	r := &jobRun{reason: reason, begins: true, template: &w.want.Template.PodTemplateSpec}
-	r.state = api.JobState{Address: w.address, Name: name, UID: uid, Hash: w.want.Template.Hash, Spec: w.want.Job}
+	r.state = api.JobState{Address: w.address, Name: name, Namespace: w.object.Namespace(), UID: uid, Hash: w.want.Template.Hash, Spec: w.want.Job}
 	return r
 }
 
@@ -253,6 +253,7 @@ func (d *draft) presentPods(w *workload, r *jobRun) []api.JobPod {
 		if lost {
 			j.Phase, j.Slot, j.Conditions = corev1.PodFailed, -1, []string{string(corev1.DisruptionTarget)}
 		} else {
+			j.Ended = p.over
 			r.slots = append(r.slots, p)
 		}
 		out = append(out, j)

@@ -3,21 +3,30 @@ package main
 import (
 	"slices"
 	"strings"
+	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"berth.dev/berth/api"
 )
 
-// owners lists the applied objects of one kind, and those of which only pods are there: their first apply did not come to its
-// end. Of these, just the name, the labels and the pods' template are known.
+// owners lists the applied objects of one kind, and those of which only pods or a run are there: their first apply did not come to
+// its end. Of these, just the name, the labels and the pods' template are known.
 func (l *live) owners(kind string) []*api.Object {
 	out := l.objects(kind)
 	known := map[api.Address]bool{}
 	for _, o := range out {
 		known[o.Address] = true
+	}
+	for i := range l.state.Jobs {
+		j := &l.state.Jobs[i]
+		if j.Address.Kind == kind && kind == api.KindJob && j.Spec != nil && !known[j.Address] {
+			known[j.Address] = true
+			out = append(out, &api.Object{Address: j.Address, CreatedAt: startOf(j), Value: unfinishedJob(j)})
+		}
 	}
 	k, _ := api.KindByName(kind)
 	for _, p := range l.pods() {
@@ -32,6 +41,20 @@ func (l *live) owners(kind string) []*api.Object {
 		return strings.Compare(a.Namespace()+"/"+a.Name()+"/"+a.Address.String(), b.Namespace()+"/"+b.Name()+"/"+b.Address.String())
 	})
 	return out
+}
+
+// unfinishedJob is a job that no apply has recorded, because it has failed or still runs.
+func unfinishedJob(s *api.JobState) *batchv1.Job {
+	j := &batchv1.Job{Spec: *s.Spec.DeepCopy()}
+	j.Name, j.Namespace, j.Labels = s.Name, s.Namespace, s.Spec.Template.Labels
+	return j
+}
+
+func startOf(s *api.JobState) *time.Time {
+	if s.Status.StartTime == nil {
+		return nil
+	}
+	return &s.Status.StartTime.Time
 }
 
 // unfinished makes what can be known of an object from one of its pods.

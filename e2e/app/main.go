@@ -36,6 +36,7 @@ var commands = map[string]func(ctx context.Context, args []string) error{
 	"tmpfs":   tmpfs,   // DIRECTORY: mounts one there
 	"spin":    spin,    // PERCENT: keeps one processor that busy
 	"attempt": attempt, // DIR FAILURES DURATION: one pod of a job
+	"ask":     ask,     // URL: a pod of a job that ends as the answer says
 	"watch":   watch,   // FILE: says when it reads something else
 
 	"numbers":   numbers,   // N PAUSE [stay]: numbered lines

@@ -169,7 +169,9 @@ func (j *jobRound) count(pods []api.JobPod) {
 }
 
 func (j *jobRound) succeed(p api.JobPod, completed api.Indexes) {
-	j.state.Failures, j.state.LastFailure = 0, nil
+	if last := j.state.LastFailure; last == nil || !p.Finished.Before(*last) { // one that ended before is only heard of after it
+		j.state.Failures, j.state.LastFailure = 0, nil
+	}
 	if !JobIndexed(j.spec) {
 		j.state.Status.Succeeded++
 		return

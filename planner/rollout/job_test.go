@@ -154,6 +154,12 @@ func TestSuccessEndsBackOff(t *testing.T) {
 	if d := w.decide(); w.last.Again != w.now.Add(10*time.Second) || d.State.Failures != 1 {
 		t.Errorf("the delay does not begin again at 10 s: %+v", d)
 	}
+	w.now = w.now.Add(time.Second)
+	w.end(0, 0) // it ended before the failure, and is heard of after it
+	w.pods[0].Finished = w.state.LastFailure.Add(-time.Second)
+	if d := w.decide(); len(d.Create) != 0 || d.State.Failures != 1 || d.State.Status.Succeeded != 2 {
+		t.Errorf("a success before the failure ends the delay: %+v", d)
+	}
 }
 
 func TestJobRules(t *testing.T) {
