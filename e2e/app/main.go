@@ -38,6 +38,10 @@ var commands = map[string]func(ctx context.Context, args []string) error{
 	"attempt": attempt, // DIR FAILURES DURATION: one pod of a job
 	"ask":     ask,     // URL: a pod of a job that ends as the answer says
 	"watch":   watch,   // FILE: says when it reads something else
+	"answers": answers, // FILE ADDR TLSADDR: notes requests for /CODE/WHAT and answers them so
+	"signals": signals, // FILE NAME: notes the signal that ends it
+	"last":    last,    // FILE CODE TEXT: writes its last words
+	"sick":    sick,    // FILE NAME ADDR: is not well before its second start
 
 	"numbers":   numbers,   // N PAUSE [stay]: numbered lines
 	"give":      give,      // ADDRESS N: a server that sends N bytes of noise
