@@ -71,13 +71,12 @@ var enumRows = map[string]Enum{
 	"PodFSGroupChangePolicy":  {Values: []string{"OnRootMismatch", "Always"}},
 	"Protocol": {Values: []string{"TCP", "UDP"}, Refused: map[string]string{
 		"SCTP": "this version carries TCP and UDP"}},
-	"PullPolicy":          {Values: []string{"Always", "IfNotPresent", "Never"}},
-	"RestartPolicy":       {Values: []string{"Always", "OnFailure", "Never"}},
-	"ProcMountType":       {Values: []string{"Default", "Unmasked"}},
-	"SeccompProfileType":  {Values: []string{"RuntimeDefault", "Localhost", "Unconfined"}},
-	"AppArmorProfileType": {Values: []string{"RuntimeDefault", "Localhost", "Unconfined"}},
-	"SupplementalGroupsPolicy": {Values: []string{"Merge"}, Refused: map[string]string{
-		"Strict": "it needs containerd 2; groups of the image and of the pod are merged"}},
+	"PullPolicy":               {Values: []string{"Always", "IfNotPresent", "Never"}},
+	"RestartPolicy":            {Values: []string{"Always", "OnFailure", "Never"}},
+	"ProcMountType":            {Values: []string{"Default", "Unmasked"}},
+	"SeccompProfileType":       {Values: []string{"RuntimeDefault", "Localhost", "Unconfined"}},
+	"AppArmorProfileType":      {Values: []string{"RuntimeDefault", "Localhost", "Unconfined"}},
+	"SupplementalGroupsPolicy": {Values: []string{"Merge", "Strict"}},
 	"ServiceType": {Values: []string{"ClusterIP", "NodePort"}, Refused: map[string]string{
 		"LoadBalancer": "this version has no load balancers; use NodePort",
 		"ExternalName": needsDNS,

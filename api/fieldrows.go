@@ -219,7 +219,7 @@ var fieldRows = map[string]Field{
 	"PodSecurityContext.runAsGroup":               on(EffectRoll, ""),
 	"PodSecurityContext.runAsNonRoot":             on(EffectRoll, ""),
 	"PodSecurityContext.supplementalGroups":       on(EffectRoll, ""),
-	"PodSecurityContext.supplementalGroupsPolicy": on(EffectRoll, ""),
+	"PodSecurityContext.supplementalGroupsPolicy": on(EffectRoll, "Strict takes nodes with containerd 2"),
 	"PodSecurityContext.fsGroup":                  on(EffectRoll, ""),
 	"PodSecurityContext.sysctls":                  on(EffectRoll, "those that Kubernetes counts as safe, and what the cluster block allows"),
 	"PodSecurityContext.fsGroupChangePolicy":      on(EffectRoll, ""),
@@ -306,7 +306,7 @@ var fieldRows = map[string]Field{
 	"ResourceFieldSelector.resource":      on(EffectRoll, "limits or requests of cpu, memory or ephemeral-storage, as in limits.cpu; a limit that is not set reads as what the node can give"),
 	"ResourceFieldSelector.divisor":       on(EffectRoll, "1 when it is not set; results are rounded up"),
 
-	"ResourceRequirements.limits":   on(EffectRoll, "cpu, memory, and resources of nodes such as vendor.com/gpu"),
+	"ResourceRequirements.limits":   on(EffectRoll, "cpu, memory, ephemeral-storage (a pod over it is made anew), and resources of nodes such as vendor.com/gpu"),
 	"ResourceRequirements.requests": on(EffectRoll, "cpu, memory, ephemeral-storage; what is not set is as the limit"),
 	"ResourceRequirements.claims":   off(notYet),
 

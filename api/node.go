@@ -105,4 +105,7 @@ type NodeFacts struct {
 	RestrictOOMScore bool   `json:"restrict_oom_score,omitempty"`
 	DiskBytes        int64  `json:"disk,omitempty"` // size of the file system that holds the files of pods; 0 when it is not known
 	CDI              bool   `json:"cdi,omitempty"`  // containerd gives containers devices by their CDI names
+	AppArmor         bool   `json:"apparmor,omitempty"`
+	// StrictGroups: the runtime can leave out the groups that the image has for the user.
+	StrictGroups bool `json:"strict_groups,omitempty"`
 }

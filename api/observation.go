@@ -78,7 +78,7 @@ type ObservedPod struct {
 	// Labels and annotations as Kubernetes knows them, without io.kubernetes.* and ours.
 	Labels      map[string]string `json:"labels,omitempty"`
 	Annotations map[string]string `json:"annotations,omitempty"`
-	// Evict says why the pod must not go on, in Kubernetes' words: a volume holds more than it may. "" when nothing is the matter.
+	// Evict says why the pod must not go on, in Kubernetes' words: it uses more disk than it may. "" when nothing is the matter.
 	Evict string `json:"evict,omitempty"`
 	// Spec is the pod as it was made, as its sandbox carries it; nil when that cannot be read.
 	Spec *corev1.PodSpec `json:"spec,omitempty"`

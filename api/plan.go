@@ -250,6 +250,8 @@ type PodWork struct {
 	Devices map[string][]string `json:"devices,omitempty"`
 	// ToEnd says that the pod is one of a job: it runs to its end, and that one of its containers fails is no failure of the step.
 	ToEnd bool `json:"to_end,omitempty"`
+	// Evicted says of a pod that OpPodRemove takes away why it must not go on, in Kubernetes' words: it uses more disk than it may.
+	Evicted string `json:"evicted,omitempty"`
 	// SandboxID is set for OpPodRemove when it is known.
 	SandboxID string `json:"sandbox_id,omitempty"`
 }

@@ -458,19 +458,39 @@ workload "deployment" "app" {
     }
   }
 }
+
+workload "deployment" "layer" {
+  labels = { app = "layer" }
+
+  container "app" {
+    image = image.app.ref
+
+    resources {
+      limits = { ephemeral-storage = "1Mi" }
+    }
+  }
+}
 `
 
-// A pod that writes more into its directory than it may is made anew by the next apply, which says why.
-func TestEmptyDirOverLimit(t *testing.T) {
+// A pod that writes more to disk than it may, into its directory or into its container's own layer, is made anew by the next apply, which
+// says why.
+func TestPodsOverTheirLimitsOfDisk(t *testing.T) {
 	s := begin(t, bounded)
 	s.apply()
 	s.settled()
+	layer := s.pods("app=layer")[0].Name
+	put(s, layer, "/much", strings.Repeat("x", 2_000_000))
 	first := s.pods("app=app")[0].Name
 	put(s, first, "/scratch/much", strings.Repeat("x", 100_000))
 	out := s.apply()
 	s.says(out, `Usage of EmptyDir volume "scratch" exceeds the limit "64Ki"`)
-	if second := s.pods("app=app"); len(second) != 1 || second[0].Name == first {
-		t.Errorf("pods %v after %s was over its limit", names(second), first)
+	s.says(out, `Pod ephemeral local storage usage exceeds the total limit of containers 1Mi`)
+	for app, was := range map[string]string{"app": first, "layer": layer} {
+		if now := s.pods("app=" + app); len(now) != 1 || now[0].Name == was {
+			t.Errorf("pods %v after %s was over its limit", names(now), was)
+		}
 	}
+	s.says(s.ok("events"), "Evicted pod/"+layer+" Pod ephemeral local storage usage exceeds the total limit of containers 1Mi.",
+		"Evicted pod/"+first+` Usage of EmptyDir volume "scratch" exceeds the limit "64Ki".`)
 	s.settled()
 }

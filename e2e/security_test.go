@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"fmt"
+	"os"
 	"strings"
 	"testing"
 )
@@ -222,13 +223,18 @@ workload "pod" "refused" {
 // What only the host can find fails the step with the reason that Kubernetes has for it.
 func TestSecurityThatTheHostRefuses(t *testing.T) {
 	s := begin(t, "")
+	profile := []string{"apparmor", "CreateContainerError"} // the host has AppArmor, and no such profile
+	if text, err := os.ReadFile("/sys/module/apparmor/parameters/enabled"); err != nil || strings.TrimSpace(string(text)) != "Y" {
+		profile = []string{"Not supported by the node", "Cannot enforce AppArmor: AppArmor is not enabled on the host", "main.hcl line 9"}
+	}
 	for _, tt := range []struct {
 		name, context string
 		words         []string
 	}{
 		{"root image", "run_as_non_root = true", []string{"container has runAsNonRoot and image will run as root", "CreateContainerConfigError"}},
 		{"no such profile", "seccomp_profile {\n type = \"Localhost\"\n localhost_profile = \"none.json\"\n}", []string{"/var/lib/kubelet/seccomp/none.json", "CreateContainerError"}},
-		{"no AppArmor", "app_armor_profile {\n type = \"Localhost\"\n localhost_profile = \"none\"\n}", []string{"apparmor", "CreateContainerError"}},
+		{"no AppArmor", "app_armor_profile {\n type = \"Localhost\"\n localhost_profile = \"none\"\n}", profile},
+		{"strict groups", "}\n}\nsecurity_context {\n supplemental_groups_policy = \"Strict\"\n}\ncontainer \"other\" {\n image = image.app.ref\n security_context {", []string{"SupplementalGroupsPolicy=Strict is not supported in this node", "containerd 2 can"}},
 	} {
 		s.write("main.hcl", fmt.Sprintf(refused, tt.context))
 		t.Log(tt.name)

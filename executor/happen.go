@@ -42,11 +42,6 @@ func (w *walk) happened(a *action, e api.ObjectEvent) {
 	e.Node = or(e.Node, a.step.Node)
 	e.Last = or(e.Last, now)
 	e.First = or(e.First, e.Last)
-	if e.Type == corev1.EventTypeWarning {
-		w.told.mu.Lock()
-		w.told.warned[a.step.ID] = true
-		w.told.mu.Unlock()
-	}
 	objects := []subject{{object: e.Object, field: e.Field}}
 	if e.Object.Name == "" {
 		objects = w.subjects(a)
@@ -149,6 +144,9 @@ func (w *walk) begins(a *action) {
 		w.scheduledAs(a, podObject(a.step))
 	case api.OpPodRemove:
 		pod := podObject(a.step)
+		if why := a.step.Pod.Evicted; why != "" {
+			w.happened(a, api.ObjectEvent{Object: pod, Type: corev1.EventTypeWarning, Reason: "Evicted", Message: why, Source: "apply"})
+		}
 		if owner := pod.Address.Owner(); owner.Kind != api.KindPod {
 			w.scales(a, owner, w.facts.hashOf(pod.Address), false)
 			w.happened(a, api.ObjectEvent{Object: w.ownerObject(owner), Reason: "SuccessfulDelete", Message: "Deleted pod: " + pod.Name, Source: "apply"})
@@ -223,6 +221,11 @@ func (a *action) source() string {
 
 func (w *walk) teller(a *action) func(api.ObjectEvent) {
 	return func(e api.ObjectEvent) {
+		if e.Type == corev1.EventTypeWarning {
+			w.told.mu.Lock()
+			w.told.warned[a.step.ID] = true
+			w.told.mu.Unlock()
+		}
 		e.Source = or(e.Source, a.source())
 		w.happened(a, e)
 	}

@@ -274,6 +274,8 @@ func (w *world) event(f []string) {
 		for key := range h.Services {
 			h.Services[key] = "something"
 		}
+	case "capable":
+		h.Facts.AppArmor, h.Facts.StrictGroups = true, true
 	case "nodir":
 		h.Volumes = nil
 	case "unready":

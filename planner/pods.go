@@ -95,6 +95,14 @@ func (d *draft) collectPods() {
 	}
 }
 
+// evicted is why the host cannot keep the pod, where that is what it goes for.
+func (p *pod) evicted() string {
+	if p.overuse == "" || p.evict != p.overuse {
+		return ""
+	}
+	return p.seen.Evict
+}
+
 func (d *draft) addPod(p *pod) {
 	owner := p.address.Owner()
 	d.pods[owner] = append(d.pods[owner], p)

@@ -323,7 +323,7 @@ func (d *draft) removePod(p *pod, after ...graph.Step) graph.Step {
 	}
 	p.leaving = d.onHost(p.host, api.Step{
 		Op: api.OpPodRemove, Address: p.address, Reason: p.reason, Delta: delta,
-		Pod: &api.PodWork{Pod: o, Hash: p.hash, SandboxID: p.sandbox},
+		Pod: &api.PodWork{Pod: o, Hash: p.hash, SandboxID: p.sandbox, Evicted: p.evicted()},
 	}, after...)
 	return p.leaving
 }

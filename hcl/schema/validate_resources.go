@@ -21,9 +21,6 @@ func (c *checker) resources(p string, r *corev1.ResourceRequirements) {
 			c.amount(element(list.path, string(name)), name, list.resources[name])
 		}
 	}
-	if q, ok := r.Limits[corev1.ResourceEphemeralStorage]; ok && q.Sign() >= 0 {
-		c.forbidden(element(p+".limits", string(corev1.ResourceEphemeralStorage)), "a limit of disk is kept by evicting pods, which this version of Berth does not do; request it instead")
-	}
 	for _, name := range sortedKeys(r.Requests) {
 		request := r.Requests[name]
 		limit, limited := r.Limits[name]

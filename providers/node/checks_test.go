@@ -22,6 +22,7 @@ init systemd
 cap 000001ffffffffff
 cgroup2
 systemd
+apparmor
 systemctl
 ip 10.0.0.11
 device eth0
@@ -53,7 +54,7 @@ func TestParse(t *testing.T) {
 	want := api.NodeFacts{
 		Hostname: "n1", OS: "Debian GNU/Linux 12 (bookworm)", Kernel: "6.1.0", Arch: "amd64", CPUs: 4, MemoryBytes: 2 << 20, MaxPods: 110,
 		InternalIP: "10.0.0.11", Interface: "eth0", MTU: 1500, IPTables: "1.8.9 (nf_tables)", CNIBinDir: "/usr/lib/cni",
-		CgroupDriver: "cgroupfs", CgroupVersion: 2, Systemd: true,
+		CgroupDriver: "cgroupfs", CgroupVersion: 2, Systemd: true, AppArmor: true,
 	}
 	if diff := cmp.Diff(want, s.facts); diff != "" {
 		t.Errorf("facts (-want +got):\n%s", diff)

@@ -30,6 +30,8 @@ type criStatus struct {
 	systemd  bool   // the cgroup driver
 	restrict bool   // restrict_oom_score_adj
 	cdi      bool   // enable_cdi
+	// strictGroups: the runtime can leave out the groups of the image.
+	strictGroups bool
 }
 
 func (c criStatus) cgroupDriver() string {
@@ -61,7 +63,7 @@ func askContainerd(ctx context.Context, h providers.Host) (criStatus, error) {
 	if err != nil {
 		return c, fmt.Errorf("ask containerd for its status: %w", err)
 	}
-	c.enabled = true
+	c.enabled, c.strictGroups = true, s.GetFeatures().GetSupplementalGroupsPolicy()
 	c.configured(s.GetInfo()["config"])
 	return c, nil
 }

@@ -65,6 +65,7 @@ func look(ctx context.Context, h providers.Host) (*seen, error) {
 	s.facts.Containerd = s.cri.version
 	s.facts.CgroupDriver = s.cri.cgroupDriver()
 	s.facts.CDI = s.cri.cdi
+	s.facts.StrictGroups = s.cri.strictGroups
 	if len(s.cri.binDirs) > 0 {
 		s.facts.CNIBinDir = s.cri.binDirs[0]
 	}
@@ -99,6 +100,7 @@ func parse(text string) (*seen, error) {
 		"iptables":   func(v string) { f.IPTables = strings.TrimPrefix(v, "iptables v") },
 		"cgroup2":    func(string) { f.CgroupVersion = 2 },
 		"systemd":    func(string) { f.Systemd = true },
+		"apparmor":   func(string) { f.AppArmor = true },
 		"boot":       func(v string) { s.bootID = v },
 		"uid":        func(v string) { s.uid = int(number(v)) },
 		"init":       func(v string) { s.init = v },
@@ -224,6 +226,7 @@ say init "$(cat /proc/1/comm)"
 say cap "$(awk '/^CapBnd:/ { print $2 }' /proc/self/status)"
 [ -e /sys/fs/cgroup/cgroup.controllers ] && say cgroup2
 [ -d /run/systemd/system ] && say systemd
+[ "$(cat /sys/module/apparmor/parameters/enabled 2>/dev/null)" = Y ] && say apparmor
 command -v systemctl >/dev/null && say systemctl
 
 # The address at which the login arrived, if it is one of this host's; it may stand in the environment of a parent only.

@@ -44,7 +44,7 @@ func awaitReady(ctx context.Context, m *machine, w *providers.Work) (providers.R
 	if err := k.until(ctx, k.lasting); err != nil {
 		return providers.Result{}, m.explain(ctx, k.ended(ctx, err))
 	}
-	if err := m.withinLimits(ctx, b); err != nil {
+	if err := k.withinLimits(ctx); err != nil {
 		return providers.Result{}, m.explain(ctx, k.ended(ctx, err))
 	}
 	return k.result(true), nil

@@ -34,7 +34,7 @@ func sandboxSecurity(pod *corev1.Pod) *runtimev1.LinuxSandboxSecurityContext {
 		s.Privileged = s.Privileged || privileged(c)
 	}
 	if p := pod.Spec.SecurityContext; p != nil {
-		s.SupplementalGroups = groups(p)
+		s.SupplementalGroups, s.SupplementalGroupsPolicy = groups(p), groupsPolicy(p)
 		s.SelinuxOptions = selinux(p.SELinuxOptions)
 		if p.RunAsUser != nil {
 			s.RunAsUser = &runtimev1.Int64Value{Value: *p.RunAsUser}
@@ -58,7 +58,7 @@ func containerSecurity(pod *corev1.Pod, c *corev1.Container) (*runtimev1.LinuxCo
 	if group != nil {
 		s.RunAsGroup = &runtimev1.Int64Value{Value: *group}
 	}
-	s.SupplementalGroups = groups(&p)
+	s.SupplementalGroups, s.SupplementalGroupsPolicy = groups(&p), groupsPolicy(&p)
 	s.SelinuxOptions = selinux(cmp.Or(own.SELinuxOptions, p.SELinuxOptions))
 	s.Privileged = privileged(c)
 	s.ReadonlyRootfs = own.ReadOnlyRootFilesystem != nil && *own.ReadOnlyRootFilesystem
@@ -98,6 +98,14 @@ func groups(p *corev1.PodSecurityContext) []int64 {
 		out = append(out, *p.FSGroup)
 	}
 	return append(out, p.SupplementalGroups...)
+}
+
+// groupsPolicy says whether the groups that the image has for the user are left out. The planner has seen to it that the runtime can do that.
+func groupsPolicy(p *corev1.PodSecurityContext) runtimev1.SupplementalGroupsPolicy {
+	if p.SupplementalGroupsPolicy != nil && *p.SupplementalGroupsPolicy == corev1.SupplementalGroupsPolicyStrict {
+		return runtimev1.SupplementalGroupsPolicy_Strict
+	}
+	return runtimev1.SupplementalGroupsPolicy_Merge
 }
 
 func selinux(o *corev1.SELinuxOptions) *runtimev1.SELinuxOption {

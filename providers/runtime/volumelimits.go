@@ -4,14 +4,12 @@ import (
 	"context"
 	"fmt"
 	"path"
-	"slices"
 	"strconv"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/validation"
 
-	"berth.dev/berth/api"
 	"berth.dev/berth/providers"
 )
 
@@ -54,24 +52,20 @@ func over(volumes []boundedVolume, used map[string]int64) string {
 
 // measure asks for the size of directories, in one round trip and only if there are any. One that takes too long to measure is left out:
 // nothing is concluded about it.
-func (m *machine) measure(ctx context.Context, volumes []boundedVolume) (map[string]int64, error) {
-	if len(volumes) == 0 {
+func (m *machine) measure(ctx context.Context, dirs []string) (map[string]int64, error) {
+	if len(dirs) == 0 {
 		return nil, nil
 	}
-	args := make([]string, len(volumes))
-	for i, v := range volumes {
-		args[i] = v.path
-	}
-	out, err := m.Run(ctx, providers.Command{Script: measureScript, Args: args})
+	out, err := m.Run(ctx, providers.Command{Script: measureScript, Args: dirs})
 	if err != nil {
-		return nil, fmt.Errorf("measure volumes on %s: %w", m.Name(), err)
+		return nil, fmt.Errorf("measure directories on %s: %w", m.Name(), err)
 	}
 	used := map[string]int64{}
 	for line := range strings.Lines(string(out.Stdout)) {
 		size, dir, ok := strings.Cut(strings.TrimSuffix(line, "\n"), "\t")
 		n, err := strconv.ParseInt(size, 10, 64)
 		if !ok || err != nil {
-			return nil, fmt.Errorf("measure volumes on %s: unexpected output %q", m.Name(), line)
+			return nil, fmt.Errorf("measure directories on %s: unexpected output %q", m.Name(), line)
 		}
 		used[dir] = n
 	}
@@ -81,36 +75,3 @@ func (m *machine) measure(ctx context.Context, volumes []boundedVolume) (map[str
 const measureScript = `set -eu
 timeout 10 du -sx --block-size=1 -- "$@" 2>/dev/null || :
 `
-
-// addEvictions says of pods which of their volumes hold more than they may.
-func (m *machine) addEvictions(ctx context.Context, pods []api.ObservedPod) error {
-	var all []boundedVolume
-	for i := range pods {
-		all = append(all, boundedVolumes(pods[i].UID, pods[i].Spec)...)
-	}
-	used, err := m.measure(ctx, all)
-	if err != nil {
-		return err
-	}
-	for i := range pods {
-		pods[i].Evict = over(boundedVolumes(pods[i].UID, pods[i].Spec), used)
-	}
-	return nil
-}
-
-// withinLimits fails when the pod's volumes hold more than they may.
-func (m *machine) withinLimits(ctx context.Context, b *build) error {
-	volumes := boundedVolumes(string(b.pod.UID), &b.pod.Spec)
-	used, err := m.measure(ctx, volumes)
-	if err != nil {
-		return err
-	}
-	why := over(volumes, used)
-	if why == "" {
-		return nil
-	}
-	i := slices.IndexFunc(volumes, func(v boundedVolume) bool { return used[v.path] > v.limit })
-	warned(b.work, "", "Evicted", "%s", why)
-	return m.fail(b.work, "Volume is over its limit", "Pod %s on %s: %s It holds %d bytes (Evicted). Make the containers write less, or raise size_limit; the next apply makes the pod anew.",
-		podName(b.pod), m.Name(), why, used[volumes[i].path])
-}

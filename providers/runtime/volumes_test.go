@@ -359,10 +359,48 @@ func TestVolumeOverLimit(t *testing.T) {
 	if why := j.seen().Evict; why != want {
 		t.Errorf("seen: %q, want %q", why, want)
 	}
-	if summary, detail := j.detail(api.OpPodReady); summary != "Volume is over its limit" || !strings.Contains(detail, want) {
+	if summary, detail := j.detail(api.OpPodReady); summary != "Pod is over its limit of disk" || !strings.Contains(detail, want) {
 		t.Errorf("%s: %s", summary, detail)
 	}
 	f.sh(t, `rm "$1/much"`, dir)
+	j.must(api.OpPodReady)
+}
+
+// TestDiskOverLimit: what a container writes into its own layer and into its log counts against its limit of ephemeral-storage as soon as it is
+// written, and what lies in the pod's empty directories against that of all containers.
+func TestDiskOverLimit(t *testing.T) {
+	f := host(t)
+	pod := f.pod(t, "sleep")
+	limit := func(text string) corev1.ResourceRequirements {
+		return corev1.ResourceRequirements{Limits: corev1.ResourceList{corev1.ResourceEphemeralStorage: resource.MustParse(text)}}
+	}
+	other := *pod.Spec.Containers[0].DeepCopy()
+	other.Name = "other"
+	pod.Spec.Containers = append(pod.Spec.Containers, other)
+	pod.Spec.Containers[0].Resources, pod.Spec.Containers[1].Resources = limit("2Mi"), limit("2Mi")
+	pod.Spec.Volumes = []corev1.Volume{{Name: "v", VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}}}
+	j := f.take(t, pod)
+	j.must(api.OpPodEnsure, api.OpPodReady)
+	if why := j.seen().Evict; why != "" {
+		t.Errorf("nothing is written: %s", why)
+	}
+	volume := api.PodsDir + "/" + string(pod.UID) + "/volumes/kubernetes.io~empty-dir/v/much"
+	log := "/var/log/pods/default_" + pod.Name + "_" + string(pod.UID) + "/other/9.log"
+	root := "/run/containerd/io.containerd.runtime.v2.task/k8s.io/" + j.seen().Containers[0].ID + "/rootfs/much"
+	for _, tt := range []struct{ name, file, size, want string }{
+		{"log", log, "3000000", `Container other exceeded its local ephemeral storage limit "2Mi".`},
+		{"writable layer", root, "3000000", `Container app exceeded its local ephemeral storage limit "2Mi".`},
+		{"empty directory", volume, "5000000", "Pod ephemeral local storage usage exceeds the total limit of containers 4Mi."},
+	} {
+		f.sh(t, `head -c "$2" /dev/urandom >"$1"`, tt.file, tt.size)
+		if why := j.seen().Evict; why != tt.want {
+			t.Errorf("%s: seen %q, want %q", tt.name, why, tt.want)
+		}
+		if summary, detail := j.detail(api.OpPodReady); summary != "Pod is over its limit of disk" || !strings.Contains(detail, tt.want+" (Evicted)") {
+			t.Errorf("%s: %s: %s", tt.name, summary, detail)
+		}
+		f.sh(t, `rm "$1"`, tt.file)
+	}
 	j.must(api.OpPodReady)
 }
 
