@@ -30,6 +30,8 @@ type State struct {
 	// Jobs are the runs of jobs, by the address of the job or cronjob and the run's name.
 	Jobs    []JobState    `json:"jobs,omitempty"`
 	History []ApplyRecord `json:"history,omitempty"`
+	// Undo is how what changed since the last entry of the history was before.
+	Undo Undo `json:"undo,omitzero"`
 	// Gone are bare pods that came to their end: nobody makes them again.
 	Gone []GonePod `json:"gone,omitempty"`
 	// Events are what happened lately, by number: see [State.Happened]. They change no serial.
@@ -90,14 +92,6 @@ type VolumeState struct {
 	Path    string  `json:"path"` // the directory on the node
 }
 
-// ApplyRecord is one line of history: who applied what, when.
-type ApplyRecord struct {
-	Serial  uint64    `json:"serial"`
-	Who     string    `json:"who"` // user@host
-	At      time.Time `json:"at"`
-	Summary string    `json:"summary"` // "4 added, 1 changed, 0 destroyed"
-}
-
 // Delta is what one finished step changes in the state. It is what the journal holds; applying the same
 // delta twice changes nothing more.
 type Delta struct {
@@ -113,6 +107,8 @@ type Delta struct {
 	PutPin     []ImagePin   `json:"put_pin,omitempty"`
 	Outputs    *[]*Output   `json:"outputs,omitempty"`
 	Record     *ApplyRecord `json:"record,omitempty"`
+	// Retention goes with a Record: what the history keeps.
+	Retention *Retention `json:"retention,omitempty"`
 
 	PutJob        *JobState     `json:"put_job,omitempty"`
 	DropJobs      []JobKey      `json:"drop_jobs,omitempty"`
@@ -127,9 +123,6 @@ type Delta struct {
 	DropGone *Address `json:"drop_gone,omitempty"`
 }
 
-// HistoryLimit is how many apply records a state keeps.
-const HistoryLimit = 50
-
 // Apply changes the state by d. Cost is logarithmic in the state's size plus the move of a slice.
 func (s *State) Apply(d Delta) {
 	if d.Cluster != nil {
@@ -142,9 +135,11 @@ func (s *State) Apply(d Delta) {
 		s.Nodes = drop(s.Nodes, NodeState{Name: d.DropNode}, byNodeName)
 	}
 	if d.PutObject != nil {
+		s.rememberObject(d.PutObject.Address)
 		s.Objects = put(s.Objects, d.PutObject, byObjectAddress)
 	}
 	if d.DropObject != nil {
+		s.rememberObject(*d.DropObject)
 		s.Objects = drop(s.Objects, &Object{Address: *d.DropObject}, byObjectAddress)
 		s.Overrides = slices.DeleteFunc(s.Overrides, func(o Override) bool { return o.Address == *d.DropObject })
 		s.Revisions = slices.DeleteFunc(s.Revisions, func(r Revision) bool { return r.Address == *d.DropObject })
@@ -169,9 +164,11 @@ func (s *State) Apply(d Delta) {
 		s.Volumes = drop(s.Volumes, VolumeState{Address: *d.DropVolume}, byVolumeAddress)
 	}
 	for _, p := range d.PutPin {
+		s.rememberPin(p.Ref)
 		s.Pins = put(s.Pins, p, byPinRef)
 	}
 	if d.Outputs != nil {
+		s.rememberOutputs()
 		s.Outputs = *d.Outputs
 	}
 	for _, k := range d.DropOverrides {
@@ -199,10 +196,7 @@ func (s *State) Apply(d Delta) {
 		s.Rollouts = drop(s.Rollouts, RolloutState{Address: *d.DropRollout}, byRollout)
 	}
 	if d.Record != nil {
-		s.History = append(s.History, *d.Record)
-		if n := len(s.History) - HistoryLimit; n > 0 {
-			s.History = slices.Clone(s.History[n:])
-		}
+		s.record(*d.Record, d.Retention)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -255,5 +256,52 @@ func TestParseNothing(t *testing.T) {
 		if b := m.Backend(); b.Type != "local" || len(b.Config) != 0 {
 			t.Errorf("%s: backend %v", dir, b)
 		}
+	}
+}
+
+func TestEncryption(t *testing.T) {
+	t.Parallel()
+	const inside = `
+key_provider "age" "team" {
+  recipients   = ["age1x", "age1y"]
+  identity_env = "AGE"
+}
+method "aes_gcm" "m" { keys = key_provider.age.team }
+method "unencrypted" "u" {}
+state {
+  method   = method.aes_gcm.m
+  enforced = true
+  fallback {
+    method = method.unencrypted.u
+    fallback { method = method.aes_gcm.m }
+  }
+}
+`
+	dir := t.TempDir()
+	writeFile(t, filepath.Join(dir, "main.hcl"), "berth {\n  encryption {\n"+inside+"}\n  retention {\n    applies = 7\n    backups_max_age = \"36h\"\n  }\n}\n")
+	m, diags := hcl.Parse(dir)
+	if diags.HasErrors() {
+		t.Fatal(diags.Err())
+	}
+	if keep, set := m.Retention(); !set || keep != (api.Retention{Applies: 7, Backups: 5, BackupsMaxAge: 36 * 3600}) {
+		t.Errorf("retention %+v", keep)
+	}
+	own, _ := m.Encryption("")
+	for name, text := range map[string]string{"native": inside, "json": `{"key_provider":{"age":{"team":{"recipients":["age1x","age1y"],"identity_env":"AGE"}}},
+		"method":{"aes_gcm":{"m":{"keys":"key_provider.age.team"}},"unencrypted":{"u":{}}},
+		"state":{"method":"method.aes_gcm.m","enforced":true,"fallback":{"method":"method.unencrypted.u","fallback":{"method":"method.aes_gcm.m"}}}}`} {
+		e, diags := m.Encryption(text)
+		if diags.HasErrors() {
+			t.Fatal(name, diags.Err())
+		}
+		for _, got := range []*api.Encryption{own, e} {
+			if len(got.Keys) != 1 || got.Keys[0].Ref() != "age.team" || !slices.Equal(got.Keys[0].Attrs["recipients"], []string{"age1x", "age1y"}) || len(got.Methods) != 2 || got.Methods[0].Keys != "age.team" ||
+				got.State.Method != "aes_gcm.m" || !got.State.Enforced || !slices.Equal(got.State.Fallback, []string{"unencrypted.u", "aes_gcm.m"}) || got.Plan.Method != "" {
+				t.Errorf("%s: %+v", name, got)
+			}
+		}
+	}
+	if _, diags := m.Encryption(`state { method = method.unencrypted.u }`); !diags.HasErrors() || diags[0].Summary != "Encryption is enforced" {
+		t.Errorf("taking back what is enforced: %v", diags)
 	}
 }

@@ -81,6 +81,8 @@ func foreignBlocks() map[string]string {
 		"ephemeral":               "Berth has no ephemeral resources.",
 		"action":                  "Berth has no actions.",
 		"backend":                 `A backend stands in the berth block: berth { backend "local" { … } }.`,
+		"encryption":              "The encryption block stands in the berth block: berth { encryption { … } }.",
+		"retention":               "The retention block stands in the berth block: berth { retention { … } }.",
 		"cluster":                 "The cluster block stands in the berth block: berth { cluster { … } }.",
 		"variables":               `Each variable has a block of its own: variable "name" { … }.`,
 		"local":                   "Local values stand in a locals block: locals { name = … }.",

@@ -23,6 +23,11 @@ type settings struct {
 	backend *hcl2.Block
 	cluster *hcl2.Block
 	config  Backend
+
+	encryptionBlock, retentionBlock *hcl2.Block
+
+	encryption *api.Encryption
+	kept       *api.Retention
 }
 
 // Backend says where the state is kept: the backend block, of literals only, because it is read before anything else.
@@ -45,7 +50,7 @@ func (m *Module) Backend() Backend {
 func (s *settings) add(b *hcl2.Block) hcl2.Diagnostics {
 	content, diags := b.Body.Content(&hcl2.BodySchema{
 		Attributes: []hcl2.AttributeSchema{{Name: "required_version"}},
-		Blocks:     []hcl2.BlockHeaderSchema{{Type: "backend", LabelNames: []string{"type"}}, {Type: "cluster"}},
+		Blocks:     []hcl2.BlockHeaderSchema{{Type: "backend", LabelNames: []string{"type"}}, {Type: "cluster"}, {Type: "encryption"}, {Type: "retention"}},
 	})
 	if v, ok := content.Attributes["required_version"]; ok {
 		if s.version != nil {
@@ -55,17 +60,14 @@ func (s *settings) add(b *hcl2.Block) hcl2.Diagnostics {
 		}
 	}
 	for _, inner := range content.Blocks {
-		slot := &s.cluster
-		if inner.Type == "backend" {
-			slot = &s.backend
-		}
+		slot := map[string]**hcl2.Block{"backend": &s.backend, "cluster": &s.cluster, "encryption": &s.encryptionBlock, "retention": &s.retentionBlock}[inner.Type]
 		if *slot != nil {
 			diags = append(diags, duplicateSetting(inner.Type+" block", inner.DefRange, (*slot).DefRange))
 			continue
 		}
 		*slot = inner
-		if inner.Type == "backend" {
-			diags = append(diags, s.readBackend(inner)...)
+		if read := map[string]func(*hcl2.Block) hcl2.Diagnostics{"backend": s.readBackend, "encryption": s.readEncryption, "retention": s.readRetention}[inner.Type]; read != nil {
+			diags = append(diags, read(inner)...)
 		}
 	}
 	return diags

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 
 	"berth.dev/berth/api"
+	"berth.dev/berth/statefile/internal/frame"
 )
 
 // Follower tells of events as they are recorded, by this process or another. It takes no lock. While a run is in progress
@@ -72,7 +73,7 @@ func (f *Follower) lines(journal []byte) []api.ObjectEvent {
 	var news []api.ObjectEvent
 	for {
 		line, _, whole := bytes.Cut(journal[f.at:], []byte{'\n'})
-		body, good := decodeLine(line)
+		body, good := frame.Decode(line)
 		if !whole || !good {
 			return news
 		}

@@ -17,6 +17,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"berth.dev/berth/api"
+	"berth.dev/berth/statefile/internal/frame"
 )
 
 var update = flag.Bool("update", false, "write the golden files of the newest version")
@@ -47,17 +48,74 @@ func fullState() *api.State {
 	return s
 }
 
+// samples are states of which golden files of the newest version are written.
+func samples() map[string]*api.State {
+	return map[string]*api.State{"full": fullState(), "overrides": overriddenState(), "history": pastState()}
+}
+
+// overriddenState has what commands and rollouts leave: overrides, revisions, rollouts, runs of jobs, events.
+func overriddenState() *api.State {
+	s := fullState()
+	web := api.Address{Kind: api.KindDeployment, Name: "web"}
+	cron := api.Address{Kind: api.KindCronJob, Name: "report"}
+	at := time.Date(2026, 11, 21, 8, 2, 3, 0, time.UTC)
+	template := corev1.PodTemplateSpec{Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "web", Image: "nginx:1.24"}}}}
+	for _, d := range []api.Delta{
+		{PutOverrides: []api.Override{{Address: web, Path: "spec.replicas", Value: api.RawJSON("5"), Ends: "spec.replicas", Base: api.RawJSON("2"), Who: "ann@ws1", At: at, Reason: "berth scale"}}},
+		{PutRevisions: []api.Revision{
+			{Address: web, Number: 1, Hash: "5d4cf56db5", Template: template, Complete: true, At: &at, Cause: "berth apply", Former: []int64{1}},
+			{Address: web, Number: 2, Hash: "6d4cf56db6", Template: template, Sensitive: []string{"spec.template.spec.containers[web].env[A].value"}, Pins: []api.ImagePin{{Ref: "nginx:1.24", Pinned: "nginx@sha256:1"}}},
+		}},
+		{PutRollout: &api.RolloutState{Address: web, Hash: "6d4cf56db6", Stable: "5d4cf56db5", Step: 1, Paused: true, Serving: "5d4cf56db5", SwitchedAt: &at}},
+		{PutJob: &api.JobState{Address: cron, Name: "report-29", UID: "u9", Hash: "h", Scheduled: &at, Pods: 2, Failures: 1, LastFailure: &at, Indexes: map[int]api.IndexFailures{1: {}}}},
+		{PutGone: &api.GonePod{Address: api.Address{Kind: api.KindPod, Name: "once"}, Hash: "h", Reason: "node a2 leaves the cluster"}},
+	} {
+		s.Apply(d)
+		s.Serial++
+	}
+	s.Happened(api.ObjectEvent{Number: 310, Object: api.EventObject{Address: web.WithPod("web-6d4cf56db6-x2k4p"), Namespace: "dev", Name: "web-6d4cf56db6-x2k4p", UID: "u1"},
+		Type: corev1.EventTypeNormal, Reason: "Started", Message: "Started container web", Source: "runtime", Node: "a1", Run: 7, Count: 1, First: at, Last: at})
+	return s
+}
+
+// pastState has a history: a secret that changed, an object that went, an apply that failed, and changes since the last one.
+func pastState() *api.State {
+	s := fullState()
+	key := api.Address{Kind: api.KindSecret, Name: "web"}
+	at := time.Date(2026, 11, 22, 8, 2, 3, 0, time.UTC)
+	secret := func(v string) *api.Object {
+		return &api.Object{Address: key, Sensitive: []string{"data"}, Value: &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "web", Namespace: "dev"}, Data: map[string][]byte{"key": []byte(v)}}}
+	}
+	for _, d := range []api.Delta{
+		{PutObject: secret("second")},
+		{DropObject: &api.Address{Module: `module.shop["eu"]`, Kind: api.KindVolume, Name: "data", Key: "[0]"}},
+		{PutPin: []api.ImagePin{{Ref: "nginx:1.25", Pinned: "docker.io/library/nginx@sha256:" + strings.Repeat("b", 64)}}},
+		{Outputs: &[]*api.Output{{Name: "password", Value: api.RawJSON(`"p"`), Type: api.RawJSON(`"string"`), Sensitive: true}}},
+		{Record: &api.ApplyRecord{Serial: 46, Who: "ann@ws1", At: at, Summary: "0 added, 1 changed, 1 destroyed", Operation: "apply", From: "/srv/shop", Job: "https://ci/7"}},
+		{PutObject: secret("third")},
+		{Outputs: &[]*api.Output{{Name: "url", Value: api.RawJSON(`"x"`), Type: api.RawJSON(`"string"`)}}},
+		{Record: &api.ApplyRecord{Serial: 49, Who: "bob@ws2", At: at.Add(time.Hour), Summary: "0 added, 1 changed, 0 destroyed", Operation: "apply", Outcome: api.OutcomeFailed}},
+		{PutObject: secret("fourth")},
+	} {
+		s.Apply(d)
+		s.Serial++
+	}
+	return s
+}
+
 // TestRoundTrip reads every file that a Berth ever wrote and writes it anew. The files of a version stay for
-// ever; -update writes those of the newest, from fullState.
+// ever; -update writes those of the newest, from samples.
 func TestRoundTrip(t *testing.T) {
 	if *update {
-		data, err := encode(fullState(), 7, "0.1.0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, suffix := range []string{"in", "out"} {
-			if err := os.WriteFile(fmt.Sprintf("testdata/roundtrip/version%d-full.%s.state", newestVersion, suffix), data, 0o644); err != nil {
+		for name, state := range samples() {
+			data, err := encode(state, 7, "0.1.0", false)
+			if err != nil {
 				t.Fatal(err)
+			}
+			for _, suffix := range []string{"in", "out"} {
+				if err := os.WriteFile(fmt.Sprintf("testdata/roundtrip/version%d-%s.%s.state", newestVersion, name, suffix), data, 0o644); err != nil {
+					t.Fatal(err)
+				}
 			}
 		}
 	}
@@ -79,7 +137,7 @@ func TestRoundTrip(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			got, err := encode(s, fence, "0.1.0")
+			got, err := encode(s, fence, "0.1.0", false)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -92,23 +150,40 @@ func TestRoundTrip(t *testing.T) {
 
 func TestDecodeReturnsWhatWasEncoded(t *testing.T) {
 	t.Parallel()
-	want := fullState()
-	data, err := encode(want, 7, "0.1.0")
-	if err != nil {
-		t.Fatal(err)
+	for name, want := range samples() {
+		data, err := encode(want, 7, "0.1.0", true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, fence, err := decode(data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(want, got); diff != "" || fence != 7 {
+			t.Errorf("%s: fence %d, want 7\n%s", name, fence, diff)
+		}
 	}
-	got, fence, err := decode(data)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(want, got); diff != "" || fence != 7 {
-		t.Errorf("fence %d, want 7\n%s", fence, diff)
+}
+
+// TestPastHasNoSecrets looks for the values of secrets that are no longer the present ones in what is written without encryption.
+func TestPastHasNoSecrets(t *testing.T) {
+	t.Parallel()
+	for _, seals := range []bool{true, false} {
+		data, err := encode(pastState(), 7, "0.1.0", seals)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for value, present := range map[string]bool{"AAH/": false, "c2Vjb25k": false, "dGhpcmQ=": false, "Zm91cnRo": true, `"p"`: false} {
+			if got := bytes.Contains(data, []byte(value)); got != (present || seals) {
+				t.Errorf("encrypted %v: %s is in the document: %v", seals, value, got)
+			}
+		}
 	}
 }
 
 func TestDamage(t *testing.T) {
 	t.Parallel()
-	good, err := encode(fullState(), 7, "0.1.0")
+	good, err := encode(fullState(), 7, "0.1.0", false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -154,7 +229,7 @@ func TestDamage(t *testing.T) {
 func TestEveryCutAndFlipIsFound(t *testing.T) {
 	t.Parallel()
 	small := &api.State{Lineage: lineage, Serial: 1}
-	good, err := encode(small, 1, "0.1.0")
+	good, err := encode(small, 1, "0.1.0", false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -173,7 +248,7 @@ func TestEveryCutAndFlipIsFound(t *testing.T) {
 }
 
 func FuzzDecode(f *testing.F) {
-	good, err := encode(fullState(), 7, "0.1.0")
+	good, err := encode(fullState(), 7, "0.1.0", false)
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -185,7 +260,7 @@ func FuzzDecode(f *testing.F) {
 		var newer *NewerError
 		switch {
 		case err == nil:
-			again, err := encode(s, fence, "0.1.0")
+			again, err := encode(s, fence, "0.1.0", false)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -206,7 +281,7 @@ func FuzzJournal(f *testing.F) {
 		record{Seq: 2, Type: typeDone, Step: &StepNote{ID: 1, Op: api.OpPodEnsure}, Delta: []byte(`{"drop_node":"a1"}`)},
 		record{Seq: 3, Type: typeEvent, Event: &api.ObjectEvent{Number: 7, Reason: "Pulled"}},
 	} {
-		line, err := encodeLine(v)
+		line, err := frame.Encode(v)
 		if err != nil {
 			f.Fatal(err)
 		}

@@ -1,16 +1,14 @@
 package statefile
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"hash/crc32"
-	"strconv"
 	"time"
 
 	"berth.dev/berth/api"
+	"berth.dev/berth/statefile/internal/frame"
 )
 
 // Begin notes that a step is about to act on a host. When it returns nil for the first time, the lineage and
@@ -112,8 +110,8 @@ func (f *File) change(r record, d api.Delta) error {
 func (f *File) appendChange(r record, d api.Delta) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if err := f.held(); err != nil {
-		return err
+	if f.closed {
+		return f.held()
 	}
 	err := f.ready()
 	if err == nil {
@@ -150,7 +148,7 @@ func (f *File) ready() error {
 	}
 	ctx, cancel := outlive(f.Context())
 	defer cancel()
-	line, err := encodeLine(header{
+	line, err := frame.Encode(header{
 		Version: journalVersion, Berth: f.info.Version, Lineage: f.state.Lineage, Serial: f.base, Fence: f.fence, Lock: f.info,
 	})
 	if err != nil {
@@ -170,7 +168,7 @@ func (f *File) ready() error {
 func (f *File) append(r record) error {
 	r.Seq, r.At = f.seq+1, time.Now().UTC()
 	f.acted = f.acted || r.Type != typeEvent
-	line, err := encodeLine(r)
+	line, err := frame.Encode(r)
 	if err != nil {
 		return err
 	}
@@ -247,26 +245,3 @@ func noteOf(s *api.Step) *StepNote {
 }
 
 func describe(s *api.Step) string { return noteOf(s).String() }
-
-func crcTable() *crc32.Table { return crc32.MakeTable(crc32.Castagnoli) }
-
-func encodeLine(v any) ([]byte, error) {
-	body, err := json.Marshal(v)
-	if err != nil {
-		return nil, err
-	}
-	line := make([]byte, 0, len(body)+10)
-	line = fmt.Appendf(line, "%08x ", crc32.Checksum(body, crcTable()))
-	line = append(line, body...)
-	return append(line, '\n'), nil
-}
-
-// decodeLine returns the JSON of a line without its newline, or false when the checksum is not its own.
-func decodeLine(line []byte) ([]byte, bool) {
-	sum, body, ok := bytes.Cut(line, []byte{' '})
-	if !ok || len(sum) != 8 {
-		return nil, false
-	}
-	want, err := strconv.ParseUint(string(sum), 16, 32)
-	return body, err == nil && uint32(want) == crc32.Checksum(body, crcTable())
-}

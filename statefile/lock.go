@@ -156,7 +156,7 @@ func asDiagnostics(target any, e interface{ Diagnostic() api.Diagnostic }) bool 
 // acquire takes the lock, waiting for another to release it for as long as opts allow.
 func acquire(ctx context.Context, s Store, info LockInfo, opts OpenOptions) (Lease, error) {
 	wait, most := time.Second, 16*time.Second
-	if w, ok := s.(Waiter); ok {
+	if w, ok := Find[Waiter](s); ok {
 		wait, most = w.LockInterval()
 	}
 	deadline := time.Now().Add(opts.LockTimeout)

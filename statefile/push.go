@@ -1,10 +1,10 @@
 package statefile
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"reflect"
 
 	"berth.dev/berth/api"
 )
@@ -15,7 +15,7 @@ func Export(ctx context.Context, store Store, berth string) ([]byte, error) {
 	if err != nil || l.version == "" && l.journal != journalLive {
 		return nil, err
 	}
-	return encode(l.state, l.fence, berth)
+	return encode(l.state, l.fence, berth, true) // whoever reads it as a document has the whole of it
 }
 
 // Decode reads a document that was exported, or that lies somewhere as a copy. Errors are those of Open.
@@ -46,6 +46,9 @@ func (e *RefusedError) As(target any) bool { return asDiagnostics(target, e) }
 // different (the rules of terraform state push). What is there counts with its journal, which is dropped. The fencing
 // number goes on from the greater one. It reports whether anything was written.
 func Push(ctx context.Context, store Store, data []byte, info LockInfo, opts OpenOptions, force bool) (written bool, err error) {
+	if data, err = sealedOf(store).Unseal(ctx, data); err != nil {
+		return false, err
+	}
 	next, fence, err := decode(data)
 	if err != nil {
 		return false, err
@@ -57,6 +60,9 @@ func Push(ctx context.Context, store Store, data []byte, info LockInfo, opts Ope
 	defer func() { err = errors.Join(err, f.Close(ctx)) }()
 	if f.version != "" {
 		same, refused := follows(next, f.state)
+		if refused == nil && !same && fence < f.written {
+			refused = &RefusedError{fmt.Sprintf("it was made by a run with the fencing number %d, and the state that is there was written by a later one, %d: it would undo what that one did", fence, f.written)}
+		}
 		if same || refused != nil && !force {
 			return false, refused
 		}
@@ -66,7 +72,7 @@ func Push(ctx context.Context, store Store, data []byte, info LockInfo, opts Ope
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.state, f.fence, f.base = next, max(f.fence, fence), next.Serial-1
+	f.state, f.written, f.base = next, max(f.fence, fence), next.Serial-1
 	return true, f.fold(ctx)
 }
 
@@ -79,8 +85,17 @@ func follows(next, present *api.State) (same bool, refused error) {
 		return false, &RefusedError{fmt.Sprintf("it has serial %d, but the state that is there has serial %d: it is older", next.Serial, present.Serial)}
 	case next.Serial > present.Serial:
 		return false, nil
-	case reflect.DeepEqual(next, present):
+	case sameState(next, present):
 		return true, nil
 	}
 	return false, &RefusedError{fmt.Sprintf("it has serial %d like the state that is there, but another content", next.Serial)}
+}
+
+// sameState compares by what is kept of both whether they are encrypted or not, and leaves out events, which change no serial.
+func sameState(a, b *api.State) bool {
+	x, y := *a, *b
+	x.Events, y.Events = nil, nil
+	one, errOne := encode(&x, 0, "", false)
+	two, errTwo := encode(&y, 0, "", false)
+	return errOne == nil && errTwo == nil && bytes.Equal(one, two)
 }

@@ -54,6 +54,9 @@ func sniff(data []byte) (int, error) {
 	if len(bytes.TrimSpace(data)) == 0 {
 		return 0, &DamagedError{reason: "it is empty"}
 	}
+	if IsEncrypted(data) {
+		return 0, ErrEncrypted
+	}
 	dec := json.NewDecoder(bytes.NewReader(data))
 	for _, want := range []json.Token{json.Delim('{'), "version"} {
 		if t, err := dec.Token(); err != nil || t != want {
@@ -66,6 +69,35 @@ func sniff(data []byte) (int, error) {
 	}
 	return version, nil
 }
+
+// IsEncrypted reports whether a document, or the JSON of a journal's line, is an encrypted one: package seal writes it with this
+// member in front.
+func IsEncrypted(data []byte) bool {
+	rest, ok := bytes.CutPrefix(bytes.TrimLeft(data, " \t\r\n"), []byte("{"))
+	return ok && bytes.HasPrefix(bytes.TrimLeft(rest, " \t\r\n"), []byte(`"encryption_version"`))
+}
+
+// ErrEncrypted means that a state is encrypted and nothing says how to decrypt it.
+var ErrEncrypted error = &encryptedError{}
+
+type encryptedError struct{}
+
+func (*encryptedError) Error() string { return "it is encrypted, and there is no encryption block" }
+
+// Diagnostic says it to people.
+func (*encryptedError) Diagnostic() api.Diagnostic {
+	return api.Diagnostic{Severity: api.SeverityError, Summary: "Encrypted",
+		Detail: "What is there is encrypted, and the configuration does not say how. Nothing was changed. Put the encryption block that it was written with into the berth block, or into the environment variable BERTH_ENCRYPTION."}
+}
+
+// As makes api.DiagnosticsOf find the diagnostic.
+func (e *encryptedError) As(target any) bool { return asDiagnostics(target, e) }
+
+// Damaged is the error of a document that cannot be believed, for stores that look into it.
+func Damaged(reason string) error { return &DamagedError{reason: reason} }
+
+// DamagedLine is the same of a journal's line.
+func DamagedLine(n int, reason string) error { return damagedLine(n, reason) }
 
 // DamagedError means that a state or a journal is there but cannot be believed. It is never taken for an empty
 // one.
@@ -161,23 +193,34 @@ func explain(ctx context.Context, s Store, err error) error {
 	return err
 }
 
-// adviceFor looks whether the document that was replaced last is good.
+// adviceFor looks for the newest document that was replaced and is good.
 func adviceFor(ctx context.Context, s Store, names Names) string {
 	const other = "Restore it from a copy or from version control"
-	k, ok := s.(Keeper)
+	k, ok := Find[Keeper](s)
 	if !ok {
 		return other
 	}
-	name, data, err := k.Backup(ctx)
-	if err != nil || name == "" {
+	list, err := k.Backups(ctx)
+	if err != nil || len(list) == 0 {
 		return other
 	}
-	old, _, err := decode(data)
-	if err != nil {
-		return fmt.Sprintf("%s; the backup %s is no good either (%s)", other, name, err)
+	bad := ""
+	for _, b := range list {
+		data, err := b.Read(ctx)
+		var old *api.State
+		if err == nil {
+			old, _, err = decode(data)
+		}
+		if err != nil {
+			if bad == "" {
+				bad = fmt.Sprintf("; the backup %s is no good either (%s)", b.Name, err)
+			}
+			continue
+		}
+		return fmt.Sprintf("The last good state before it, serial %d, is whole in %s: look at it, then copy it to %s and run berth plan, which finds on the hosts what was done since",
+			old.Serial, b.Name, names.State)
 	}
-	return fmt.Sprintf("The state before it, serial %d, is whole in %s: look at it, then copy it to %s and run berth plan, which finds on the hosts what was done since",
-		old.Serial, name, names.State)
+	return other + bad
 }
 
 func capital(s string) string {

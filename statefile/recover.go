@@ -7,6 +7,7 @@ import (
 	"fmt"
 
 	"berth.dev/berth/api"
+	"berth.dev/berth/statefile/internal/frame"
 )
 
 // loaded is a state with what is known of its home.
@@ -34,11 +35,11 @@ const (
 func load(ctx context.Context, s Store) (*loaded, error) {
 	journal, err := s.Journal(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("read the journal: %w", err)
+		return nil, explain(ctx, s, fmt.Errorf("read the journal: %w", err))
 	}
 	data, version, err := s.Get(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("read the state: %w", err)
+		return nil, explain(ctx, s, fmt.Errorf("read the state: %w", err))
 	}
 	l := &loaded{state: &api.State{}, version: version}
 	if version != "" {
@@ -154,7 +155,7 @@ func splitJournal(journal []byte) (lines [][]byte, torn bool, err error) {
 	for n := 1; len(journal) > 0; n++ {
 		line, rest, whole := bytes.Cut(journal, []byte{'\n'})
 		journal = rest
-		body, ok := decodeLine(line)
+		body, ok := frame.Decode(line)
 		switch {
 		case !ok || !whole:
 			torn = true
@@ -176,6 +177,9 @@ func damagedLine(n int, reason string) error {
 }
 
 func decodeHeader(line []byte) (header, error) {
+	if IsEncrypted(line) {
+		return header{}, ErrEncrypted
+	}
 	var sniff struct {
 		Version int    `json:"version"`
 		Berth   string `json:"berth"`

@@ -31,6 +31,9 @@ type OpenOptions struct {
 	LockTimeout time.Duration
 	// OnWait is called when there is something to wait for: once for every holder of the lock.
 	OnWait func(LockInfo)
+	// Rescue keeps a document that could not be written to the store, encrypted if the store's are, and returns its name. It is
+	// called by Close when the store does not answer any more, or the lock was lost. Nil keeps none.
+	Rescue func(data []byte) (name string, err error)
 }
 
 // File is a state that is locked for this process.
@@ -40,10 +43,12 @@ type File struct {
 	info     LockInfo
 	fence    uint64
 	recovery Recovery
+	rescue   func([]byte) (string, error)
 
 	mu      sync.Mutex // guards what follows and the order of journal lines
 	state   *api.State
 	version string // of the document as read or last written
+	written uint64 // the greatest fencing number of a run that began a step
 	base    uint64 // serial of the document that the journal continues
 	begun   bool   // the journal has its header
 	acted   bool   // the journal has more than events
@@ -70,7 +75,7 @@ func Open(ctx context.Context, store Store, info LockInfo, opts OpenOptions) (*F
 	if err != nil {
 		return nil, err
 	}
-	f := &File{store: store, lease: lease, info: info}
+	f := &File{store: store, lease: lease, info: info, rescue: opts.Rescue}
 	if err := f.read(ctx); err != nil {
 		wctx, cancel := outlive(ctx)
 		defer cancel()
@@ -86,7 +91,7 @@ func (f *File) read(ctx context.Context) error {
 		return err
 	}
 	f.state, f.version, f.base, f.recovery, f.acted = l.state, l.version, l.base, l.recovery, l.acted
-	f.fence = max(f.lease.Fence(), l.fence+1)
+	f.fence, f.written = max(f.lease.Fence(), l.fence+1), l.fence
 	if f.state.Lineage == "" {
 		id, err := uuid.NewRandom()
 		if err != nil {
@@ -143,11 +148,75 @@ func (f *File) Close(ctx context.Context) error {
 	ctx, cancel := outlive(ctx)
 	defer cancel()
 	var err error
-	if f.begun {
-		err = f.fold(ctx)
+	switch {
+	case f.begun:
+		if err = f.fold(ctx); err != nil {
+			err = f.save(ctx, err)
+		}
+	case f.version != "" && sealedOf(f.store).Rewrite():
+		f.acted = true // servers that keep versions take no serial twice
+		if err = f.fold(ctx); err != nil {
+			err = fmt.Errorf("encrypt the state anew: %w", err)
+		}
 	}
 	return errors.Join(err, f.lease.Unlock(ctx))
 }
+
+// save keeps what could not be written where the caller of Open wants it.
+func (f *File) save(ctx context.Context, cause error) error {
+	if f.rescue == nil {
+		return cause
+	}
+	data, err := encode(f.state, f.fence, f.info.Version, sealedOf(f.store).Seals())
+	if err == nil {
+		data, err = sealedOf(f.store).Seal(ctx, data)
+	}
+	var name string
+	if err == nil {
+		name, err = f.rescue(data)
+	}
+	if err != nil {
+		return errors.Join(cause, fmt.Errorf("keep a copy of the state: %w", err))
+	}
+	return &RescuedError{Name: name, cause: cause}
+}
+
+// RescuedError means that the state could not be written to its home, and that all of it is in a file.
+type RescuedError struct {
+	Name  string
+	cause error
+}
+
+func (e *RescuedError) Error() string {
+	return fmt.Sprintf("%v; the whole state is in %s", e.cause, e.Name)
+}
+
+// Unwrap returns why it could not be written.
+func (e *RescuedError) Unwrap() error { return e.cause }
+
+// Diagnostic says it to people.
+func (e *RescuedError) Diagnostic() api.Diagnostic {
+	return api.Diagnostic{Severity: api.SeverityError, Summary: "State could not be written", Detail: fmt.Sprintf(
+		"%s. Everything that this run did is in the file %s. When the backend answers again, and before anything else is applied: berth state push %s", capital(e.cause.Error()), e.Name, e.Name)}
+}
+
+// As makes api.DiagnosticsOf find the diagnostic.
+func (e *RescuedError) As(target any) bool { return asDiagnostics(target, e) }
+
+// sealedOf returns what a store does to documents: nothing when it does not encrypt.
+func sealedOf(s Store) Sealed {
+	if t, ok := Find[Sealed](s); ok {
+		return t
+	}
+	return unsealed{}
+}
+
+type unsealed struct{}
+
+func (unsealed) Seals() bool                                           { return false }
+func (unsealed) Rewrite() bool                                         { return false }
+func (unsealed) Seal(_ context.Context, data []byte) ([]byte, error)   { return data, nil }
+func (unsealed) Unseal(_ context.Context, data []byte) ([]byte, error) { return data, nil }
 
 // fold writes the state as a document and drops the journal, in this order. A crash in between leaves a
 // journal that continues an older document than the one that is there: it is dropped by the next Open.
@@ -155,7 +224,11 @@ func (f *File) fold(ctx context.Context) error {
 	if f.state.Serial == f.base && (f.acted || f.base == 0) {
 		f.state.Serial++ // steps began and none changed the state: what they did on hosts is not known
 	}
-	data, err := encode(f.state, f.fence, f.info.Version)
+	fence := f.written // the document of a run that was killed keeps its number
+	if f.begun || fence == 0 {
+		fence = f.fence
+	}
+	data, err := encode(f.state, fence, f.info.Version, sealedOf(f.store).Seals())
 	if err != nil {
 		return err
 	}
@@ -168,7 +241,7 @@ func (f *File) fold(ctx context.Context) error {
 	case err != nil:
 		return fmt.Errorf("write the state: %w", err)
 	}
-	f.version, f.base, f.begun, f.acted, f.seq = version, f.state.Serial, false, false, 0
+	f.version, f.written, f.base, f.begun, f.acted, f.seq = version, fence, f.state.Serial, false, false, 0
 	if err := f.lease.ClearJournal(ctx); err != nil {
 		return fmt.Errorf("the state is written, but its journal could not be removed: %w", err)
 	}

@@ -66,10 +66,56 @@ type Waiter interface {
 	LockInterval() (first, most time.Duration)
 }
 
-// Keeper is a Store that keeps the document that the last Put replaced.
+// Keeper is a Store that keeps documents that were replaced.
 type Keeper interface {
-	// Backup returns that document and how a person finds it; no name when there is none.
-	Backup(ctx context.Context) (name string, data []byte, err error)
+	// Backups returns them, the newest first.
+	Backups(ctx context.Context) ([]Backup, error)
+}
+
+// Backup is a document that was replaced.
+type Backup struct {
+	Name string    // how a person finds it
+	At   time.Time // when it was replaced; zero where that is not known
+	Read func(ctx context.Context) ([]byte, error)
+}
+
+// Retainer is a Keeper that can be told how much to keep. Without that it keeps as much as api.DefaultRetention says.
+type Retainer interface {
+	// Retain bounds the number of documents that stay after the next Put, and, if maxAge is not 0, their age. The newest always stays.
+	Retain(n int, maxAge time.Duration)
+}
+
+// Sealed is a Store that encrypts.
+type Sealed interface {
+	// Seals reports whether what is written is encrypted.
+	Seals() bool
+	// Rewrite reports whether the document that Get returned last was not written as the next one will be: with another key, or
+	// not encrypted.
+	Rewrite() bool
+	// Seal encrypts a copy that is kept elsewhere, and Unseal decrypts one; one that is not encrypted it returns as it is.
+	Seal(ctx context.Context, data []byte) ([]byte, error)
+	Unseal(ctx context.Context, data []byte) ([]byte, error)
+}
+
+// Wrapper is a Store around another one.
+type Wrapper interface {
+	Unwrap() Store
+}
+
+// Find returns the first of a store and those that it is wrapped around which can do more: Find[Unlocker](store).
+func Find[T any](s Store) (T, bool) {
+	for s != nil {
+		if t, ok := s.(T); ok {
+			return t, true
+		}
+		w, ok := s.(Wrapper)
+		if !ok {
+			break
+		}
+		s = w.Unwrap()
+	}
+	var none T
+	return none, false
 }
 
 // Unlocker is a Store whose lock can stay when its holder is gone.
@@ -97,7 +143,7 @@ var (
 )
 
 func namesOf(s Store) Names {
-	if n, ok := s.(Namer); ok {
+	if n, ok := Find[Namer](s); ok {
 		return n.Names()
 	}
 	return Names{"state", "journal"}

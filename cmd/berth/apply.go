@@ -6,7 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -15,7 +15,6 @@ import (
 	"berth.dev/berth/cmd/berth/view"
 	"berth.dev/berth/executor"
 	"berth.dev/berth/planner"
-	"berth.dev/berth/planner/planfile"
 	"berth.dev/berth/statefile"
 )
 
@@ -138,14 +137,9 @@ func (r *round) planOrRead(ctx context.Context, o applyCommand, prior *api.State
 	if o.planFile == "" {
 		return r.plan(ctx, prior)
 	}
-	file, err := os.Open(o.planFile)
+	plan, err := readPlan(ctx, r.g, o.planFile)
 	if err != nil {
-		return nil, nil, fail("Plan file cannot be read", err.Error()+".")
-	}
-	defer file.Close()
-	plan, err := planfile.Read(file)
-	if err != nil {
-		return nil, nil, fail("Plan file cannot be read", fmt.Sprintf("%s: %v.", o.planFile, err))
+		return nil, nil, err
 	}
 	seen := executor.Observe(ctx, r.executor(), nodesToSee(plan.Nodes, prior))
 	if ds := planner.Stale(plan, prior, seen); ds.HasErrors() {
@@ -214,8 +208,8 @@ func (r *round) carryOut(ctx context.Context, f *statefile.File, plan *api.Plan,
 		r.emit = view.NewProgress(r.g.out).Event
 	}
 	outcome, err := r.apply(ctx, f, plan, seen)
-	if err == nil && len(outcome.Failed) == 0 && !outcome.Interrupted {
-		err = r.record(f, plan)
+	if err == nil {
+		err = r.record(f, plan, outcome)
 	}
 	r.report(outcome, plan, f.State(), lines, o)
 	if err != nil {
@@ -234,13 +228,30 @@ func (r *round) carryOut(ctx context.Context, f *statefile.File, plan *api.Plan,
 	return nil
 }
 
-// record adds the apply to the history, which only a whole one enters.
-func (r *round) record(f *statefile.File, plan *api.Plan) error {
+// record adds the apply to the history, unless nothing was done.
+func (r *round) record(f *statefile.File, plan *api.Plan, outcome executor.Outcome) error {
 	add, change, destroy := plan.Summary()
-	return f.Record(api.Delta{Record: &api.ApplyRecord{
-		Serial: f.State().Serial + 1, Who: whoami(r.g.proc), At: r.g.proc.Now().UTC(),
+	record := api.ApplyRecord{
+		Serial: f.State().Serial + 1, Who: whoami(r.g.proc), At: r.g.proc.Now().UTC(), Operation: r.operation, Job: jobURL(r.g.proc),
 		Summary: fmt.Sprintf("%d added, %d changed, %d destroyed", add, change, destroy),
-	}})
+	}
+	if dir, err := filepath.Abs(r.g.dir); err == nil {
+		record.From = dir
+	}
+	switch {
+	case outcome.Interrupted:
+		record.Outcome = api.OutcomeInterrupted
+	case len(outcome.Failed) > 0:
+		record.Outcome = api.OutcomeFailed
+	}
+	if record.Outcome != api.OutcomeComplete {
+		if outcome.Done == 0 {
+			return nil
+		}
+		record.Summary = fmt.Sprintf("%d of %d steps done", outcome.Done, len(plan.Steps))
+	}
+	keep, _ := r.module.Retention()
+	return f.Record(api.Delta{Record: &record, Retention: &keep})
 }
 
 func (r *round) report(outcome executor.Outcome, plan *api.Plan, state *api.State, lines *view.Lines, o applyCommand) {

@@ -11,11 +11,13 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"berth.dev/berth/api"
 	"berth.dev/berth/hcl"
 	"berth.dev/berth/statefile"
 	backends "berth.dev/berth/statefile/backend/all"
+	"berth.dev/berth/statefile/seal"
 )
 
 // backendRecord says where the state of this directory was kept when it was last written, so that another backend block
@@ -95,8 +97,48 @@ func openStore(g *globals, m *hcl.Module) (statefile.Store, error) {
 	if now := recordOf(b); before != nil && !before.same(now) {
 		return nil, changedBackend(b, *before, now)
 	}
-	return openBackend(g, b)
+	return openSealed(g, m, b)
 }
+
+// openSealed finds a state's home, with the encryption and the retention of the configuration.
+func openSealed(g *globals, m *hcl.Module, b hcl.Backend) (statefile.Store, error) {
+	store, err := openBackend(g, b)
+	if err != nil {
+		return nil, err
+	}
+	if keep, set := m.Retention(); set {
+		if r, ok := store.(statefile.Retainer); ok {
+			r.Retain(keep.Backups, time.Duration(keep.BackupsMaxAge)*time.Second)
+		}
+	}
+	state, _, err := g.sealers(m)
+	if err != nil {
+		return nil, err
+	}
+	return seal.Wrap(store, state), nil
+}
+
+// sealers are what encrypts the state and plan files; nil where nothing does. m is nil without a configuration. They are made once, because
+// finding a key can take a while on purpose.
+func (g *globals) sealers(m *hcl.Module) (state, plan *seal.Sealer, err error) {
+	if g.sealed != nil {
+		return g.sealed.state, g.sealed.plan, nil
+	}
+	if m == nil {
+		m = &hcl.Module{}
+	}
+	e, diags := m.Encryption(g.proc.Getenv("BERTH_ENCRYPTION"))
+	if diags.HasErrors() {
+		return nil, nil, diags.Err()
+	}
+	state, plan, err = seal.New(e, seal.Source{Dir: g.dir, Getenv: g.proc.Getenv, Env: g.proc.Env, Stderr: g.proc.Stderr})
+	if err == nil {
+		g.sealed = &sealerPair{state, plan}
+	}
+	return state, plan, err
+}
+
+type sealerPair struct{ state, plan *seal.Sealer }
 
 func changedBackend(b hcl.Backend, before, now backendRecord) error {
 	d := api.Diagnostic{Severity: api.SeverityError, Summary: "Backend has changed", Detail: fmt.Sprintf(
@@ -125,7 +167,8 @@ type moveOptions struct {
 }
 
 // settleBackend brings record and configuration together, moving the state if it was asked for.
-func settleBackend(ctx context.Context, g *globals, b hcl.Backend, o moveOptions) error {
+func settleBackend(ctx context.Context, g *globals, m *hcl.Module, o moveOptions) error {
+	b := m.Backend()
 	before, err := readRecord(g.dir)
 	if err != nil {
 		return err
@@ -139,11 +182,11 @@ func settleBackend(ctx context.Context, g *globals, b hcl.Backend, o moveOptions
 	case !o.migrate:
 		return changedBackend(b, *before, now)
 	}
-	from, err := openBackend(g, hcl.Backend{Type: before.Type, Config: before.Config})
+	from, err := openSealed(g, m, hcl.Backend{Type: before.Type, Config: before.Config})
 	if err != nil {
 		return err
 	}
-	to, err := openBackend(g, b)
+	to, err := openSealed(g, m, b)
 	if err != nil {
 		return err
 	}

@@ -31,7 +31,7 @@ func forceUnlock(ctx context.Context, g *globals, id string, force bool) error {
 	if err != nil {
 		return err
 	}
-	u, ok := store.(statefile.Unlocker)
+	u, ok := statefile.Find[statefile.Unlocker](store)
 	if !ok {
 		return fail("Lock cannot be taken away", "With this backend the lock ends with the process that holds it. Try again, or end that process: the message about the locked state says which it is and where.")
 	}

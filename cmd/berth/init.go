@@ -106,7 +106,7 @@ func runInit(ctx context.Context, g *globals, o planOptions, move moveOptions) e
 	if diags.HasErrors() {
 		return diags.Err()
 	}
-	if err := settleBackend(ctx, g, module.Backend(), move); err != nil {
+	if err := settleBackend(ctx, g, module, move); err != nil {
 		return err
 	}
 	r, err := newRound(g, o)

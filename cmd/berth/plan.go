@@ -11,8 +11,10 @@ import (
 
 	"berth.dev/berth/api"
 	"berth.dev/berth/cmd/berth/view"
+	"berth.dev/berth/hcl"
 	"berth.dev/berth/planner/planfile"
 	"berth.dev/berth/statefile"
+	"berth.dev/berth/statefile/seal"
 )
 
 type planCommand struct {
@@ -64,7 +66,7 @@ func runPlan(ctx context.Context, g *globals, o planCommand) error {
 		return err
 	}
 	if o.out != "" {
-		if err := savePlan(plan, inDir(g.dir, o.out)); err != nil {
+		if err := savePlan(ctx, r.planSealer, plan, inDir(g.dir, o.out)); err != nil {
 			return err
 		}
 	}
@@ -104,14 +106,19 @@ func (r *round) nextSteps(p *api.Plan, out string) {
 	r.g.out.Printf("\nSaved the plan to: %s\n\nTo do just this, run:\n    berth apply %q\n", out, out)
 }
 
-// savePlan writes the plan whole or not at all, readable only by its owner: it holds what the steps need.
-func savePlan(p *api.Plan, path string) error {
+// savePlan writes the plan whole or not at all, encrypted where the configuration says so, and in any case readable only by its owner: it
+// holds what the steps need.
+func savePlan(ctx context.Context, with *seal.Sealer, p *api.Plan, path string) error {
 	f, err := os.CreateTemp(filepath.Dir(path), ".berth-plan-*") // made with mode 0600
 	if err != nil {
 		return fail("Plan cannot be saved", fmt.Sprintf("%v. Nothing was changed; name another file with --out.", err))
 	}
 	defer os.Remove(f.Name())
-	err = errors.Join(planfile.Write(f, p), f.Sync(), f.Close())
+	w := with.Writer(ctx, f)
+	if err = planfile.Write(w, p); err == nil {
+		err = w.Close()
+	}
+	err = errors.Join(err, f.Sync(), f.Close())
 	if err == nil {
 		err = os.Rename(f.Name(), path)
 	}
@@ -119,6 +126,39 @@ func savePlan(p *api.Plan, path string) error {
 		return fail("Plan cannot be saved", fmt.Sprintf("%v. Nothing was changed; name another file with --out.", err))
 	}
 	return nil
+}
+
+// readPlan reads a saved plan with the encryption of the configuration in the directory, if there is one.
+func readPlan(ctx context.Context, g *globals, path string) (*api.Plan, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, fail("Plan file cannot be read", err.Error()+".")
+	}
+	defer f.Close()
+	var module *hcl.Module
+	if files, _ := filepath.Glob(filepath.Join(g.dir, "*.hcl*")); len(files) > 0 {
+		m, diags := hcl.Parse(g.dir)
+		if diags.HasErrors() {
+			return nil, diags.Err()
+		}
+		module = m
+	}
+	_, with, err := g.sealers(module)
+	if err != nil {
+		return nil, err
+	}
+	plain, err := with.Reader(ctx, f)
+	if err != nil {
+		if _, said := errors.AsType[*api.DiagnosticsError](err); said {
+			return nil, err
+		}
+		return nil, fail("Plan file cannot be read", fmt.Sprintf("%s: %v.", path, err))
+	}
+	plan, err := planfile.Read(plain)
+	if err != nil {
+		return nil, fail("Plan file cannot be read", fmt.Sprintf("%s: %v.", path, err))
+	}
+	return plan, nil
 }
 
 // inDir takes relative paths from the directory that the command works in.

@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -19,6 +21,7 @@ import (
 	"berth.dev/berth/providers/all"
 	"berth.dev/berth/providers/image"
 	"berth.dev/berth/statefile"
+	"berth.dev/berth/statefile/seal"
 )
 
 // round composes the system for one command: configuration, state, hosts, plan. Its methods are called in the
@@ -33,6 +36,9 @@ type round struct {
 	registry providers.Registry
 	emit     func(api.Event)
 	warnings api.Diagnostics
+
+	operation  string       // for which the lock was taken
+	planSealer *seal.Sealer // of plan files; nil where they are not encrypted
 }
 
 // newRound reads the configuration's files (not yet their values) and finds the state's home.
@@ -47,6 +53,9 @@ func newRound(g *globals, opts planOptions) (*round, error) {
 	r := &round{g: g, opts: opts, module: module, warnings: diags, emit: func(api.Event) {}}
 	var err error
 	if r.store, err = openStore(g, module); err != nil {
+		return nil, err
+	}
+	if _, r.planSealer, err = g.sealers(module); err != nil {
 		return nil, err
 	}
 	r.connect()
@@ -91,6 +100,7 @@ func (r *round) executor() executor.Options {
 func (r *round) lock(ctx context.Context, operation string) (*statefile.File, error) {
 	f, err := statefile.Open(ctx, r.store, lockInfo(r.g.proc, operation), statefile.OpenOptions{
 		LockTimeout: r.opts.lockTimeout,
+		Rescue:      r.rescue(),
 		OnWait: func(i statefile.LockInfo) {
 			r.g.err.Println(fmt.Sprintf("The state is locked by %s (%s since %s): waiting up to %s...", i.Who, i.Operation, i.Created.Local().Format("15:04:05"), r.opts.lockTimeout))
 		},
@@ -98,10 +108,38 @@ func (r *round) lock(ctx context.Context, operation string) (*statefile.File, er
 	if err != nil {
 		return nil, err
 	}
+	r.operation = operation
 	if err := recordOf(r.module.Backend()).keep(r.g.dir); err != nil {
 		r.log().Debug("record the backend", "err", err) // a help against mistakes, not needed
 	}
 	return f, nil
+}
+
+// rescueFile is where the state goes that its backend does not take.
+const rescueFile = "errored.berthstate"
+
+// rescue keeps a state beside the configuration. One that is there from before stays. A local state needs none: its journal is as near.
+func (r *round) rescue() func([]byte) (string, error) {
+	if r.module.Backend().Type == "local" {
+		return nil
+	}
+	return func(data []byte) (string, error) {
+		for n := 0; ; n++ {
+			name := rescueFile
+			if n > 0 {
+				name = fmt.Sprintf("%s.%d", rescueFile, n)
+			}
+			f, err := os.OpenFile(filepath.Join(r.g.dir, name), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+			if errors.Is(err, fs.ErrExist) && n < 100 {
+				continue
+			}
+			if err != nil {
+				return "", err
+			}
+			_, err = f.Write(data)
+			return name, errors.Join(err, f.Sync(), f.Close())
+		}
+	}
 }
 
 // plan makes the plan from the prior state: evaluate, observe, resolve, decide.

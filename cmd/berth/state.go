@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 
@@ -14,9 +13,9 @@ import (
 	"berth.dev/berth/api"
 	"berth.dev/berth/cmd/berth/view"
 	"berth.dev/berth/hcl"
-	"berth.dev/berth/planner/planfile"
 	"berth.dev/berth/statefile"
 	backends "berth.dev/berth/statefile/backend/all"
+	"berth.dev/berth/statefile/seal"
 )
 
 // readState reads what was last applied, without a lock.
@@ -31,7 +30,15 @@ func readState(ctx context.Context, g *globals) (*api.State, error) {
 // storeOf finds the state's home. A directory without a configuration has the default one: a state file in it.
 func storeOf(g *globals) (statefile.Store, error) {
 	if files, _ := filepath.Glob(filepath.Join(g.dir, "*.hcl*")); len(files) == 0 {
-		return backends.Open("local", nil, g.dir)
+		store, err := backends.Open("local", nil, g.dir)
+		if err != nil {
+			return nil, err
+		}
+		state, _, err := g.sealers(nil)
+		if err != nil {
+			return nil, err
+		}
+		return seal.Wrap(store, state), nil
 	}
 	module, diags := hcl.Parse(g.dir)
 	if diags.HasErrors() {
@@ -171,7 +178,7 @@ func newShow(g *globals) *cobra.Command {
 		Example: "  berth show\n  berth show --json release.plan",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 1 {
-				return showPlanFile(g, inDir(g.dir, args[0]), asJSON)
+				return showPlanFile(cmd.Context(), g, inDir(g.dir, args[0]), asJSON)
 			}
 			return showState(cmd.Context(), g, asJSON)
 		},
@@ -180,15 +187,10 @@ func newShow(g *globals) *cobra.Command {
 	return cmd
 }
 
-func showPlanFile(g *globals, path string, asJSON bool) error {
-	f, err := os.Open(path)
+func showPlanFile(ctx context.Context, g *globals, path string, asJSON bool) error {
+	plan, err := readPlan(ctx, g, path)
 	if err != nil {
-		return fail("Plan file cannot be read", err.Error()+".")
-	}
-	defer f.Close()
-	plan, err := planfile.Read(f)
-	if err != nil {
-		return fail("Plan file cannot be read", fmt.Sprintf("%s: %v.", path, err))
+		return err
 	}
 	if !asJSON {
 		g.out.Plan(plan)

@@ -30,6 +30,7 @@ func Run(t *testing.T, newStore func(t *testing.T) func() statefile.Store) {
 		{"put and get", testPut},
 		{"put of another version", testConflict},
 		{"a large document", testLarge},
+		{"backups", testBackups},
 		{"journal", testJournal},
 		{"journal by many at once", testJournalConcurrent},
 		{"one holder", testLock},
@@ -144,6 +145,47 @@ func testConflict(t *testing.T, open func() statefile.Store) {
 		}
 	}
 	wantDocument(t, open(), []byte("two"))
+}
+
+// testBackups is of stores that keep what they replace.
+func testBackups(t *testing.T, open func() statefile.Store) {
+	s := open()
+	keeper, ok := statefile.Find[statefile.Keeper](s)
+	if !ok {
+		return
+	}
+	keep, ok := statefile.Find[statefile.Retainer](s)
+	if !ok {
+		t.Fatal("it keeps documents and cannot be told how many")
+	}
+	keep.Retain(2, time.Hour)
+	want := func(texts ...string) {
+		t.Helper()
+		list, err := keeper.Backups(t.Context())
+		check(t, "Backups", err)
+		var got []string
+		for _, b := range list {
+			data, err := b.Read(t.Context())
+			check(t, "Read of a backup", err)
+			got = append(got, string(data))
+			if b.Name == "" || time.Since(b.At).Abs() > 10*time.Minute {
+				t.Errorf("backup %q of %s", b.Name, b.At)
+			}
+		}
+		if !slices.Equal(got, texts) {
+			t.Fatalf("backups %q, want %q", got, texts)
+		}
+	}
+	want()
+	l := lock(t, s, "a")
+	defer unlock(t, l)
+	version := ""
+	for i, text := range []string{"1", "2", "3", "4"} {
+		next, err := l.Put(t.Context(), []byte(text), version)
+		check(t, "Put", err)
+		version = next
+		want([][]string{nil, {"1"}, {"2", "1"}, {"3", "2"}}[i]...)
+	}
 }
 
 func testLarge(t *testing.T, open func() statefile.Store) {

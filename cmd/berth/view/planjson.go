@@ -87,7 +87,7 @@ func StateJSON(s *api.State, version string) any {
 	return map[string]any{
 		"format_version": "1.0", "berth_version": version, "lineage": s.Lineage, "serial": s.Serial,
 		"values": map[string]any{"outputs": OutputsJSON(s.Outputs, false), "root_module": map[string]any{"resources": resources}},
-		"nodes":  s.Nodes, "pods": pods, "history": s.History,
+		"nodes":  s.Nodes, "pods": pods, "history": HistoryJSON(s),
 		"overrides": stateOverrides(s), "revisions": stateRevisions(s), "rollouts": s.Rollouts,
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"strconv"
+	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
@@ -25,8 +26,8 @@ const (
 
 // header is the value of "doc".
 type header struct {
-	Present content  `json:"present"`
-	Former  *content `json:"former,omitempty"` // that it replaced
+	Present content   `json:"present"`
+	Former  []content `json:"former,omitempty"` // that were replaced, the newest first
 
 	version string // the revision at which the header was written
 }
@@ -36,6 +37,8 @@ type content struct {
 	ID     string `json:"id"` // unique among all that were ever written there
 	Chunks int    `json:"chunks"`
 	Sum    string `json:"sha256"`
+
+	Replaced time.Time `json:"replaced,omitzero"` // by the clock of who replaced it
 }
 
 func (s *Store) chunkKey(id string, n int) string {
@@ -101,7 +104,7 @@ func (l *lease) put(ctx context.Context, data []byte, ifVersion string) (version
 	}
 	unchanged := clientv3.Compare(clientv3.CreateRevision(s.prefix+docKey), "=", 0)
 	if old != nil {
-		next.Former = &old.Present
+		next.Former = s.former(old, time.Now().UTC())
 		rev, err := strconv.ParseInt(old.version, 10, 64)
 		if err != nil {
 			return "", err
@@ -119,6 +122,19 @@ func (l *lease) put(ctx context.Context, data []byte, ifVersion string) (version
 	return strconv.FormatInt(resp.Header.Revision, 10), l.dropOld(ctx, next)
 }
 
+// former lists what stays of a document's predecessors when it is replaced itself.
+func (s *Store) former(old *header, now time.Time) []content {
+	last := old.Present
+	last.Replaced = now
+	list := []content{last}
+	for _, d := range old.Former {
+		if len(list) < s.keep && (s.maxAge == 0 || now.Sub(d.Replaced) <= s.maxAge) {
+			list = append(list, d)
+		}
+	}
+	return list
+}
+
 // dropOld removes the chunks that the header does not name: those of older documents, and of writers that died.
 func (l *lease) dropOld(ctx context.Context, h header) error {
 	prefix := l.store.prefix + chunkPrefix
@@ -127,8 +143,8 @@ func (l *lease) dropOld(ctx context.Context, h header) error {
 		return err
 	}
 	keep := map[string]bool{h.Present.ID: true}
-	if h.Former != nil {
-		keep[h.Former.ID] = true
+	for _, d := range h.Former {
+		keep[d.ID] = true
 	}
 	for _, kv := range resp.Kvs {
 		id, _, _ := bytes.Cut(bytes.TrimPrefix(kv.Key, []byte(prefix)), []byte{'/'})

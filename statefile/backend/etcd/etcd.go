@@ -22,6 +22,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
 
+	"berth.dev/berth/api"
 	"berth.dev/berth/statefile"
 )
 
@@ -30,11 +31,14 @@ type Store struct {
 	config clientv3.Config
 	prefix string // ends in "/"
 	ttl    time.Duration
+	keep   int // documents that were replaced
+	maxAge time.Duration
 }
 
 var (
 	_ statefile.Store    = (*Store)(nil)
 	_ statefile.Keeper   = (*Store)(nil)
+	_ statefile.Retainer = (*Store)(nil)
 	_ statefile.Namer    = (*Store)(nil)
 	_ statefile.Waiter   = (*Store)(nil)
 	_ statefile.Unlocker = (*Store)(nil)
@@ -52,7 +56,7 @@ func Keys() []string {
 
 // Open returns the store of a backend "etcd" block. It makes no connection.
 func Open(config map[string]string, dir string) (statefile.Store, error) {
-	s := &Store{prefix: strings.TrimSuffix(config["prefix"], "/") + "/", ttl: defaultTTL}
+	s := &Store{prefix: strings.TrimSuffix(config["prefix"], "/") + "/", ttl: defaultTTL, keep: api.DefaultRetention.Backups}
 	if s.prefix == "/" {
 		s.prefix = "berth/default/"
 	}
@@ -175,18 +179,29 @@ func (s *Store) Get(ctx context.Context) (data []byte, version string, err error
 	return data, version, err
 }
 
-// Backup reads the document that the last Put replaced.
-func (s *Store) Backup(ctx context.Context) (name string, data []byte, err error) {
-	err = s.with(ctx, "read", func(ctx context.Context, c *clientv3.Client) error {
-		h, rev, err := s.header(ctx, c)
-		if err != nil || h == nil || h.Former == nil {
+// Retain says how many documents that were replaced stay, and how long.
+func (s *Store) Retain(n int, maxAge time.Duration) { s.keep, s.maxAge = max(1, n), maxAge }
+
+// Backups returns the documents that were replaced.
+func (s *Store) Backups(ctx context.Context) ([]statefile.Backup, error) {
+	var list []statefile.Backup
+	err := s.with(ctx, "read", func(ctx context.Context, c *clientv3.Client) error {
+		h, _, err := s.header(ctx, c)
+		if err != nil || h == nil {
 			return err
 		}
-		name = "etcd " + s.where() + chunkPrefix + h.Former.ID
-		data, err = s.chunks(ctx, c, *h.Former, rev)
-		return err
+		for _, d := range h.Former {
+			list = append(list, statefile.Backup{Name: "etcd " + s.where() + chunkPrefix + d.ID, At: d.Replaced, Read: func(ctx context.Context) (data []byte, err error) {
+				err = s.with(ctx, "read", func(ctx context.Context, c *clientv3.Client) error {
+					data, err = s.chunks(ctx, c, d, 0)
+					return err
+				})
+				return data, err
+			}})
+		}
+		return nil
 	})
-	return name, data, err
+	return list, err
 }
 
 // page is how many keys are read at a time.

@@ -15,6 +15,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -162,6 +163,7 @@ func testChunks(t *testing.T, s *server) {
 	store := s.open(t, "chunks")
 	l := lock(t, store, "a")
 	version := ""
+	store.(statefile.Retainer).Retain(2, 0)
 	var err error
 	for _, size := range []int{7 << 20, 1 << 20, 0, 3<<20 + 1} {
 		if version, err = l.Put(t.Context(), []byte(strings.Repeat("x", size)), version); err != nil {
@@ -178,12 +180,21 @@ func testChunks(t *testing.T, s *server) {
 	if err := errors.Join(l.ClearJournal(t.Context()), l.Unlock(t.Context())); err != nil {
 		t.Fatal(err)
 	}
-	if name, data, err := store.(statefile.Keeper).Backup(t.Context()); err != nil || name == "" || len(data) != 0 {
-		t.Errorf("backup %q of %d bytes, want the empty one: %v", name, len(data), err)
+	var kept []int
+	list, err := store.(statefile.Keeper).Backups(t.Context())
+	for _, b := range list {
+		data, err := b.Read(t.Context())
+		if err != nil || b.Name == "" || b.At.IsZero() {
+			t.Errorf("backup %+v: %v", b, err)
+		}
+		kept = append(kept, len(data))
+	}
+	if err != nil || !slices.Equal(kept, []int{0, 1 << 20}) {
+		t.Errorf("backups of %v bytes, want the two newest: %v", kept, err)
 	}
 	resp, err := s.client(t).Get(t.Context(), "chunks/", clientv3.WithPrefix(), clientv3.WithKeysOnly())
-	if err != nil || len(resp.Kvs) != 5 { // doc and four chunks
-		t.Errorf("%d keys are left, want 5: %v", len(resp.Kvs), err)
+	if err != nil || len(resp.Kvs) != 6 { // doc, four chunks, and one of a backup
+		t.Errorf("%d keys are left, want 6: %v", len(resp.Kvs), err)
 	}
 }
 

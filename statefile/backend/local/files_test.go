@@ -6,8 +6,10 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -99,19 +101,30 @@ func TestFilesOfARun(t *testing.T) {
 	}
 }
 
+// newest returns the newest backup.
+func newest(t *testing.T, s *local.Store) (name string, data []byte, err error) {
+	t.Helper()
+	list, err := s.Backups(t.Context())
+	if err != nil || len(list) == 0 {
+		return "", nil, err
+	}
+	data, err = list[0].Read(t.Context())
+	return list[0].Name, data, err
+}
+
 func TestBackupIsThePreviousState(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	s := newStore(t, filepath.Join(dir, "berth.state"))
 	var before []byte
 	for n := range 4 {
-		name, _, err := s.Backup(t.Context())
+		name, _, err := newest(t, s)
 		if err != nil || (n > 1) != (name != "") {
 			t.Fatalf("run %d: backup %q, %v", n, name, err)
 		}
 		before, _, _ = s.Get(t.Context())
 		run(t, s, n, n+1)
-		if _, backup, _ := s.Backup(t.Context()); string(backup) != string(before) {
+		if _, backup, _ := newest(t, s); string(backup) != string(before) {
 			t.Errorf("run %d: the backup is not the previous state", n)
 		}
 	}
@@ -122,11 +135,54 @@ func TestBackupIsThePreviousState(t *testing.T) {
 	}
 	before, _, _ = s.Get(t.Context())
 	run(t, s, 9, 10)
-	if _, backup, _ := s.Backup(t.Context()); string(backup) != string(before) {
+	if _, backup, _ := newest(t, s); string(backup) != string(before) {
 		t.Error("the backup is not the previous state")
 	}
-	if got := files(t, dir); len(got) != 3 {
+	if got := files(t, dir); len(got) != 6 { // state, lock and four backups
 		t.Errorf("left behind: %v", got)
+	}
+}
+
+// TestBackupsCountAndAge has three of them stay, and none that is too old but the newest.
+func TestBackupsCountAndAge(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s := newStore(t, filepath.Join(dir, "berth.state"))
+	s.Retain(3, time.Hour)
+	var past []string
+	for n := range 6 {
+		data, _, _ := s.Get(t.Context())
+		past = append(past, string(data))
+		run(t, s, n, n+1)
+	}
+	kept := func() (out []int) {
+		list, err := s.Backups(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, b := range list {
+			data, err := b.Read(t.Context())
+			if err != nil || b.At.IsZero() {
+				t.Fatalf("%+v: %v", b, err)
+			}
+			out = append(out, slices.Index(past, string(data)))
+		}
+		return out
+	}
+	if got := kept(); !slices.Equal(got, []int{5, 4, 3}) {
+		t.Errorf("kept %v, want the three newest", got)
+	}
+	old := time.Now().Add(-2 * time.Hour)
+	for _, n := range []string{"", ".1"} {
+		if err := os.Chtimes(filepath.Join(dir, "berth.state.backup"+n), old, old); err != nil {
+			t.Fatal(err)
+		}
+	}
+	data, _, _ := s.Get(t.Context())
+	past = append(past, string(data))
+	run(t, s, 6, 7)
+	if got := kept(); !slices.Equal(got, []int{6}) {
+		t.Errorf("kept %v, want the newest alone: the others are too many or too old", got)
 	}
 }
 
@@ -141,7 +197,7 @@ func TestDamageNamesTheBackup(t *testing.T) {
 			if err := os.Truncate(path, 0); err != nil {
 				t.Fatal(err)
 			}
-		}, "The state PATH cannot be used: it is empty. Nothing was changed. The state before it, serial 1, is whole in PATH.backup: look at it, then copy it to PATH and run berth plan, which finds on the hosts what was done since."},
+		}, "The state PATH cannot be used: it is empty. Nothing was changed. The last good state before it, serial 1, is whole in PATH.backup: look at it, then copy it to PATH and run berth plan, which finds on the hosts what was done since."},
 		{"both", func(t *testing.T, path string) {
 			if err := errors.Join(os.Truncate(path, 100), os.Truncate(path+".backup", 0)); err != nil {
 				t.Fatal(err)

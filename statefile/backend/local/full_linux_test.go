@@ -97,7 +97,7 @@ func TestFullDisk(t *testing.T) {
 	if st, err = statefile.Read(t.Context(), s); err != nil || len(st.Pods) <= finished+1 {
 		t.Errorf("with space again: %v", err)
 	}
-	if got := files(t, dir); len(got) != 3 {
+	if got := files(t, dir); len(got) != 4 {
 		t.Errorf("left behind: %v", got)
 	}
 }

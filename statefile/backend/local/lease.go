@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"time"
 
 	"github.com/gofrs/flock"
 
@@ -80,7 +81,7 @@ func (l *lease) Put(ctx context.Context, data []byte, ifVersion string) (string,
 	}
 	if version != "" {
 		if err := l.keep(); err != nil {
-			return "", errors.Join(access(err, l.store.backup()), ignoreMissing(os.Remove(tmp)))
+			return "", errors.Join(access(err, l.store.backup(0)), ignoreMissing(os.Remove(tmp)))
 		}
 	}
 	if err := os.Rename(tmp, l.store.path); err != nil {
@@ -89,9 +90,9 @@ func (l *lease) Put(ctx context.Context, data []byte, ifVersion string) (string,
 	return versionOf(data), syncDir(l.store.path)
 }
 
-// keep makes the present document the backup, without a moment in which there is none.
+// keep makes the present document the newest backup, without a moment in which there is none.
 func (l *lease) keep() error {
-	tmp := l.store.backup() + ".tmp"
+	tmp := l.store.path + ".backup-new"
 	if err := ignoreMissing(os.Remove(tmp)); err != nil {
 		return err
 	}
@@ -105,7 +106,15 @@ func (l *lease) keep() error {
 			return err
 		}
 	}
-	if err := os.Rename(tmp, l.store.backup()); err != nil {
+	if err := l.store.rotate(); err != nil {
+		return err
+	}
+	if now := time.Now(); l.store.maxAge > 0 {
+		if err := os.Chtimes(tmp, now, now); err != nil { // its age counts from now
+			return err
+		}
+	}
+	if err := os.Rename(tmp, l.store.backup(0)); err != nil {
 		return err
 	}
 	// When both names are links to one file already, rename does nothing and leaves both.

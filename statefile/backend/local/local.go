@@ -1,5 +1,5 @@
-// Package local keeps a state in files of one directory: the document, beside it the one that it replaced
-// (.backup), the journal of a run in progress (.journal) and the lock (.lock).
+// Package local keeps a state in files of one directory: the document, beside it those that it replaced
+// (.backup, .backup.1, …), the journal of a run in progress (.journal) and the lock (.lock).
 //
 // The lock is flock(2) on a file of its own, so the kernel releases it when its holder dies, however it
 // dies, and the document can be replaced by rename. What the lock file says is for people, and for the fencing
@@ -19,6 +19,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"berth.dev/berth/api"
 	"berth.dev/berth/statefile"
 )
 
@@ -27,14 +28,18 @@ const DefaultPath = "berth.state"
 
 // Store is a state in files.
 type Store struct {
-	path string // of the document, absolute, links resolved
+	path   string // of the document, absolute, links resolved
+	keep   int    // backups
+	maxAge time.Duration
 }
 
 var (
 	_ statefile.Store  = (*Store)(nil)
 	_ statefile.Waiter = (*Store)(nil)
 	_ statefile.Keeper = (*Store)(nil)
-	_ statefile.Namer  = (*Store)(nil)
+
+	_ statefile.Retainer = (*Store)(nil)
+	_ statefile.Namer    = (*Store)(nil)
 )
 
 // Keys are the attributes of backend "local".
@@ -65,10 +70,9 @@ func New(path string) (*Store, error) {
 	if target, err := filepath.EvalSymlinks(abs); err == nil {
 		abs = target
 	}
-	return &Store{abs}, nil
+	return &Store{path: abs, keep: api.DefaultRetention.Backups}, nil
 }
 
-func (s *Store) backup() string  { return s.path + ".backup" }
 func (s *Store) journal() string { return s.path + ".journal" }
 func (s *Store) lock() string    { return s.path + ".lock" }
 
@@ -105,13 +109,4 @@ func (s *Store) Journal(context.Context) ([]byte, error) {
 		return nil, nil
 	}
 	return data, access(err, s.journal())
-}
-
-// Backup reads the document that the last Put replaced.
-func (s *Store) Backup(context.Context) (string, []byte, error) {
-	data, err := os.ReadFile(s.backup())
-	if errors.Is(err, fs.ErrNotExist) {
-		return "", nil, nil
-	}
-	return s.backup(), data, access(err, s.backup())
 }

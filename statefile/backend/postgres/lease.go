@@ -181,6 +181,11 @@ func (l *lease) put(ctx context.Context, tx pgx.Tx, data []byte, want int64) err
 		if _, err := tx.Exec(ctx, s.sql(`DELETE FROM @.history WHERE state_id = $1 AND version <= $2`), l.id, want-int64(s.keep)); err != nil {
 			return err
 		}
+		if s.maxAge > 0 {
+			if _, err := tx.Exec(ctx, s.sql(`DELETE FROM @.history WHERE state_id = $1 AND version < $2 AND replaced < now() - make_interval(secs => $3)`), l.id, want, s.maxAge.Seconds()); err != nil {
+				return err
+			}
+		}
 	}
 	tag, err := tx.Exec(ctx, s.sql(`UPDATE @.states SET data = $3, version = version + 1 WHERE id = $1 AND version = $2 AND fence = $4`), l.id, want, data, l.fence)
 	if err == nil && tag.RowsAffected() == 0 {

@@ -30,6 +30,7 @@ type Store struct {
 	schema string // quoted
 	name   string
 	keep   int // documents of history
+	maxAge time.Duration
 }
 
 var (
@@ -37,6 +38,8 @@ var (
 	_ statefile.Keeper = (*Store)(nil)
 	_ statefile.Namer  = (*Store)(nil)
 	_ statefile.Waiter = (*Store)(nil)
+
+	_ statefile.Retainer = (*Store)(nil)
 )
 
 const (
@@ -173,13 +176,28 @@ func (s *Store) Journal(ctx context.Context) ([]byte, error) {
 	return lines, err
 }
 
-// Backup reads the document that the last Put replaced.
-func (s *Store) Backup(ctx context.Context) (string, []byte, error) {
-	var data []byte
-	var version int64
-	found, err := s.read(ctx, `SELECT h.data, h.version FROM @.history h JOIN @.states s ON s.id = h.state_id WHERE s.name = $1 ORDER BY h.version DESC LIMIT 1`, &data, &version)
-	if err != nil || !found {
-		return "", nil, err
+// Retain says how many documents that were replaced stay, and how long.
+func (s *Store) Retain(n int, maxAge time.Duration) { s.keep, s.maxAge = max(1, n), maxAge }
+
+// Backups returns the documents that were replaced.
+func (s *Store) Backups(ctx context.Context) ([]statefile.Backup, error) {
+	var versions []int64
+	var times []time.Time
+	_, err := s.read(ctx, `SELECT array_agg(h.version ORDER BY h.version DESC), array_agg(h.replaced ORDER BY h.version DESC) FROM @.history h JOIN @.states s ON s.id = h.state_id WHERE s.name = $1`, &versions, &times)
+	var list []statefile.Backup
+	for i, version := range versions {
+		list = append(list, statefile.Backup{Name: fmt.Sprintf("table %s.history, version %d of state %q", s.schema, version, s.name), At: times[i], Read: func(ctx context.Context) ([]byte, error) {
+			return s.formerly(ctx, version)
+		}})
 	}
-	return fmt.Sprintf("table %s.history, version %d of state %q", s.schema, version, s.name), data, nil
+	return list, err
+}
+
+func (s *Store) formerly(ctx context.Context, version int64) ([]byte, error) {
+	var data []byte
+	found, err := s.read(ctx, fmt.Sprintf(`SELECT h.data FROM @.history h JOIN @.states s ON s.id = h.state_id WHERE s.name = $1 AND h.version = %d`, version), &data)
+	if err == nil && !found {
+		err = fmt.Errorf("version %d of %s is no longer kept", version, s.where())
+	}
+	return data, err
 }

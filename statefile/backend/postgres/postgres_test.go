@@ -212,9 +212,12 @@ func testHistory(t *testing.T, s *server) {
 	if err := l.Unlock(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	name, data, err := store.(statefile.Keeper).Backup(t.Context())
-	if err != nil || string(data) != "4" || name != `table "berth".history, version 5 of state "history"` {
-		t.Errorf("%q, %q, %v", name, data, err)
+	list, err := store.(statefile.Keeper).Backups(t.Context())
+	if err != nil || len(list) != 3 || list[0].Name != `table "berth".history, version 5 of state "history"` || list[0].At.IsZero() {
+		t.Fatalf("%+v, %v", list, err)
+	}
+	if data, err := list[0].Read(t.Context()); err != nil || string(data) != "4" {
+		t.Errorf("%q, %v", data, err)
 	}
 	c, err := pgx.Connect(t.Context(), s.conn())
 	if err != nil {

@@ -107,6 +107,11 @@ func (l *lease) Put(ctx context.Context, data []byte, ifVersion string) (string,
 	if ifVersion == whatever {
 		return "", fmt.Errorf("write %s: %w", l.store.where(""), statefile.ErrConflict)
 	}
+	if ifVersion != "" {
+		if err := l.store.backUp(ctx, ifVersion, time.Now()); err != nil {
+			return "", err
+		}
+	}
 	return l.store.put(ctx, "", data, ifVersion)
 }
 

@@ -24,6 +24,7 @@ import (
 	"github.com/aws/smithy-go"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 
+	berth "berth.dev/berth/api"
 	"berth.dev/berth/statefile"
 )
 
@@ -32,11 +33,15 @@ type Store struct {
 	bucket, key string
 	config      map[string]string
 	ttl         time.Duration // of the lock
+	keep        int           // documents that were replaced
+	maxAge      time.Duration
 	api         func(context.Context) (*s3.Client, error)
 }
 
 var (
 	_ statefile.Store    = (*Store)(nil)
+	_ statefile.Keeper   = (*Store)(nil)
+	_ statefile.Retainer = (*Store)(nil)
 	_ statefile.Namer    = (*Store)(nil)
 	_ statefile.Unlocker = (*Store)(nil)
 )
@@ -51,7 +56,7 @@ func Keys() []string {
 
 // Open returns the store of a backend "s3" block. It makes no connection.
 func Open(config map[string]string, _ string) (statefile.Store, error) {
-	s := &Store{bucket: config["bucket"], key: strings.TrimPrefix(config["key"], "/"), config: config, ttl: defaultTTL}
+	s := &Store{bucket: config["bucket"], key: strings.TrimPrefix(config["key"], "/"), config: config, ttl: defaultTTL, keep: berth.DefaultRetention.Backups}
 	if s.bucket == "" || s.key == "" {
 		return nil, errors.New(`bucket and key are needed, as in bucket = "infra" and key = "prod/berth.state"`)
 	}
