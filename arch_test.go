@@ -53,6 +53,9 @@ var allowed = map[string][]string{
 	"e2e":                    {"..."},
 	"examples":               {},
 	"scripts":                {"..."},
+
+	"internal/simhost":         {"api", "providers", "internal/simhost/..."},
+	"internal/simhost/simtest": {"..."}, // whole rounds on simulated hosts
 }
 
 // forbidden says which packages of the standard library and beyond a folder must not import, tests apart.

@@ -1,0 +1,259 @@
+package simhost
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"sync"
+	"time"
+
+	"berth.dev/berth/api"
+	"berth.dev/berth/internal/simhost/shell"
+	"berth.dev/berth/providers"
+)
+
+// deadAfter is how long an operator waits for a host that does not answer before the connection counts as lost.
+const deadAfter = 10 * time.Second
+
+// Pool reaches hosts without SSH: it is a dialer for the executor. Connections end as SSH's would, with the host's power or when it does not
+// answer for ten seconds.
+type Pool struct {
+	w *World
+
+	mu    sync.Mutex
+	conns map[string]*Direct
+}
+
+// Pool returns a dialer that shares no connection with others.
+func (w *World) Pool() *Pool { return &Pool{w: w, conns: map[string]*Direct{}} }
+
+// Nodes are the hosts as a configuration would name them, for use with Pool.
+func (w *World) Nodes() []*api.Node {
+	var all []*api.Node
+	for _, h := range w.hosts {
+		all = append(all, &api.Node{Name: h.name, Address: h.address})
+	}
+	return all
+}
+
+// Host returns a connection to the node's host.
+func (p *Pool) Host(ctx context.Context, n *api.Node) (providers.Host, error) {
+	h := p.w.Host(n.Name)
+	if h == nil {
+		return nil, fmt.Errorf("%w: there is no host %s", providers.ErrUnreachable, n.Name)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if d := p.conns[n.Name]; d != nil && d.ctx.Err() == nil {
+		return d, nil
+	}
+	d, err := h.Connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	p.conns[n.Name] = d
+	return d, nil
+}
+
+// Close ends all connections, as the operator's death does.
+func (p *Pool) Close() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, d := range p.conns {
+		d.end(errors.New("the connection was closed"))
+	}
+	clear(p.conns)
+}
+
+// Direct is a connection to a host.
+type Direct struct {
+	h       *Host
+	machine *shell.Machine
+	ctx     context.Context
+	cancel  context.CancelCauseFunc
+
+	mu        sync.Mutex
+	resources map[string]any
+}
+
+var _ providers.Host = (*Direct)(nil)
+
+// Connect opens a connection.
+func (h *Host) Connect(ctx context.Context) (*Direct, error) {
+	h.mu.Lock()
+	up, alive, m := h.up, h.ctx, h.machine
+	h.mu.Unlock()
+	if !up || !h.patient(ctx) {
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+		return nil, fmt.Errorf("%w: %s did not answer", providers.ErrUnreachable, h.name)
+	}
+	d := &Direct{h: h, machine: m, resources: map[string]any{}}
+	d.ctx, d.cancel = context.WithCancelCause(alive)
+	context.AfterFunc(d.ctx, d.closeResources)
+	return d, nil
+}
+
+// patient waits for the host to be heard of, at most as long as a connection does.
+func (h *Host) patient(ctx context.Context) bool {
+	h.mu.Lock()
+	silent := h.silent
+	h.mu.Unlock()
+	if !silent {
+		return true
+	}
+	limited, cancel := context.WithTimeout(ctx, deadAfter)
+	defer cancel()
+	return h.heard(limited.Done())
+}
+
+func (d *Direct) end(why error) { d.cancel(why) }
+
+func (d *Direct) closeResources() {
+	d.mu.Lock()
+	all := d.resources
+	d.resources = map[string]any{}
+	d.mu.Unlock()
+	for _, key := range sortedKeys(all) {
+		if c, ok := all[key].(io.Closer); ok {
+			_ = c.Close() // what it was connected to is gone
+		}
+	}
+}
+
+// arrive is the way of an operation to the host and, after it, of its answer back: either may take until the host is heard of again, or lose the
+// connection.
+func (d *Direct) arrive(ctx context.Context) error {
+	if !d.h.patient(ctx) && ctx.Err() == nil {
+		d.end(fmt.Errorf("the host has not answered for %s", deadAfter))
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return d.lost()
+}
+
+func (d *Direct) lost() error {
+	if d.ctx.Err() == nil {
+		return nil
+	}
+	return fmt.Errorf("%w: %s: %w", providers.ErrUnreachable, d.h.name, context.Cause(d.ctx))
+}
+
+// Name is the host's name.
+func (d *Direct) Name() string { return d.h.name }
+
+// Run runs a script on the host.
+func (d *Direct) Run(ctx context.Context, c providers.Command) (providers.Output, error) {
+	if err := d.arrive(ctx); err != nil {
+		return providers.Output{}, err
+	}
+	both, cancel := context.WithCancel(d.ctx)
+	defer cancel()
+	defer context.AfterFunc(ctx, cancel)()
+	var out, errs sink
+	s := shell.Streams{In: c.Stdin, Out: &out, Err: &errs}
+	if c.Stdout != nil {
+		s.Out = c.Stdout
+	}
+	env := map[string]string{"SSH_CONNECTION": "10.77.255.254 50000 " + d.h.address + " 22", "LC_ALL": "C"}
+	status := d.machine.Run(both, c.Script, c.Args, env, s)
+	o := providers.Output{Stdout: out.b, Stderr: errs.b}
+	if err := d.arrive(ctx); err != nil {
+		return o, err
+	}
+	if status != 0 {
+		return o, &providers.ExitError{Host: d.h.name, Status: status, Stderr: lastLines(string(errs.b))}
+	}
+	return o, nil
+}
+
+// lastLines is the end of what a script said, as executor/ssh keeps it.
+func lastLines(s string) string {
+	lines := strings.Split(strings.TrimSpace(s), "\n")
+	return strings.Join(lines[max(0, len(lines)-5):], "\n")
+}
+
+// Dial opens a connection from the host's point of view. It ends with this connection, and stands still while the host is not heard.
+func (d *Direct) Dial(ctx context.Context, network, address string) (net.Conn, error) {
+	if err := d.arrive(ctx); err != nil {
+		return nil, err
+	}
+	c, err := d.h.dial(ctx, network, address)
+	if err != nil {
+		if lost := d.lost(); lost != nil {
+			return nil, lost
+		}
+		return nil, err
+	}
+	return newTunnel(d, c), nil
+}
+
+// Listen is not there: nothing on a simulated host would connect to it.
+func (d *Direct) Listen(context.Context, string) (net.Listener, error) {
+	return nil, providers.ErrForwardingRefused
+}
+
+// Resource makes a thing once per connection.
+func (d *Direct) Resource(key string, make func() (any, error)) (any, error) {
+	if err := d.lost(); err != nil {
+		return nil, err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if v, ok := d.resources[key]; ok {
+		return v, nil
+	}
+	v, err := make()
+	if err == nil {
+		d.resources[key] = v
+	}
+	return v, err
+}
+
+// tunnel is a connection through the operator's.
+type tunnel struct {
+	net.Conn
+	d    *Direct
+	stop func() bool
+}
+
+func newTunnel(d *Direct, c net.Conn) *tunnel {
+	t := &tunnel{Conn: c, d: d}
+	t.stop = context.AfterFunc(d.ctx, func() { _ = c.Close() }) // its connection is gone
+	return t
+}
+
+// Read gives what has come when the host is heard.
+func (t *tunnel) Read(p []byte) (int, error) {
+	n, err := t.Conn.Read(p)
+	if e := t.wait(); e != nil {
+		return 0, e
+	}
+	return n, err
+}
+
+// Write sends when the host is heard.
+func (t *tunnel) Write(p []byte) (int, error) {
+	if err := t.wait(); err != nil {
+		return 0, err
+	}
+	return t.Conn.Write(p)
+}
+
+func (t *tunnel) wait() error { return t.d.arrive(t.d.ctx) }
+
+// Close ends it.
+func (t *tunnel) Close() error {
+	t.stop()
+	return t.Conn.Close()
+}
+
+// Deadlines are not kept: the contract of providers.Host says so.
+func (t *tunnel) SetDeadline(time.Time) error      { return nil }
+func (t *tunnel) SetReadDeadline(time.Time) error  { return nil }
+func (t *tunnel) SetWriteDeadline(time.Time) error { return nil }

@@ -1,0 +1,179 @@
+package shell
+
+import (
+	"strconv"
+	"strings"
+
+	"berth.dev/berth/internal/simhost/disk"
+)
+
+// find knows -xdev, -depth, -mindepth, -maxdepth, -type, -name, -print, -print0, -delete and -exec with \; or +, and alternatives with -o.
+func find(p *Process) int {
+	args := p.Args[1:]
+	var roots []string
+	for len(args) > 0 && !strings.HasPrefix(args[0], "-") {
+		roots, args = append(roots, args[0]), args[1:]
+	}
+	s := &search{p: p, most: 1 << 30}
+	if !s.parse(args) {
+		return 1
+	}
+	status := 0
+	for _, r := range roots {
+		if err := s.walk(r); err != nil {
+			status = p.Fail(1, "'%s': %s", r, reason(err))
+		}
+	}
+	for _, alt := range s.alternatives {
+		for _, x := range alt {
+			if x.batch && len(x.found) > 0 && p.Run(append(append([]string{}, x.command...), x.found...)...) != 0 {
+				status = 1
+			}
+		}
+	}
+	return max(status, s.status)
+}
+
+type search struct {
+	p            *Process
+	least, most  int
+	depth        bool
+	alternatives [][]*searchTerm
+	status       int
+}
+
+// searchTerm is a condition or an action.
+type searchTerm struct {
+	kind    byte // for -type
+	name    string
+	print   string
+	remove  bool
+	command []string
+	batch   bool
+	found   []string
+}
+
+func (s *search) parse(args []string) bool {
+	terms := []*searchTerm{}
+	acts := false
+	for len(args) > 0 {
+		a := args[0]
+		args = args[1:]
+		value := func() string {
+			v := args[0]
+			args = args[1:]
+			return v
+		}
+		switch a {
+		case "-xdev":
+		case "-depth":
+			s.depth = true
+		case "-mindepth", "-maxdepth":
+			n, err := strconv.Atoi(value())
+			if err != nil {
+				s.p.Fail(1, "%s: a number is needed", a)
+				return false
+			}
+			if a == "-mindepth" {
+				s.least = n
+			} else {
+				s.most = n
+			}
+		case "-type":
+			terms = append(terms, &searchTerm{kind: value()[0]})
+		case "-name":
+			terms = append(terms, &searchTerm{name: value()})
+		case "-print0":
+			terms, acts = append(terms, &searchTerm{print: "\x00"}), true
+		case "-print":
+			terms, acts = append(terms, &searchTerm{print: "\n"}), true
+		case "-delete":
+			terms, acts, s.depth = append(terms, &searchTerm{remove: true}), true, true
+		case "-exec":
+			x := &searchTerm{}
+			for len(args) > 0 && args[0] != ";" && args[0] != "+" {
+				x.command = append(x.command, value())
+			}
+			if len(args) == 0 {
+				s.p.Fail(1, "missing argument to '-exec'")
+				return false
+			}
+			if x.batch = value() == "+"; x.batch {
+				x.command = x.command[:len(x.command)-1] // {}
+			}
+			terms, acts = append(terms, x), true
+		case "-o":
+			s.alternatives, terms = append(s.alternatives, terms), []*searchTerm{}
+		default:
+			s.p.Fail(1, "unknown predicate '%s'", a)
+			return false
+		}
+	}
+	if !acts {
+		terms = append(terms, &searchTerm{print: "\n"})
+	}
+	s.alternatives = append(s.alternatives, terms)
+	return true
+}
+
+func (s *search) walk(root string) error {
+	top, err := s.p.m.Disk.Lstat(s.p.abs(root))
+	if err != nil {
+		return err
+	}
+	s.down(root, top, 0, top.Device)
+	return nil
+}
+
+func (s *search) down(name string, i disk.Info, level, device int) {
+	if !s.depth && level >= s.least {
+		s.visit(name, i)
+	}
+	if i.Kind == disk.Dir && level < s.most && i.Device == device {
+		list, err := s.p.m.Disk.List(s.p.abs(name))
+		if err != nil {
+			s.status = s.p.Fail(1, "'%s': %s", name, reason(err))
+		}
+		for _, e := range list {
+			s.down(name+"/"+e.Name, e, level+1, device)
+		}
+	}
+	if s.depth && level >= s.least {
+		s.visit(name, i)
+	}
+}
+
+func (s *search) visit(name string, i disk.Info) {
+	kinds := map[byte]disk.Kind{'d': disk.Dir, 'f': disk.File, 'l': disk.Symlink, 's': disk.Socket}
+	for _, alt := range s.alternatives {
+		holds := true
+		for _, x := range alt {
+			switch {
+			case x.kind != 0:
+				holds = kinds[x.kind] == i.Kind
+			case x.name != "":
+				holds = s.p.m.lib.matches(x.name, name[strings.LastIndexByte(name, '/')+1:])
+			case x.print != "":
+				s.p.write([]byte(name + x.print))
+			case x.remove:
+				if err := s.p.m.Disk.Remove(s.p.abs(name), i.Kind == disk.Dir); err != nil {
+					s.status, holds = s.p.Fail(1, "cannot delete '%s': %s", name, reason(err)), false
+				}
+			case x.batch:
+				x.found = append(x.found, name)
+			default:
+				args := make([]string, len(x.command))
+				for j, a := range x.command {
+					args[j] = strings.ReplaceAll(a, "{}", name)
+				}
+				holds = s.p.Run(args...) == 0
+			}
+			if !holds {
+				break
+			}
+		}
+		if holds {
+			return
+		}
+	}
+}
