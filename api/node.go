@@ -23,6 +23,9 @@ type Node struct {
 	Range Range `json:"-"`
 }
 
+// address is the node's in plans and state: node.NAME.
+func (n *Node) address() Address { return Address{Kind: KindNode, Name: n.Name} }
+
 // NodeResource is an extended resource of a node: something that can be counted, or devices of which a container is given one for
 // each that it asks for.
 type NodeResource struct {

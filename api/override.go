@@ -69,34 +69,74 @@ func (o *Object) Overridden(list []Override) (*Object, error) {
 	if len(list) == 0 {
 		return o, nil
 	}
-	tree, err := treeOf(o.Value)
+	tree, err := putIn(o.Address, o.Value, list)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", o.Address, err)
-	}
-	for _, v := range list {
-		if err := setJSON(tree, v.Path, v.Value); err != nil {
-			return nil, fmt.Errorf("%s of %s by %s: %w", v.Reason, o.Address, v.Who, err)
-		}
+		return nil, err
 	}
 	return o.withTree(tree)
 }
 
+// Overridden returns the node with the overrides put in, in their order. The node itself is not changed.
+func (n *Node) Overridden(list []Override) (*Node, error) {
+	if len(list) == 0 {
+		return n, nil
+	}
+	tree, err := putIn(n.address(), n, list)
+	if err != nil {
+		return nil, err
+	}
+	b, err := json.Marshal(tree)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", n.address(), err)
+	}
+	out := &Node{Range: n.Range}
+	if err := json.Unmarshal(b, out); err != nil {
+		return nil, fmt.Errorf("%s: %w", n.address(), err)
+	}
+	return out, nil
+}
+
+// putIn returns the JSON of a value with the overrides put in.
+func putIn(a Address, value any, list []Override) (map[string]any, error) {
+	tree, err := treeOf(value)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", a, err)
+	}
+	for _, v := range list {
+		if err := setJSON(tree, v.Path, v.Value); err != nil {
+			return nil, fmt.Errorf("%s of %s by %s: %w", v.Reason, a, v.Who, err)
+		}
+	}
+	return tree, nil
+}
+
 // Configured returns an applied object as the configuration had it: with the overrides that are in it taken back.
-func (o *Object) Configured(list []Override) (*Object, error) {
+func (o *Object) Configured(list []Override) (*Object, error) { return o.Overridden(takenBack(list)) }
+
+// Configured returns an applied node as the inventory had it: with the overrides that are in it taken back.
+func (n *Node) Configured(list []Override) (*Node, error) { return n.Overridden(takenBack(list)) }
+
+// takenBack are overrides that put back what the given ones have replaced.
+func takenBack(list []Override) []Override {
 	back := make([]Override, len(list))
 	for i, v := range list {
 		v.Path, v.Value = v.Ends, v.Base
 		back[i] = v
 	}
 	slices.SortFunc(back, func(a, b Override) int { return -a.Key().Compare(b.Key()) }) // the outer ones hold the last word
-	return o.Overridden(back)
+	return back
 }
 
 // At returns the JSON of an attribute of the object, nil when it is not set.
-func (o *Object) At(path string) (RawJSON, error) {
-	tree, err := treeOf(o.Value)
+func (o *Object) At(path string) (RawJSON, error) { return attributeAt(o.Address, o.Value, path) }
+
+// At returns the JSON of an attribute of the node, nil when it is not set.
+func (n *Node) At(path string) (RawJSON, error) { return attributeAt(n.address(), n, path) }
+
+func attributeAt(a Address, value any, path string) (RawJSON, error) {
+	tree, err := treeOf(value)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", o.Address, err)
+		return nil, fmt.Errorf("%s: %w", a, err)
 	}
 	v, err := jsonAt(tree, path)
 	if err != nil || v == nil {

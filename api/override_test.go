@@ -126,3 +126,30 @@ func TestStateForgetsOverridesAndRevisionsWithTheirObject(t *testing.T) {
 		t.Fatalf("%+v %+v", s.Overrides, s.Revisions)
 	}
 }
+
+// A cordon is an override of a node: it comes off again, and goes with the node.
+func TestNodesAreOverridden(t *testing.T) {
+	t.Parallel()
+	n := &Node{Name: "a1", Labels: map[string]string{"disk": "ssd"}, Range: Range{Filename: "main.hcl"}}
+	a := Address{Kind: KindNode, Name: "a1"}
+	list := []Override{{Address: a, Path: "unschedulable", Ends: "unschedulable", Value: RawJSON("true")}}
+	out, err := n.Overridden(list)
+	if err != nil || !out.Unschedulable || out.Labels["disk"] != "ssd" || out.Range != n.Range || n.Unschedulable {
+		t.Fatalf("%+v, %v", out, err)
+	}
+	if v, err := out.At("unschedulable"); err != nil || string(v) != "true" {
+		t.Errorf("%s, %v", v, err)
+	}
+	if back, err := out.Configured(list); err != nil || back.Unschedulable {
+		t.Errorf("%+v, %v", back, err)
+	}
+	if _, err := n.Overridden([]Override{{Address: a, Path: "taints[0].effect", Value: RawJSON(`"NoExecute"`)}}); err == nil {
+		t.Error("no error for an attribute that is not there")
+	}
+	var s State
+	s.Apply(Delta{PutNode: &NodeState{Name: "a1", Node: out}, PutOverrides: list})
+	s.Apply(Delta{DropNode: "a1"})
+	if len(s.Nodes)+len(s.Overrides) != 0 {
+		t.Errorf("left: %+v", s)
+	}
+}

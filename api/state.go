@@ -133,6 +133,8 @@ func (s *State) Apply(d Delta) {
 	}
 	if d.DropNode != "" {
 		s.Nodes = drop(s.Nodes, NodeState{Name: d.DropNode}, byNodeName)
+		node := Address{Kind: KindNode, Name: d.DropNode}
+		s.Overrides = slices.DeleteFunc(s.Overrides, func(o Override) bool { return o.Address == node })
 	}
 	if d.PutObject != nil {
 		s.rememberObject(d.PutObject.Address)

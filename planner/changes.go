@@ -75,7 +75,7 @@ func (d *draft) diff() {
 			d.explain(w)
 		}
 	}
-	if len(d.Targets) == 0 {
+	if !d.targeted() {
 		var wanted []*api.Output
 		if !d.Destroy {
 			wanted = d.Config.Outputs

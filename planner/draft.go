@@ -41,6 +41,7 @@ type draft struct {
 	line      []*api.Object       // desired ones, each after what it depends on
 	last      []*api.Object       // those of them that need the room of pods that go
 
+	budgets []*budget // by address
 	changes map[api.Address]*api.Change
 	volumes map[api.Address]*volume
 	adopted map[api.Address]bool   // old addresses of volumes that have a new one

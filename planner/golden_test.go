@@ -13,6 +13,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/rogpeppe/go-internal/txtar"
+	"k8s.io/apimachinery/pkg/labels"
 	"sigs.k8s.io/yaml"
 
 	"berth.dev/berth/api"
@@ -27,7 +28,7 @@ var update = flag.Bool("update", false, "rewrite plan.golden in testdata")
 //	edit.yaml     the configuration of the event change [STEPS], where it is not after.yaml
 //	after.yaml    the configuration to plan (left out: before.yaml again)
 //	options       options of the plan: destroy, target ADDRESS, replace ADDRESS, pin REF DIGEST, applied, override
-//	              ADDRESS PATH ENDS VALUE, reset ADDRESS PATH
+//	              ADDRESS PATH ENDS VALUE, reset ADDRESS PATH, drain NODE FLAG...
 //	jobs          what becomes of the jobs of before.yaml: "fail NAME" for pods whose names begin so, "leave" for an apply that
 //	              is interrupted while they run
 //	plan.golden   the plan, or its errors
@@ -116,7 +117,7 @@ func tell(t *testing.T, a *txtar.Archive) string {
 		w.apply(p, first, everything)
 		again := in
 		again.Prior, again.Observed, again.Replace, again.ConfirmDead, again.Fence = clone(t, w.state), w.observed(), nil, nil, nil
-		again.Overrides, again.Reset, again.Rollouts, again.Runs = nil, nil, nil, nil
+		again.Overrides, again.Reset, again.Rollouts, again.Runs, again.Drain = nil, nil, nil, nil, nil
 		if in.Applied {
 			again.Config = Applied(again.Prior)
 		}
@@ -175,6 +176,8 @@ func options(t *testing.T, in *Input, text string) (once bool) {
 			in.Now = now
 		case "no-wait":
 			in.NoWait = true
+		case "drain":
+			in.Drain = aDrain(t, f[1:])
 		case "once":
 			once = true
 		default:
@@ -182,6 +185,34 @@ func options(t *testing.T, in *Input, text string) (once bool) {
 		}
 	}
 	return once
+}
+
+// aDrain reads NODE and the flags of berth drain.
+func aDrain(t *testing.T, f []string) *Drain {
+	t.Helper()
+	o := &Drain{Nodes: f[:1]}
+	for _, flag := range f[1:] {
+		name, value, _ := strings.Cut(flag, "=")
+		switch name {
+		case "force":
+			o.Force = true
+		case "ignore-daemonsets":
+			o.IgnoreDaemonSets = true
+		case "delete-emptydir-data":
+			o.DeleteEmptyDir = true
+		case "disable-eviction":
+			o.DisableEviction = true
+		case "pod-selector":
+			s, err := labels.Parse(value)
+			if err != nil {
+				t.Fatal(err)
+			}
+			o.Pods = s
+		default:
+			t.Fatalf("unknown flag %q", flag)
+		}
+	}
+	return o
 }
 
 // anOverride reads ADDRESS PATH ENDS VALUE.

@@ -47,6 +47,7 @@ type host struct {
 	pulled   map[string]graph.Step
 	volumes  map[api.Address]graph.Step
 	jobs     bool // a job makes pods on it while it runs
+	recorded bool // a step records what a command has changed about it
 	mended   bool // a pod is made to run again: its boot id is to be remembered
 	cleared  map[string]bool
 	podsSeen map[string]bool // uids
@@ -86,6 +87,9 @@ func (d *draft) survey() {
 			pulled: map[string]graph.Step{}, volumes: map[api.Address]graph.Step{}, cleared: map[string]bool{}, podsSeen: map[string]bool{},
 		}
 		h.leaves = h.node == nil || d.Destroy
+		if !h.leaves {
+			h.node = d.overrideNode(h.node)
+		}
 		h.reach, h.why = reachOf(h.seen)
 		switch {
 		case h.node == nil && h.state != nil:
@@ -299,7 +303,10 @@ func (d *draft) diffHosts() {
 		switch {
 		case h.leaves && d.ours(h):
 			d.leave(h)
-		case h.leaves || h.kept || h.reach != up:
+		case h.leaves || h.kept:
+		case h.reach != up && d.changes[h.address()] != nil: // an override of it comes or ends, which is only recorded
+			d.diffHost(h)
+		case h.reach != up:
 		case h.state == nil:
 			*d.change(h.address()) = api.Change{Address: h.address(), Action: api.Create, Reason: "joins the cluster", Diffs: d.joinDiffs(h)}
 		default:
@@ -335,6 +342,13 @@ func (d *draft) diffHost(h *host) {
 		return
 	}
 	c := &api.Change{Address: h.address(), Action: api.Update, Diffs: diffs, Disruption: api.DisruptionNone}
+	if overridden := d.changes[h.address()]; overridden != nil {
+		c.Reason = overridden.Reason
+	}
+	if h.reach != up {
+		d.changes[h.address()] = c
+		return
+	}
 	if h.state.IP != "" && h.ip != h.state.IP {
 		because(c, "its address is now "+h.ip)
 	}

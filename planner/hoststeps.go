@@ -15,6 +15,7 @@ func (d *draft) joinHosts() {
 		d.graph.Add(api.Step{Op: api.OpRecord, Reason: "the cluster's settings", Delta: api.Delta{Cluster: &cluster}})
 	}
 	for _, h := range d.hosts {
+		d.recordOverrides(h)
 		if !h.member() || h.kept {
 			continue
 		}
@@ -24,6 +25,24 @@ func (d *draft) joinHosts() {
 			h.set = slices.Clone(h.steps)
 		}
 	}
+}
+
+// recordOverrides remembers first of all what a command has changed about a host, as that it is cordoned: a drain that fails leaves
+// its node cordoned. The host itself has no part in it.
+func (d *draft) recordOverrides(h *host) {
+	if h.state == nil || h.leaves {
+		return
+	}
+	var delta api.Delta
+	d.overrideDelta(h.address(), &delta)
+	if len(delta.PutOverrides)+len(delta.DropOverrides) == 0 {
+		return
+	}
+	state := *h.state
+	state.Node = h.node
+	delta.PutNode = &state
+	d.graph.Add(api.Step{Op: api.OpRecord, Address: h.address(), Reason: d.changes[h.address()].Reason, Delta: delta})
+	h.recorded = true
 }
 
 func (d *draft) changedIP(h *host) bool { return h.state.IP != "" && h.state.IP != h.ip }
@@ -58,7 +77,7 @@ func (d *draft) leaveHosts() {
 		}
 		if now != final {
 			d.setNetwork(h, h.network, slices.Concat(h.set, d.drained())...)
-		} else if c := d.changes[h.address()]; len(h.set) == 0 && (c != nil || h.mended) {
+		} else if c := d.changes[h.address()]; len(h.set) == 0 && (c != nil && !h.recorded || h.mended) {
 			d.graph.Add(api.Step{Op: api.OpRecord, Address: h.address(), Node: "", Delta: api.Delta{PutNode: h.nodeState()}}, slices.Clone(h.steps)...)
 		}
 	}

@@ -11,6 +11,7 @@ import (
 // what lies outside the targets stays as it was applied.
 func (d *draft) selectObjects() {
 	targets := d.addresses(d.Targets, "-target")
+	targets = append(targets, d.drainTargets()...)
 	chosen := d.choice(targets)
 	d.chosen = chosen
 	configured := map[api.Address]*api.Object{}
@@ -87,10 +88,13 @@ func contains(list []api.Address, a api.Address) bool {
 	return slices.ContainsFunc(list, func(t api.Address) bool { return t.Contains(a) })
 }
 
+// targeted reports whether the plan is about some objects alone.
+func (d *draft) targeted() bool { return len(d.Targets) > 0 || d.Drain != nil }
+
 // choice returns whether an object is planned: all without targets, else those that a target contains with what
 // they need; when destroying, with what needs them.
 func (d *draft) choice(targets []api.Address) func(api.Address) bool {
-	if len(d.Targets) == 0 {
+	if !d.targeted() {
 		return func(api.Address) bool { return true }
 	}
 	needs := map[api.Address][]api.Address{}

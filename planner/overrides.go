@@ -23,37 +23,19 @@ func Applied(s *api.State) *api.Config {
 
 // override returns a desired object with the overrides that are in force for it, and notes what becomes of each.
 func (d *draft) override(o *api.Object) *api.Object {
-	prior := d.prior.OverridesOf(o.Address)
 	configured := o
 	if d.Applied {
 		var err error
-		if configured, err = o.Configured(prior); err != nil {
+		if configured, err = o.Configured(d.prior.OverridesOf(o.Address)); err != nil {
 			d.errorAt(o, "", "Override cannot be taken back", "%s.", err)
 			return o
 		}
 	}
-	var kept []api.Override
-	for _, v := range prior {
-		why := d.ends(configured, v)
-		d.noteOverride(configured, v, api.NoOp, why)
-		if why == "" {
-			kept = append(kept, v)
-		}
+	kept, path, err := d.inForce(o.Address, configured)
+	if err != nil {
+		d.errorAt(o, path, "Attribute cannot be overridden", "%s.", err)
+		return o
 	}
-	for _, v := range d.Overrides {
-		if v.Address != o.Address {
-			continue
-		}
-		base, err := configured.At(v.Ends)
-		if err != nil {
-			d.errorAt(o, v.Path, "Attribute cannot be overridden", "%s.", err)
-			return o
-		}
-		v.Base = base
-		d.noteOverride(configured, v, api.Create, "")
-		kept = append(kept, v)
-	}
-	slices.SortFunc(kept, func(a, b api.Override) int { return a.Key().Compare(b.Key()) })
 	out, err := configured.Overridden(kept)
 	if err != nil {
 		d.errorAt(o, "", "Override does not fit", "%s. Take it back with the command that made it, or edit what it overrides.", err)
@@ -62,8 +44,61 @@ func (d *draft) override(o *api.Object) *api.Object {
 	return out
 }
 
+// overrideNode is override for a node of the inventory.
+func (d *draft) overrideNode(n *api.Node) *api.Node {
+	a := api.Address{Kind: api.KindNode, Name: n.Name}
+	wrong := func(summary string, err error) *api.Node {
+		d.diags = append(d.diags, api.Diagnostic{Severity: api.SeverityError, Summary: summary, Detail: err.Error() + ".", Node: n.Name, Range: &n.Range})
+		return n
+	}
+	configured := n
+	if d.Applied {
+		var err error
+		if configured, err = n.Configured(d.prior.OverridesOf(a)); err != nil {
+			return wrong("Override cannot be taken back", err)
+		}
+	}
+	kept, _, err := d.inForce(a, configured)
+	if err != nil {
+		return wrong("Attribute cannot be overridden", err)
+	}
+	out, err := configured.Overridden(kept)
+	if err != nil {
+		return wrong("Override does not fit", err)
+	}
+	return out
+}
+
+// overridable is what overrides are of: an object, or a node of the inventory.
+type overridable interface {
+	At(path string) (api.RawJSON, error)
+}
+
+// inForce returns the overrides of something that stand after the plan, in their order. An error is about a new one, at a path.
+func (d *draft) inForce(a api.Address, configured overridable) (kept []api.Override, path string, err error) {
+	for _, v := range d.prior.OverridesOf(a) {
+		why := d.ends(configured, v)
+		d.noteOverride(configured, v, api.NoOp, why)
+		if why == "" {
+			kept = append(kept, v)
+		}
+	}
+	for _, v := range d.Overrides {
+		if v.Address != a {
+			continue
+		}
+		if v.Base, err = configured.At(v.Ends); err != nil {
+			return nil, v.Path, err
+		}
+		d.noteOverride(configured, v, api.Create, "")
+		kept = append(kept, v)
+	}
+	slices.SortFunc(kept, func(a, b api.Override) int { return a.Key().Compare(b.Key()) })
+	return kept, "", nil
+}
+
 // ends says why an override that was in force is no longer, "" when it stays.
-func (d *draft) ends(configured *api.Object, v api.Override) string {
+func (d *draft) ends(configured overridable, v api.Override) string {
 	replaced := func(n api.Override) bool { return n.Key() == v.Key() }
 	if slices.ContainsFunc(d.Overrides, replaced) {
 		return replacedOverride
@@ -83,11 +118,14 @@ func (d *draft) ends(configured *api.Object, v api.Override) string {
 // replacedOverride is the end of an override that another one of the same attribute follows: not worth a line of its own.
 const replacedOverride = "replaced"
 
-func (d *draft) noteOverride(configured *api.Object, v api.Override, a api.Action, why string) {
+func (d *draft) noteOverride(configured overridable, v api.Override, a api.Action, why string) {
 	if why == replacedOverride {
 		return
 	}
-	c := api.OverrideChange{Override: v, Action: a, Why: why, Sensitive: sensitiveAt(configured, v.Path)}
+	c := api.OverrideChange{Override: v, Action: a, Why: why}
+	if o, ok := configured.(*api.Object); ok {
+		c.Sensitive = sensitiveAt(o, v.Path)
+	}
 	if why != "" {
 		c.Action = api.Delete
 	}

@@ -33,6 +33,7 @@ func (d *draft) place() {
 			} else {
 				d.changeOver(w)
 			}
+			d.checkEvicted(w)
 			late = late || d.placePods(w) != nil
 		}
 		if late {
@@ -48,6 +49,7 @@ func (d *draft) place() {
 		}
 	}
 	d.placeLast(last)
+	d.checkLeft()
 }
 
 // rank is the priority of the pods that an object makes: the room that is left goes to the highest first.
@@ -106,6 +108,8 @@ func (d *draft) evictions(w *workload) {
 		case p.fixed:
 		case p.host.leaves:
 			p.evict = "node " + p.host.name + " leaves the cluster"
+		case p.drained:
+			p.evict = "node " + p.host.name + " is drained"
 		case p.overuse != "":
 			p.evict = p.overuse
 		case d.remade[w.address]:
@@ -131,6 +135,7 @@ func (d *draft) changeOver(w *workload) {
 		w.want.Order = w.want.Order.Anew()
 		w.allAtOnce()
 	}
+	d.easeOut(w)
 	pods := make([]rollout.Pod, len(w.pods))
 	for i, p := range w.pods {
 		pods[i] = rollout.Pod{

@@ -43,6 +43,9 @@ type Options struct {
 	// Rollouts that wait are to go on.
 	Rollouts []RolloutRequest
 
+	// Drain is to be carried out; nil for none. The plan is then about the pods on its nodes alone.
+	Drain *Drain
+
 	// Runs are runs of cronjobs to start now.
 	Runs []JobRequest
 	// NoWait goes on without waiting for the end of jobs on which nothing depends.

@@ -41,6 +41,7 @@ type pod struct {
 	trouble string          // why it does not run as it should: "container web exited (1)"
 	overuse string          // what it takes too much of; it must be made anew
 	evict   string          // why it must leave its node
+	drained bool            // a drain of its node evicts it
 	ended   string          // why it is gone for good
 
 	annotations map[string]string // of fresh and mended ones, and of those that were seen

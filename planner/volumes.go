@@ -65,7 +65,7 @@ func (d *draft) wantVolumes() {
 func (d *draft) strayVolumes() {
 	for i := range d.prior.Volumes {
 		s := d.prior.Volumes[i] // a copy: see volumeState
-		if d.volumes[s.Address] != nil || d.prior.Object(s.Address) != nil || d.adopted[s.Address] || len(d.Targets) > 0 && !d.chosen(s.Address) {
+		if d.volumes[s.Address] != nil || d.prior.Object(s.Address) != nil || d.adopted[s.Address] || d.targeted() && !d.chosen(s.Address) {
 			continue
 		}
 		*d.change(s.Address) = api.Change{Address: s.Address, Action: api.Delete, Reason: "not in configuration or state", Disruption: api.DisruptionNone}

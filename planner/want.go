@@ -65,6 +65,8 @@ func (d *draft) want() {
 	}
 	d.orphans()
 	d.demandProof()
+	d.countBudgets()
+	d.markDrained()
 	d.wantServices()
 }
 

@@ -27,14 +27,19 @@ type changeOptions struct {
 }
 
 func (o *changeOptions) flags(g *globals, cmd *cobra.Command) {
+	cmd.Flags().StringVarP(&o.namespace, "namespace", "n", "default", "the `namespace`")
+	o.common(cmd)
+	cmd.ValidArgsFunction = g.completions(workloadNames)
+}
+
+// common are the flags of those that are about no namespace, too.
+func (o *changeOptions) common(cmd *cobra.Command) {
 	f := cmd.Flags()
-	f.StringVarP(&o.namespace, "namespace", "n", "default", "the `namespace`")
 	f.BoolVar(&o.autoApprove, "auto-approve", false, "do not ask")
 	f.BoolVar(&o.json, "json", false, "one JSON object per line instead of text; asks nothing")
 	f.BoolVar(&o.input, "input", true, "ask for approval where it is needed")
 	f.DurationVar(&o.lockTimeout, "lock-timeout", 0, "how long to wait for the state's lock, as in 30s")
 	f.IntVar(&o.parallelism, "parallelism", defaultParallelism, "how many steps may run at once over all hosts")
-	cmd.ValidArgsFunction = g.completions(workloadNames)
 }
 
 // workloadNames are the objects that own pods, as KIND/NAME.
@@ -55,6 +60,21 @@ type changeRequest struct {
 	said    string // what is printed when it is done: "deployment.apps/web scaled"
 	resolve []use  // images that it brings in
 	nothing bool   // there is nothing to plan
+
+	told    func(*api.Plan) []string // what else is printed when it is done; nil for nothing
+	timeout time.Duration            // for carrying it out; 0 for as long as it takes
+}
+
+// lines are what is printed when it is done.
+func (q changeRequest) lines(p *api.Plan) []string {
+	var out []string
+	if q.said != "" {
+		out = append(out, q.said)
+	}
+	if q.told != nil {
+		out = append(out, q.told(p)...)
+	}
+	return out
 }
 
 // change plans one command's request from what was last applied, shows it, asks, and carries it out, as apply does
@@ -106,12 +126,16 @@ func (r *round) changeUnder(ctx context.Context, f *statefile.File, o changeOpti
 		if err := approve(ctx, r.g, a, plan); err != nil {
 			return err
 		}
+		ctx, cancel := bounded(ctx, request.timeout)
+		defer cancel()
 		if err := r.carryOut(ctx, f, plan, seen, a); err != nil {
 			return err
 		}
 	}
-	if request.said != "" && !o.json {
-		r.g.out.Println(request.said)
+	if !o.json {
+		for _, line := range request.lines(plan) {
+			r.g.out.Println(line)
+		}
 	}
 	return nil
 }
@@ -186,12 +210,16 @@ func group(k api.Kind) string {
 
 // override makes an override of an applied object's attribute by this command, which an edit of the attribute at ends ends.
 func (g *globals) override(o *api.Object, path, ends string, value any, command string) (api.Override, error) {
+	return g.overrideAt(o.Address, path, ends, value, command)
+}
+
+func (g *globals) overrideAt(a api.Address, path, ends string, value any, command string) (api.Override, error) {
 	raw, err := jsonOf(value)
 	if err != nil {
 		return api.Override{}, err
 	}
 	return api.Override{
-		Address: o.Address, Path: path, Ends: ends, Value: raw,
+		Address: a, Path: path, Ends: ends, Value: raw,
 		Who: whoami(g.proc), At: g.proc.Now().UTC().Truncate(time.Second), Reason: command,
 	}, nil
 }

@@ -17,6 +17,7 @@ type BlueGreen struct {
 	Keep     int32
 	Switched *time.Time // when the services went over; nil before
 	Serves   bool       // the services have gone over to the new side
+	Floor    int        // serve at any time while pods leave their nodes
 }
 
 // blueGreen reads the strategy; a rollout that was promoted passes its gate.
@@ -47,6 +48,9 @@ func (b BlueGreen) String() string { return "blue/green" }
 // Least is all of them: the old ones serve until the new ones do.
 func (b BlueGreen) Least(n int) int { return n }
 
+// Evicting has at least so many pods serve. Between the two sides of a rollout it has no say.
+func (b BlueGreen) Evicting(least int) Order { b.Floor = least; return b }
+
 // Anew is Recreate.
 func (b BlueGreen) Anew() Order { return Strategy{Recreate: true} }
 
@@ -57,7 +61,7 @@ func (b BlueGreen) Blocked(*Want, []Pod) string { return "" }
 // and both together are never more than twice that, except where it was so before.
 func (b BlueGreen) Waves(w *Want, pods []Pod) []Wave {
 	if len(w.Slots) < 2 {
-		return Strategy{Surge: 1}.Waves(w, pods)
+		return Strategy{Surge: 1, Keep: b.Floor}.Waves(w, pods)
 	}
 	first, old := b.bothUp(w, pods)
 	waves := []Wave{first}

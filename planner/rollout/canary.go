@@ -80,6 +80,9 @@ func (c Canary) String() string {
 	return text + ", " + c.Strategy.String()
 }
 
+// Evicting has at least so many pods serve.
+func (c Canary) Evicting(least int) Order { c.Keep = least; return c }
+
 // holds reports whether the plan ends before the last stage.
 func (c Canary) holds() bool {
 	return !c.Promoted && c.From < len(c.Stages) && slices.ContainsFunc(c.Stages[c.From:], func(s Stage) bool { return s.Gate.Hold })

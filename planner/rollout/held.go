@@ -16,6 +16,9 @@ type Held struct {
 // String describes the order as plans show it.
 func (h Held) String() string { return "paused" }
 
+// Evicting has at least so many pods serve.
+func (h Held) Evicting(least int) Order { h.Keep = least; return h }
+
 // Waves keeps every template's number of pods, or scales all of them.
 func (h Held) Waves(w *Want, pods []Pod) []Wave {
 	n := len(w.Slots)

@@ -30,4 +30,5 @@ func (runsOnce) Waves(*Want, []Pod) []Wave   { return nil }
 func (runsOnce) Blocked(*Want, []Pod) string { return "" }
 func (runsOnce) Least(int) int               { return 0 }
 func (o runsOnce) Anew() Order               { return o }
+func (o runsOnce) Evicting(int) Order        { return o }
 func (runsOnce) String() string              { return "all at once" }

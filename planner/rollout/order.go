@@ -19,6 +19,9 @@ type Order interface {
 	Least(n int) int
 	// Anew is the order for pods of which all old ones must be gone before the first new one comes.
 	Anew() Order
+	// Evicting is the order for pods that have to leave their nodes: as many as least serve at any time, whatever the order says,
+	// and pods of one template may run side by side. What cannot be done so is not done.
+	Evicting(least int) Order
 	// String describes the order as plans show it: "surge 1, unavailable 0".
 	String() string
 }

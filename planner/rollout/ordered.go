@@ -11,6 +11,7 @@ type Ordered struct {
 	Parallel    bool // those that come and those that are too many do not wait for each other
 	Unavailable int  // this many are replaced at a time, at least 1
 	Remake      bool // all old ones go before the first new one comes
+	Keep        int  // serve at any time, however many are wanted
 }
 
 // String describes the order as plans show it.
@@ -31,6 +32,9 @@ func (o Ordered) Least(n int) int {
 	}
 	return max(0, n-o.Unavailable)
 }
+
+// Evicting has at least so many pods serve.
+func (o Ordered) Evicting(least int) Order { o.Keep = least; return o }
 
 // Anew has every pod go before the first one comes again.
 func (o Ordered) Anew() Order { o.Remake = true; return o }
@@ -172,14 +176,18 @@ func (r *ordinals) shrink() []Wave {
 	return waves
 }
 
-// replace takes outdated pods away and makes them anew, the highest ordinal first.
+// replace takes outdated pods away and makes them anew, the highest ordinal first. Those that are filled in before serve by then.
 func (r *ordinals) replace() []Wave {
 	var waves []Wave
+	atOnce := min(r.order.Unavailable, len(r.holders)-r.order.Keep)
+	if atOnce < 1 {
+		return nil
+	}
 	for slot, i := range slices.Backward(r.holders) {
 		if i < 0 || r.pods[i].Current || r.pods[i].Fixed || r.stuck >= 0 && !r.pods[i].Leaving {
 			continue
 		}
-		if n := len(waves); n > 0 && len(waves[n-1].Create) < r.order.Unavailable {
+		if n := len(waves); n > 0 && len(waves[n-1].Create) < atOnce {
 			waves[n-1].Remove = append(waves[n-1].Remove, i)
 			waves[n-1].Create = append(waves[n-1].Create, slot)
 			continue

@@ -31,6 +31,9 @@ func (o PerNode) Least(n int) int {
 // Anew has every old pod go before the first new one comes.
 func (o PerNode) Anew() Order { return PerNode{Remake: true} }
 
+// Evicting is the order itself: pods that every node has leave with their node.
+func (o PerNode) Evicting(int) Order { return o }
+
 // Blocked reports old pods on hosts that cannot be reached, where all have to go first.
 func (o PerNode) Blocked(_ *Want, pods []Pod) string {
 	if o.Remake && slices.ContainsFunc(pods, func(p Pod) bool { return p.Fixed && !p.Current }) {

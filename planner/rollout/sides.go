@@ -122,7 +122,7 @@ func (r *sides) missing(most int) int {
 
 // removeBad takes away pods that do not serve and that nobody wants, as long as enough are left that serve or will.
 func (r *sides) removeBad() []int {
-	least := r.wanted - r.strategy.Unavailable
+	least := r.strategy.least(r.wanted)
 	mends := 0
 	for _, s := range r.sides {
 		mends += len(s.mend)
@@ -145,7 +145,7 @@ func (r *sides) removeBad() []int {
 
 // removeGood takes away pods that serve and that nobody wants, as long as enough serve without them.
 func (r *sides) removeGood() []int {
-	budget := func() int { return max(0, r.available-(r.wanted-r.strategy.Unavailable)) }
+	budget := func() int { return max(0, r.available-r.strategy.least(r.wanted)) }
 	n := min(budget(), len(r.good))
 	out := slices.Clone(r.good[:n])
 	r.good, r.available = r.good[n:], r.available-n

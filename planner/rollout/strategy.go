@@ -10,6 +10,7 @@ type Strategy struct {
 	Recreate    bool // all old ones go before the first new one comes
 	Surge       int  // this many above the wanted number
 	Unavailable int  // this many below it
+	Keep        int  // serve at any time, however many are wanted
 }
 
 // String describes the strategy as plans show it.
@@ -30,6 +31,18 @@ func (s Strategy) Least(n int) int {
 
 // Anew is Recreate.
 func (s Strategy) Anew() Order { return Strategy{Recreate: true} }
+
+// Evicting has pods replaced one by one where all would be at once: that rule is for pods of different templates.
+func (s Strategy) Evicting(least int) Order {
+	if s.Recreate {
+		s = Strategy{Unavailable: 1}
+	}
+	s.Keep = least
+	return s
+}
+
+// least is how many pods serve at any time.
+func (s Strategy) least(wanted int) int { return max(wanted-s.Unavailable, s.Keep) }
 
 // Waves works for pods that are all alike, and for a single one with a name of its own. At no time do more than
 // Replicas+Surge pods exist or fewer than Replicas-Unavailable serve, except where that was so before.
@@ -152,7 +165,7 @@ func (r *round) removeSurplus() []int {
 // removeOld takes away old pods: those that do not serve as long as enough would be left to become available,
 // then those that serve as long as enough serve without them.
 func (r *round) removeOld() []int {
-	least := r.wanted - r.strategy.Unavailable
+	least := r.strategy.least(r.wanted)
 	bad := max(0, min(r.total()-least-len(r.mend), len(r.oldBad)))
 	out := slices.Clone(r.oldBad[:bad])
 	r.oldBad = r.oldBad[bad:]
