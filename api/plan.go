@@ -164,6 +164,9 @@ type PodChange struct {
 	Files bool `json:"files,omitempty"`
 }
 
+// ReasonPreempted begins the reason of pods that go because others, whose object's address follows, take their room.
+const ReasonPreempted = "preempted by "
+
 // Op is what a step does. The table of who carries it out is in executor and providers.
 type Op string
 

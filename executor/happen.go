@@ -147,6 +147,9 @@ func (w *walk) begins(a *action) {
 		if why := a.step.Pod.Evicted; why != "" {
 			w.happened(a, api.ObjectEvent{Object: pod, Type: corev1.EventTypeWarning, Reason: "Evicted", Message: why, Source: "apply"})
 		}
+		if by, ok := strings.CutPrefix(a.step.Reason, api.ReasonPreempted); ok {
+			w.happened(a, api.ObjectEvent{Object: pod, Reason: "Preempted", Message: "Preempted by " + by + " on node " + a.step.Node, Source: "scheduler"})
+		}
 		if owner := pod.Address.Owner(); owner.Kind != api.KindPod {
 			w.scales(a, owner, w.facts.hashOf(pod.Address), false)
 			w.happened(a, api.ObjectEvent{Object: w.ownerObject(owner), Reason: "SuccessfulDelete", Message: "Deleted pod: " + pod.Name, Source: "apply"})

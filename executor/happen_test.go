@@ -32,6 +32,11 @@ func podStep(op api.Op, name string, after ...int) api.Step {
 	return s
 }
 
+func preempted(s api.Step) api.Step {
+	s.Reason = api.ReasonPreempted + "deployment.urgent"
+	return s
+}
+
 // recorded is a step that takes an object over, which is where its name in Kubernetes comes from.
 func recorded(after ...int) api.Step {
 	s := step(api.OpRecord, "", after...)
@@ -89,6 +94,11 @@ func TestEventsOfAnApply(t *testing.T) {
 			}},
 		{"a pod goes", []api.Step{podStep(api.OpPodRemove, "web-1"), recorded(0)}, nil,
 			[]string{`Deployment shop/shop-web  SuccessfulDelete "Deleted pod: web-1" from apply on n1`}},
+		{"a pod is preempted", []api.Step{preempted(podStep(api.OpPodRemove, "web-1")), recorded(0)}, nil,
+			[]string{
+				`Pod shop/web-1  Preempted "Preempted by deployment.urgent on node n1" from scheduler on n1`,
+				`Deployment shop/shop-web  SuccessfulDelete "Deleted pod: web-1" from apply on n1`,
+			}},
 		{"a node is set up", []api.Step{node}, nil,
 			[]string{`Node /n1  NodeReady "The pod network is set up" from fake on n1`}},
 		{"a step fails", []api.Step{podStep(api.OpPodReady, "web-1"), recorded(0)},

@@ -138,6 +138,7 @@ func (d *draft) explain(w *workload) {
 			touched = true
 		}
 	}
+	touched = touched || len(w.preempted) > 0
 	for _, p := range slices.Concat(w.gone, w.lost) {
 		touched = true
 		p.reason = firstOf(troubleIn(w, p), "node "+p.host.name+" leaves the cluster")
@@ -154,6 +155,9 @@ func (d *draft) explain(w *workload) {
 		for _, f := range w.filled {
 			c.Notes = append(c.Notes, f.String())
 		}
+	}
+	if w.pending != "" {
+		c.Notes = append(c.Notes, w.pending)
 	}
 	if c.Action != api.Create {
 		for _, cause := range d.causesElsewhere(w) {
@@ -265,6 +269,9 @@ func (d *draft) reasonToCreate(w *workload, p *pod) string {
 		if old.removed && old.slot >= 0 && (old.evict != "" || !w.current(old)) && (p.only == "" || p.only == old.host.name) && (!w.want.Fixed() || p.address == old.address) {
 			return d.reasonToRemove(w, old)
 		}
+	}
+	if len(w.preempted) > 0 {
+		return w.preempted[0].evict
 	}
 	if len(w.lost) > 0 {
 		return lostFor(w, p).host.deathOf()
@@ -394,7 +401,7 @@ func (d *draft) reasonOfPods(w *workload, c *api.Change) {
 			reasons = append(reasons, p.reason)
 		}
 	}
-	for _, p := range slices.Concat(w.gone, w.lost) {
+	for _, p := range slices.Concat(w.gone, w.lost, w.preempted) {
 		note(p)
 	}
 	for _, p := range w.pods {
@@ -415,7 +422,8 @@ func (d *draft) reasonOfPods(w *workload, c *api.Change) {
 
 // describeRollout says in what waves pods change over and what users of the workload will notice.
 func (d *draft) describeRollout(w *workload, c *api.Change) {
-	var came, went, waves int
+	var came, waves int
+	went := len(w.preempted)
 	for k, wave := range w.waves {
 		came += len(wave.Create)
 		went += len(wave.Remove)

@@ -42,6 +42,10 @@ type draft struct {
 	last      []*api.Object       // those of them that need the room of pods that go
 
 	budgets []*budget // by address
+
+	preemptions []preemption // that were found out so far
+	again       bool         // the plan is to be made once more with them
+
 	changes map[api.Address]*api.Change
 	volumes map[api.Address]*volume
 	adopted map[api.Address]bool   // old addresses of volumes that have a new one
@@ -58,9 +62,9 @@ type draft struct {
 }
 
 // begin normalises the input and surveys the hosts.
-func begin(in Input) *draft {
+func begin(in Input, found []preemption) *draft {
 	d := &draft{
-		Input: in, prior: in.Prior, plan: &api.Plan{},
+		Input: in, prior: in.Prior, plan: &api.Plan{}, preemptions: found,
 		byHost: map[string]*host{}, byAddress: map[api.Address]*api.Object{}, named: map[string]*api.Object{},
 		dropped: map[api.Address]string{},
 		frozen:  map[api.Address]bool{}, remade: map[api.Address]bool{},

@@ -27,6 +27,9 @@ func (d *draft) endOnce(w *workload) {
 			p.ended = p.host.deathOf()
 		}
 	}
+	for _, p := range w.preempted {
+		p.ended = p.evict
+	}
 	for _, p := range w.pods {
 		switch {
 		case !p.fixed && p.evict == "" && w.madeFor(p):
@@ -35,7 +38,7 @@ func (d *draft) endOnce(w *workload) {
 			p.ended = p.evict
 		}
 	}
-	for _, list := range [][]*pod{w.gone, w.lost, w.pods} {
+	for _, list := range [][]*pod{w.gone, w.lost, w.preempted, w.pods} {
 		for _, p := range list {
 			reason = firstOf(reason, p.ended)
 		}

@@ -68,7 +68,7 @@ func (d *draft) podChanges() {
 				d.plan.Kept++
 			}
 		}
-		for _, p := range slices.Concat(w.gone, w.lost) {
+		for _, p := range slices.Concat(w.gone, w.lost, w.preempted) {
 			d.podChange(p, api.Delete)
 		}
 		for _, list := range w.fresh {

@@ -49,6 +49,7 @@ func (d *draft) place() {
 		}
 	}
 	d.placeLast(last)
+	d.warnOfBudgets()
 	d.checkLeft()
 }
 
@@ -68,7 +69,11 @@ func (d *draft) placeLast(last []*api.Object) {
 		if w == nil || w.frozen {
 			continue
 		}
-		if fit := d.placePods(w); fit != nil {
+		fit := d.placePods(w)
+		if fit != nil {
+			fit = d.preempt(w, fit)
+		}
+		if fit != nil && !d.pend(w, fit) {
 			d.errorAt(o, api.PodSpecPath(o.Address.Kind), "No node fits", "%s: %s\n%s\nAdd nodes, free room on them, or change what the pods ask for.",
 				w.address, fit.Error(), indent(fit.Lines()))
 		}
@@ -165,12 +170,18 @@ func (d *draft) movesVolume(w *workload) bool {
 	return false
 }
 
-// placePods gives a workload's new pods their nodes.
+// placePods gives a workload's new pods their nodes. The room that was kept for them stays theirs when it does not do yet.
 func (d *draft) placePods(w *workload) *schedule.FitError {
+	kept := d.room.claim(w)
+	place := d.placeWorkload
 	if w.isJob() {
-		return d.placeJob(w)
+		place = d.placeJob
 	}
-	return d.placeWorkload(w)
+	fit := place(w)
+	if fit != nil {
+		d.room.keep(w.address, kept)
+	}
+	return fit
 }
 
 // placeWorkload gives a workload's new pods their nodes, wave by wave. On an error everything is as before.

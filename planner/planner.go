@@ -57,7 +57,19 @@ type Options struct {
 // Plan returns what would have to be done. With errors among the diagnostics there is no plan; warnings are also in
 // the plan itself.
 func Plan(in Input) (*api.Plan, api.Diagnostics) {
-	d := begin(in)
+	var found []preemption // by the attempts before; every one finds more pods that have to go
+	for {
+		d := begin(in, found)
+		plan, diags := d.make()
+		if !d.again {
+			return plan, diags
+		}
+		found = d.preemptions
+	}
+}
+
+// make makes the plan; d.again says that it has to be made anew.
+func (d *draft) make() (*api.Plan, api.Diagnostics) {
 	for _, move := range []func(){
 		d.want,      // which objects and pods should exist, and which do
 		d.place,     // a node for each new pod
@@ -66,7 +78,7 @@ func Plan(in Input) (*api.Plan, api.Diagnostics) {
 		d.propagate, // who else is affected: services behind which pods change
 		d.waves,     // steps, with what each waits for
 	} {
-		if move(); d.diags.HasErrors() {
+		if move(); d.again || d.diags.HasErrors() {
 			return nil, d.sorted()
 		}
 	}

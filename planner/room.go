@@ -1,8 +1,10 @@
 package planner
 
 import (
+	"slices"
 	"strconv"
 
+	"berth.dev/berth/api"
 	"berth.dev/berth/planner/rollout"
 	"berth.dev/berth/planner/schedule"
 )
@@ -17,23 +19,37 @@ type room struct {
 	going map[string][]*pod // by node: to be removed, and still in the account of now
 	count map[string]int    // new pods of a workload: numbers their keys
 	log   []func()          // undoes what was done, last first
+
+	nominated  map[api.Address][]schedule.Pod // room that is kept for new pods
+	misfit     schedule.Pod                   // the last one that had no room
+	misfitSlot int
 }
 
 // newRoom begins with the pods that exist.
 func (d *draft) newRoom() *room {
-	var existing []schedule.Pod
+	var existing, preempted []schedule.Pod
+	going := map[string][]*pod{}
 	for _, w := range d.workloads {
 		for _, p := range w.pods {
 			if !p.over {
 				existing = append(existing, p.scheduled())
 			}
 		}
+		for _, p := range w.preempted {
+			s := p.scheduled()
+			preempted = append(preempted, s)
+			going[s.Node] = append(going[s.Node], p)
+		}
 	}
 	nodes, opts := d.schedulable(), schedule.Options{Salt: d.Config.Cluster.Name}
-	return &room{
-		after: schedule.New(nodes, existing, opts), now: schedule.New(nodes, existing, opts),
-		hosts: d.byHost, going: map[string][]*pod{}, count: map[string]int{},
+	r := &room{
+		after: schedule.New(nodes, existing, opts), now: schedule.New(nodes, slices.Concat(existing, preempted), opts),
+		hosts: d.byHost, going: going, count: map[string]int{}, nominated: map[api.Address][]schedule.Pod{},
 	}
+	for _, q := range d.preemptions {
+		r.keep(q.by, q.nominated)
+	}
+	return r
 }
 
 // mark returns a function that takes back everything done since.
@@ -57,6 +73,7 @@ func (r *room) place(w *workload, p *pod, pins []schedule.Pin) *schedule.FitErro
 	}
 	at, fit := r.after.Place(s)
 	if fit != nil {
+		r.misfit, r.misfitSlot = s, p.slot
 		return fit
 	}
 	r.count[key]++

@@ -66,7 +66,7 @@ func hasRules(v *corev1.Service) bool {
 func (d *draft) propagate() {
 	for _, w := range d.workloads {
 		for _, s := range w.services {
-			for _, p := range w.pods {
+			for _, p := range slices.Concat(w.pods, w.preempted) {
 				// A pod that the old selector meant and that goes in this plan stays behind the service until then.
 				if p.serves() && !w.hidden(p) && (s.selects(p) || p.removed && s.selectsBy(s.former, p)) {
 					s.join(p)
@@ -100,7 +100,7 @@ func (d *draft) servicesFor(w *workload) []*service {
 	if w.object != nil {
 		namespaces[w.object.Namespace()] = true
 	}
-	for _, p := range slices.Concat(w.pods, w.gone, w.lost) {
+	for _, p := range slices.Concat(w.pods, w.gone, w.lost, w.preempted) {
 		namespaces[p.namespace] = true
 		if !templates[p.hash] {
 			templates[p.hash] = true

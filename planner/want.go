@@ -8,6 +8,7 @@ import (
 
 	"berth.dev/berth/api"
 	"berth.dev/berth/planner/admission"
+	"berth.dev/berth/planner/graph"
 	"berth.dev/berth/planner/rollout"
 )
 
@@ -25,9 +26,14 @@ type workload struct {
 
 	services []*service // that mean its pods
 
-	pods     []*pod // existing ones that count, in the order of the indices in waves
-	gone     []*pod // missing ones of an old template: only to be forgotten
-	lost     []*pod // on hosts that left and cannot be reached
+	pods []*pod // existing ones that count, in the order of the indices in waves
+	gone []*pod // missing ones of an old template: only to be forgotten
+	lost []*pod // on hosts that left and cannot be reached
+
+	preempted []*pod       // others take their room
+	cleared   []graph.Step // the removals of these
+	pending   string       // how many pods it does without for now; "" for none
+
 	images   []lostImage
 	waves    []rollout.Wave
 	fresh    [][]*pod       // created in each wave
@@ -80,7 +86,10 @@ func (d *draft) addWorkload(w *workload) {
 				p.slot = w.sideOf(p.hash)
 			}
 		}
-		switch {
+		switch by := d.preemptor(p); {
+		case by != "":
+			p.evict, p.reason, p.removed = api.ReasonPreempted+by, api.ReasonPreempted+by, true
+			w.preempted = append(w.preempted, p)
 		case d.buried(w, p):
 			w.lost = append(w.lost, p)
 		case w.frozen || p.fixed:

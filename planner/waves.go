@@ -18,6 +18,7 @@ func (d *draft) waves() {
 	d.joinHosts()
 	d.strayRules()
 	d.clearConflicts()
+	d.removePreempted()
 	for _, o := range d.line {
 		d.stepsOf(o)
 	}
@@ -114,7 +115,7 @@ func (d *draft) changeWorkload(w *workload, needs []graph.Step) []graph.Step {
 	if w.isJob() {
 		return d.runJobs(w, needs)
 	}
-	t := &changeOver{draft: d, workload: w}
+	t := &changeOver{draft: d, workload: w, own: slices.Clone(w.cleared)}
 	t.dropGone()
 	t.bringBack()
 	t.refresh(needs)
@@ -223,6 +224,17 @@ func (t *changeOver) leaveServices(k int, wave rollout.Wave, gate []graph.Step) 
 		}
 	}
 	t.own = append(t.own, sets...)
+	sets = append(sets, t.settle(leave, gate)...)
+	if len(wave.Remove) > 0 {
+		sets = append(sets, t.strays...)
+	}
+	return t.graph.Join(w.address, "services know", sets)
+}
+
+// settle has services of which nobody knows where they lead set anew before pods leave that they may lead to.
+func (t *changeOver) settle(leave []*pod, gate []graph.Step) []graph.Step {
+	var sets []graph.Step
+	w := t.workload
 	for _, s := range t.services {
 		if !s.suspect || !slices.ContainsFunc(leave, func(p *pod) bool { return p.namespace == s.object.Namespace() && !p.dead }) {
 			continue
@@ -232,10 +244,7 @@ func (t *changeOver) leaveServices(k int, wave rollout.Wave, gate []graph.Step) 
 		}
 		sets = append(sets, s.settled...)
 	}
-	if len(wave.Remove) > 0 {
-		sets = append(sets, t.strays...)
-	}
-	return t.graph.Join(w.address, "services know", sets)
+	return sets
 }
 
 // moveMembers changes who is behind a service and reports whether anything did, counting pods made again with

@@ -12,6 +12,8 @@ type FitError struct {
 	Pod      string    `json:"pod"`      // its key
 	Nodes    int       `json:"nodes"`    // how many were asked
 	Refusals []Refusal `json:"refusals"` // one per node, sorted by its name
+	// Preemption says what came of looking for pods that could make room; "" when nobody looked.
+	Preemption string `json:"preemption,omitempty"`
 }
 
 // Refusal is one node's answer.
@@ -38,7 +40,11 @@ func (e *FitError) Error() string {
 		parts = append(parts, fmt.Sprintf("%d %s", counts[text], text))
 	}
 	slices.Sort(parts)
-	return fmt.Sprintf("0/%d nodes are available: %s.", e.Nodes, strings.Join(parts, ", "))
+	text := fmt.Sprintf("0/%d nodes are available: %s.", e.Nodes, strings.Join(parts, ", "))
+	if e.Preemption != "" {
+		text += " preemption: " + e.Preemption
+	}
+	return text
 }
 
 // Lines returns each node's reasons for people: "a1: Insufficient cpu (requested 2, 500m of 4 left)".

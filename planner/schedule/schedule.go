@@ -97,9 +97,10 @@ type Scheduler struct {
 
 // place is where a pod has its place and what it takes there.
 type place struct {
-	node   *node
-	owner  string
-	demand *demand
+	node     *node
+	owner    string
+	demand   *demand
+	priority int32
 }
 
 // New returns a scheduler over nodes, with the pods that already have a place in Pod.Node. Pods on nodes
@@ -164,12 +165,24 @@ func (s *Scheduler) Remove(p Pod) {
 }
 
 func (s *Scheduler) reserve(p Pod, n *node, d *demand) {
+	s.put(p.Key, place{n, p.Owner, d, priorityOf(p.Spec)})
+}
+
+func (s *Scheduler) put(key string, pl place) {
 	s.version++
-	n.take(d, +1, s.version)
-	if p.Owner != "" {
-		s.ownerOf(p.Owner).count(n, +1)
+	pl.node.take(pl.demand, +1, s.version)
+	if pl.owner != "" {
+		s.ownerOf(pl.owner).count(pl.node, +1)
 	}
-	s.placed[p.Key] = place{n, p.Owner, d}
+	s.placed[key] = pl
+}
+
+// priorityOf is that of a pod: 0 when it has none.
+func priorityOf(spec *corev1.PodSpec) int32 {
+	if spec == nil || spec.Priority == nil {
+		return 0
+	}
+	return *spec.Priority
 }
 
 // Fits returns nil when a pod that runs on a node may stay there, else an error with the reason. Only the
@@ -184,7 +197,7 @@ func (s *Scheduler) Fits(p Pod, nodeName string) error {
 	}
 	if pl, ok := s.placed[p.Key]; ok {
 		s.Remove(p)
-		defer s.reserve(Pod{Key: p.Key, Owner: pl.owner}, pl.node, pl.demand)
+		defer s.put(p.Key, pl)
 	}
 	r := &request{Pod: p, runs: true, demand: s.demandOf(p.Spec), sched: s}
 	for i := range s.filters {
