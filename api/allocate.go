@@ -58,6 +58,9 @@ func NewAllocations(c Cluster, prior *State) (*Allocations, error) {
 		return nil, fmt.Errorf("node_ports: %w", err)
 	}
 	a := &Allocations{net.Masked(), low, high, newHolders(), newHolders(), map[string]*corev1.Service{}}
+	if ip, err := netip.ParseAddr(c.DNS); err == nil {
+		a.claimed.ips[ip] = SystemNamespace + "/" + DNSServiceName
+	}
 	if prior == nil {
 		return a, nil
 	}

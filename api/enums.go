@@ -77,12 +77,8 @@ var enumRows = map[string]Enum{
 	"SeccompProfileType":       {Values: []string{"RuntimeDefault", "Localhost", "Unconfined"}},
 	"AppArmorProfileType":      {Values: []string{"RuntimeDefault", "Localhost", "Unconfined"}},
 	"SupplementalGroupsPolicy": {Values: []string{"Merge", "Strict"}},
-	"ServiceType": {Values: []string{"ClusterIP", "NodePort"}, Refused: map[string]string{
+	"ServiceType": {Values: []string{"ClusterIP", "NodePort", "ExternalName"}, Refused: map[string]string{
 		"LoadBalancer": "this version has no load balancers; use NodePort",
-		"ExternalName": needsDNS,
-	}},
-	"ServiceSpec.clusterIP": {Open: true, Refused: map[string]string{
-		"None": "a headless service is known by the cluster's DNS alone, which this version does not have",
 	}},
 	"StatefulSetUpdateStrategyType": {Values: []string{"RollingUpdate", "OnDelete"}},
 	"StorageMedium": {Values: []string{"", "Memory"}, Refused: map[string]string{

@@ -11,7 +11,6 @@ const (
 	byBerth       = "Berth sets it"
 	byObserving   = "it says what is, not what should be"
 	fromBlock     = "the block's type says it"
-	needsDNS      = "it needs the cluster's DNS, which this version does not have"
 	needsAccounts = "this version has no service accounts"
 	linuxOnly     = "hosts are Linux"
 	otherStorage  = "a volume is made of persistent_volume_claim, host_path, empty_dir, config_map, secret, downward_api or projected"
@@ -112,7 +111,7 @@ var fieldRows = map[string]Field{
 	"StatefulSetSpec.selector":                                    on(EffectReplace, "the object's labels when it is not set"),
 	"StatefulSetSpec.template":                                    on(EffectRoll, "its fields stand in the workload block itself"),
 	"StatefulSetSpec.volumeClaimTemplates":                        on(EffectReplace, "a volume of each pod's own: a directory on the node of its first placement, which the pod then stays on"),
-	"StatefulSetSpec.serviceName":                                 on(EffectReplace, "a name alone, the subdomain of the pods, until there is a DNS server"),
+	"StatefulSetSpec.serviceName":                                 on(EffectReplace, "the headless service below which the pods have their names"),
 	"StatefulSetSpec.podManagementPolicy":                         on(EffectReplace, "OrderedReady when it is not set"),
 	"StatefulSetSpec.updateStrategy":                              on(EffectNone, "used from the next change on"),
 	"StatefulSetSpec.revisionHistoryLimit":                        on(EffectNone, "10 when it is not set: how many old revisions there are to go back to"),
@@ -176,7 +175,7 @@ var fieldRows = map[string]Field{
 	"PodSpec.restartPolicy":                 on(EffectRoll, ""),
 	"PodSpec.terminationGracePeriodSeconds": on(EffectRoll, "30 when it is not set"),
 	"PodSpec.activeDeadlineSeconds":         on(EffectRoll, "of pods that end; counted from the pod's start, and kept up while an apply waits for the pod"),
-	"PodSpec.dnsPolicy":                     on(EffectRoll, "ClusterFirst pods ask the node's resolvers as long as there is no cluster DNS"),
+	"PodSpec.dnsPolicy":                     on(EffectRoll, "ClusterFirst pods ask the node's resolvers where the cluster's DNS is switched off"),
 	"PodSpec.nodeSelector":                  on(EffectRoll, ""),
 	"PodSpec.serviceAccountName":            off(needsAccounts),
 	"PodSpec.serviceAccount":                off(needsAccounts),
@@ -189,7 +188,7 @@ var fieldRows = map[string]Field{
 	"PodSpec.securityContext":               on(EffectRoll, ""),
 	"PodSpec.imagePullSecrets":              on(EffectRoll, "names of secrets of type kubernetes.io/dockerconfigjson; those of ~/.docker/config.json of the workstation are tried after them"),
 	"PodSpec.hostname":                      on(EffectRoll, ""),
-	"PodSpec.subdomain":                     on(EffectRoll, "the pod knows itself by its full name; others do not find it by that as long as there is no cluster DNS"),
+	"PodSpec.subdomain":                     on(EffectRoll, "the headless service below which the pod has its name"),
 	"PodSpec.affinity":                      off("use node_selector and tolerations to choose nodes; pods of one workload are spread anyhow"),
 	"PodSpec.schedulerName":                 off("Berth has one scheduler"),
 	"PodSpec.tolerations":                   on(EffectRoll, ""),
@@ -459,7 +458,7 @@ var fieldRows = map[string]Field{
 	"ServiceSpec.sessionAffinity":               off("every connection goes to any of the service's pods"),
 	"ServiceSpec.loadBalancerIP":                off("this version has no load balancers"),
 	"ServiceSpec.loadBalancerSourceRanges":      off("this version has no load balancers"),
-	"ServiceSpec.externalName":                  off(needsDNS),
+	"ServiceSpec.externalName":                  on(EffectUpdate, "the name that DNS answers with for a service of type ExternalName"),
 	"ServiceSpec.externalTrafficPolicy":         off(perNode),
 	"ServiceSpec.healthCheckNodePort":           off("this version has no load balancers"),
 	"ServiceSpec.publishNotReadyAddresses":      off("traffic goes to pods that are ready"),

@@ -37,5 +37,11 @@ const PauseRef = "berth.local/pause:1"
 // SystemNamespace holds Berth's own workloads.
 const SystemNamespace = "kube-system"
 
+// DNSServiceName is the service at whose address pods ask for names, as upstream; DNSName is the workload behind it.
+const (
+	DNSServiceName = "kube-dns"
+	DNSName        = "berth-dns"
+)
+
 // ProgramSource as the source of a copy into an image is this very program, as it is built for the image's platform.
 const ProgramSource = "berth:program"

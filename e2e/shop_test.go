@@ -61,7 +61,7 @@ func TestShop(t *testing.T) {
 // copyExample copies the configuration of an example into the story's directory.
 func copyExample(t *testing.T, s *story, from string) {
 	t.Helper()
-	for _, name := range []string{"inventory.hcl", "image.hcl", "main.hcl"} {
+	for _, name := range []string{"inventory.hcl", "image.hcl", "cluster.hcl", "main.hcl"} {
 		if err := os.Remove(filepath.Join(s.dir, name)); err != nil {
 			t.Fatal(err)
 		}

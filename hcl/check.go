@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 
+	appsv1 "k8s.io/api/apps/v1"
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/labels"
@@ -109,6 +110,8 @@ func (c *cross) check() {
 		switch v := o.Value.(type) {
 		case *corev1.Service:
 			c.service(o, v)
+		case *appsv1.StatefulSet:
+			c.governing(o, v)
 		case *autoscalingv2.HorizontalPodAutoscaler:
 			c.autoscaler(o, v)
 		}
@@ -273,6 +276,7 @@ func elementPath(list, name string, i int) string {
 
 // service checks that a service can have endpoints: some workload's pods have its labels, and the ports that it names.
 func (c *cross) service(o *api.Object, svc *corev1.Service) {
+	c.nameless(o, svc)
 	if len(svc.Spec.Selector) == 0 || c.incomplete || svc.Spec.Type == corev1.ServiceTypeExternalName {
 		return
 	}
@@ -295,6 +299,34 @@ func (c *cross) service(o *api.Object, svc *corev1.Service) {
 			c.errorf(o, elementPath("spec.ports", port.Name, i)+".targetPort", "Port not found",
 				"None of the pods that this service selects has a port named %q. %s", port.TargetPort.StrVal, hint)
 		}
+	}
+}
+
+// nameless warns of a service that is a name and nothing else where the cluster has no DNS.
+func (c *cross) nameless(o *api.Object, svc *corev1.Service) {
+	if c.cluster.DNS != "" || !api.Headless(svc) && svc.Spec.Type != corev1.ServiceTypeExternalName {
+		return
+	}
+	r := o.RangeOf("spec.clusterIP")
+	c.diags = append(c.diags, api.Diagnostic{
+		Severity: api.SeverityWarning, Summary: "Service has no effect", Address: o.Address.String(), Range: &r,
+		Detail: "This service is a name in the cluster's DNS and nothing else, and DNS is switched off (dns { enabled = false } in the cluster block).",
+	})
+}
+
+// governing links a stateful set to the headless service below which its pods have their names.
+func (c *cross) governing(o *api.Object, set *appsv1.StatefulSet) {
+	c.use(o, "spec.serviceName", api.KindService, o.Namespace(), set.Spec.ServiceName, c.cluster.DNS == "")
+	used, ok := c.byName[objectName{api.KindService, o.Namespace(), set.Spec.ServiceName}]
+	if !ok || c.cluster.DNS == "" {
+		return
+	}
+	if svc, is := used.Value.(*corev1.Service); is && !api.Headless(svc) {
+		r := o.RangeOf("spec.serviceName")
+		c.diags = append(c.diags, api.Diagnostic{
+			Severity: api.SeverityWarning, Summary: "Pods have no names", Address: o.Address.String(), Range: &r,
+			Detail: "The pods of a stateful set have names below a headless service, and " + used.Address.String() + " is none. Set its cluster_ip = \"None\".",
+		})
 	}
 }
 

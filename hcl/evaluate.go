@@ -22,6 +22,8 @@ type Options struct {
 	Env     []string    // the environment, "NAME=value": BERTH_VAR_name is looked for; commands of inventories run in it
 	Prior   *api.State  // services keep the addresses and ports that they have there; nil for none
 	Version string      // of Berth, for required_version; one that is no version satisfies everything
+	// System adds the objects of Berth's own workloads: the DNS servers. Without it a cluster has no DNS of its own.
+	System bool
 
 	// BuildImage builds an image block's image and returns its reference by digest. It is called from several goroutines.
 	// The sources of its copies are as they were written: relative ones are relative to the configuration's directory.
@@ -74,6 +76,7 @@ type evaluation struct {
 	late         hcl2.Diagnostics      // found where none can be returned
 	found        api.Diagnostics       // of validation, which speaks of objects
 	clusterFence *api.Fence            // of the nodes that have none of their own
+	dns          *dnsSettings          // nil while the cluster is not known
 }
 
 func newEvaluation(ctx context.Context, m *Module, o Options) *evaluation {
@@ -211,6 +214,17 @@ func (e *evaluation) addCluster() hcl2.Diagnostics {
 		if diags.HasErrors() {
 			return cty.DynamicVal, diags
 		}
+		dns, more := evaluateDNS(block, cluster, e.scope(x))
+		if diags = append(diags, more...); diags.HasErrors() {
+			return cty.DynamicVal, diags
+		}
+		if e.dns = dns; dns.enabled && e.opts.System {
+			address, d := dns.address(cluster.ServiceCIDR)
+			if d != nil {
+				return cty.DynamicVal, append(diags, d)
+			}
+			cluster.DNS = address
+		}
 		e.config.Cluster = cluster
 		fence, more := clusterFence(block, e.scope(x))
 		e.clusterFence, diags = fence, append(diags, more...)
@@ -231,7 +245,7 @@ func (e *evaluation) addCluster() hcl2.Diagnostics {
 	x.place = block.DefRange
 	attrs, _ := block.Body.JustAttributes() // blocks are what evaluateCluster finds fault with
 	var diags hcl2.Diagnostics
-	traversals := fenceTraversals(block)
+	traversals := append(fenceTraversals(block), dnsTraversals(block)...)
 	for _, name := range slices.Sorted(maps.Keys(attrs)) {
 		traversals = append(traversals, attrs[name].Expr.Variables()...)
 	}

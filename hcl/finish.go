@@ -14,6 +14,7 @@ func (e *evaluation) finish() hcl2.Diagnostics {
 	for _, b := range e.blocks {
 		e.config.Objects = append(e.config.Objects, b.objects...)
 	}
+	e.addSystem()
 	slices.SortFunc(e.config.Objects, func(a, b *api.Object) int { return a.Address.Compare(b.Address) })
 	slices.SortFunc(e.config.Nodes, compareNodes)
 	for _, n := range e.config.Nodes {

@@ -177,7 +177,7 @@ func evaluateCluster(block *hcl2.Block, ctx *hcl2.EvalContext) (api.Cluster, hcl
 	if block == nil {
 		return c, nil
 	}
-	s := &hcl2.BodySchema{Blocks: fenceBlock.Blocks}
+	s := &hcl2.BodySchema{Blocks: slices.Concat(fenceBlock.Blocks, dnsBlock.Blocks)}
 	for _, f := range clusterFields {
 		s.Attributes = append(s.Attributes, hcl2.AttributeSchema{Name: f.name})
 	}

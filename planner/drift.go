@@ -40,7 +40,7 @@ func Drift(p *api.Plan, seen *api.Observation) []api.Drift {
 		explained[c.Address] = true
 	}
 	for _, s := range p.Steps { // what none of these stands for: a host that has not heard of another one yet
-		followsPods := s.Op == api.OpServiceSet || s.Op == api.OpImageEnsure
+		followsPods := s.Op == api.OpServiceSet || s.Op == api.OpDNSSet || s.Op == api.OpImageEnsure
 		if s.Node != "" && !followsPods && !explained[s.Address.Owner()] {
 			explained[s.Address.Owner()] = true
 			out = append(out, api.Drift{Node: s.Node, Address: s.Address.Owner(), Problem: cmp.Or(s.Reason, string(s.Op)+" is due"), Repair: api.Update})
@@ -70,6 +70,10 @@ func adrift(p *api.Plan, s *api.Step, seen *api.Observation) api.Drift {
 			d.Problem, d.Repair = "rules are missing", api.Create
 		case len(p.Pods) == 0:
 			d.Problem = "rules are not those that were applied"
+		}
+	case api.OpDNSSet:
+		if len(p.Pods) == 0 {
+			d.Problem = "DNS records are not those that were applied"
 		}
 	case api.OpImageEnsure:
 		if s.Reason == missingImage {

@@ -164,10 +164,30 @@ func detail(s *api.Step) string {
 			pods = append(pods, e.Pod.Pod)
 		}
 		return "[" + strings.Join(pods, " ") + "]"
+	case s.DNS != nil:
+		return dnsText(s.DNS)
 	case s.Op == api.OpRecord || s.Op == api.OpForget:
 		return deltas(&s.Delta)
 	}
 	return ""
+}
+
+func dnsText(w *api.DNSWork) string {
+	var out []string
+	for _, e := range w.Put {
+		text := e.Records.Key()
+		for _, l := range e.Endpoints {
+			text += " " + l.Pod.Pod
+			if l.Hostname != "" {
+				text += "=" + l.Hostname
+			}
+		}
+		out = append(out, text)
+	}
+	for _, key := range w.Drop {
+		out = append(out, "-"+key)
+	}
+	return "[" + strings.Join(out, "; ") + "]"
 }
 
 func deltas(d *api.Delta) string {

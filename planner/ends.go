@@ -105,8 +105,12 @@ func (d *draft) endWorkload(w *workload, needs []graph.Step) []graph.Step {
 // What an object has made for its pods goes before the object itself.
 func (d *draft) endObjects() {
 	owned := map[api.Address][]graph.Step{}
+	unnamed := d.dropRecords()
 	for _, o := range ownedFirst(d.deleted) {
 		after := slices.Concat(d.ended[o.Address], owned[o.Address])
+		if o.Address.Kind == api.KindService {
+			after = append(after, unnamed...)
+		}
 		delta := api.Delta{DropObject: &o.Address, DropJobs: d.endedRuns(o.Address)}
 		if d.prior.GonePod(o.Address) != nil {
 			delta.DropGone = &o.Address
@@ -175,7 +179,7 @@ func (d *draft) strayRules() {
 		known[s.key] = s.rules
 	}
 	for _, o := range d.prior.Objects {
-		if v := priorService(o); v != nil {
+		if v := priorService(o); v != nil && hasRules(v) {
 			known[serviceKey(v)] = true
 		}
 	}
@@ -189,7 +193,22 @@ func (d *draft) strayRules() {
 			}
 		}
 	}
+	d.retireRules()
 	d.strays = d.graph.Join(api.Address{}, "rules of unknown services are gone", d.strays)
+}
+
+// retireRules removes the rules of services that have none any more, because they became a name alone: pods behind them may go.
+func (d *draft) retireRules() {
+	for _, s := range d.services {
+		old := priorService(s.prior)
+		if s.frozen || s.rules || old == nil || !hasRules(old) {
+			continue
+		}
+		for _, h := range d.hosts {
+			steps := d.removeRules(h, s.object.Address, old, "rules are no longer wanted", nil)
+			s.steps, d.strays = append(s.steps, steps...), append(d.strays, steps...)
+		}
+	}
 }
 
 func (d *draft) removeKey(h *host, key string, after []graph.Step) []graph.Step {

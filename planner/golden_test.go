@@ -268,6 +268,8 @@ func (w *world) event(f []string) {
 			w.t.Fatal(ds.Err())
 		}
 		w.apply(p, first, everything)
+	case "unname":
+		delete(h.DNS, f[2])
 	case "refuse":
 		h.Unreachable = "connect to " + h.Name + ": the host key is another one"
 		h.Problems = api.Diagnostics{{Severity: api.SeverityError, Summary: "Changed host key", Detail: "It shows another one."}}

@@ -44,6 +44,8 @@ type host struct {
 	forgets  []graph.Step // of pods that were on it
 	fencing  []graph.Step // the step that switches it off, if any
 	set      []graph.Step // its first node.set, if any
+	records  []graph.Step // of services that its DNS server lacks
+	answers  []graph.Step // after which its first DNS server answers
 	pulled   map[string]graph.Step
 	volumes  map[api.Address]graph.Step
 	jobs     bool // a job makes pods on it while it runs

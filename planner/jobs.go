@@ -353,6 +353,7 @@ func (d *draft) runJobs(w *workload, needs []graph.Step) []graph.Step {
 		work := d.jobWork(w, r)
 		for _, p := range r.slots {
 			before = append(before, p.host.set...)
+			before = append(before, p.host.named(api.WantsClusterDNS(&r.template.Spec))...)
 			before = append(before, t.imagesFor(w, &pod{object: work.Pod, host: p.host})...)
 			before = append(before, t.pull(p.host, api.ImageWork{Ref: api.PauseRef, Build: pauseImage()}, p.host.address())...)
 			for _, v := range t.volumesIn(w, &r.template.Spec) {

@@ -56,8 +56,9 @@ type pod struct {
 	wave      int
 	removed   bool
 
-	waits   []*pod     // whose room it takes: they must be gone first
-	leaving graph.Step // the step that removes it
+	waits   []*pod       // whose room it takes: they must be gone first
+	leaving graph.Step   // the step that removes it
+	readied []graph.Step // the steps that make it ready
 }
 
 // serves reports whether the pod is behind its services before the plan.

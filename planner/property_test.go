@@ -179,6 +179,9 @@ func anyConfig(rt *rapid.T) *api.Config {
 			c.Objects = append(c.Objects, anyService(rt, name, c.Objects))
 		}
 	}
+	if rapid.Bool().Draw(rt, "dns") {
+		c.Cluster.DNS = "10.96.0.10"
+	}
 	slices.SortFunc(c.Objects, func(a, b *api.Object) int { return a.Address.Compare(b.Address) })
 	return c
 }
@@ -290,10 +293,15 @@ func anyPod(rt *rapid.T) *api.Object {
 }
 
 func anyService(rt *rapid.T, name string, others []*api.Object) *api.Object {
+	kind := rapid.SampledFrom([]string{"", "", "headless", "early"}).Draw(rt, "kind of service")
 	o := webService(func(s *corev1.Service) {
 		s.Name = name
 		s.Spec.ClusterIP = map[string]string{"front": "10.96.0.21", "web": "10.96.0.22"}[name]
 		s.Spec.Selector = rapid.SampledFrom([]map[string]string{{"app": "web"}, {"app": "api"}, {"tier": "front"}}).Draw(rt, "selector")
+		if kind == "headless" {
+			s.Spec.ClusterIP = corev1.ClusterIPNone
+		}
+		s.Spec.PublishNotReadyAddresses = kind == "early"
 	})
 	o.Address.Name = name
 	return o
@@ -323,6 +331,7 @@ func disturb(rt *rapid.T, w *world) {
 			h.Unreachable = "connection refused"
 		case "flush":
 			clear(h.Services)
+			clear(h.DNS)
 		}
 	}
 }

@@ -20,6 +20,8 @@ type service struct {
 	value    *corev1.Service // defaults filled in
 	key      string          // "namespace/name"
 	rules    bool            // it has rules on hosts: a cluster IP
+	headless bool            // it has DNS records of its pods instead
+	recorded []graph.Step    // after which servers know its records, where they follow from itself
 	frozen   bool
 	selector labels.Selector
 	former   labels.Selector // as last applied
@@ -41,13 +43,13 @@ func (d *draft) wantServices() {
 		}
 		s := &service{
 			object: o, prior: d.prior.Object(o.Address), value: rollout.ServiceDefaults(v), key: serviceKey(v), rules: hasRules(v),
-			frozen: d.frozen[o.Address], selector: labels.Nothing(), former: labels.Nothing(),
+			headless: d.hasDNS() && api.Headless(v), frozen: d.frozen[o.Address], selector: labels.Nothing(), former: labels.Nothing(),
 			ports: map[*pod]map[string]int32{}, last: map[*host]graph.Step{}, before: map[*host][]graph.Step{},
 		}
 		if len(v.Spec.Selector) > 0 {
 			s.selector = labels.SelectorFromSet(v.Spec.Selector)
 		}
-		if old := priorService(s.prior); old != nil && len(old.Spec.Selector) > 0 && hasRules(old) {
+		if old := priorService(s.prior); old != nil && len(old.Spec.Selector) > 0 && (hasRules(old) || s.headless && api.Headless(old)) {
 			s.former = labels.SelectorFromSet(old.Spec.Selector)
 		}
 		d.services = append(d.services, s)
@@ -75,10 +77,13 @@ func (d *draft) propagate() {
 		}
 	}
 	for _, s := range d.services {
-		if !s.rules {
+		if !s.frozen {
+			d.recordDrift(s)
+		}
+		if !s.listed() {
 			continue
 		}
-		if !s.frozen {
+		if s.rules && !s.frozen {
 			d.drift(s)
 		}
 		d.suspect(s)
@@ -109,7 +114,7 @@ func (d *draft) servicesFor(w *workload) []*service {
 	}
 	var out []*service
 	for _, s := range d.services {
-		if s.rules && namespaces[s.object.Namespace()] && slices.ContainsFunc(sets, func(l labels.Set) bool { return s.selector.Matches(l) || s.former.Matches(l) }) {
+		if s.listed() && namespaces[s.object.Namespace()] && slices.ContainsFunc(sets, func(l labels.Set) bool { return s.selector.Matches(l) || s.former.Matches(l) }) {
 			out = append(out, s)
 		}
 	}
@@ -121,7 +126,7 @@ func (d *draft) suspect(s *service) {
 	hash := s.hash(s.work())
 	for _, h := range d.hosts {
 		if h.member() {
-			in := h.seen.Services[s.key]
+			in := s.inForce(h)
 			s.suspect = s.suspect || in != "" && in != hash
 		}
 	}
@@ -147,7 +152,7 @@ func (d *draft) drift(s *service) {
 func (s *service) selects(p *pod) bool { return s.selectsBy(s.selector, p) }
 
 func (s *service) selectsBy(selector labels.Selector, p *pod) bool {
-	if !s.rules || p.namespace != s.object.Namespace() || !selector.Matches(labels.Set(p.labels)) {
+	if !s.listed() || p.namespace != s.object.Namespace() || !selector.Matches(labels.Set(p.labels)) {
 		return false
 	}
 	ports, ok := s.ports[p]
@@ -155,7 +160,26 @@ func (s *service) selectsBy(selector labels.Selector, p *pod) bool {
 		ports = s.targetPorts(p.spec)
 		s.ports[p] = ports
 	}
-	return len(ports) > 0
+	return len(ports) > 0 || s.headless // a name needs no port
+}
+
+// listed reports whether hosts know which pods are behind the service.
+func (s *service) listed() bool { return s.rules || s.headless }
+
+// inForce is the hash of what a host knows of the service and the pods behind it.
+func (s *service) inForce(h *host) string {
+	if s.headless {
+		return h.seen.DNS[s.key]
+	}
+	return h.seen.Services[s.key]
+}
+
+// step brings the service up to date on a host.
+func (s *service) step(work *api.ServiceWork, reason string) api.Step {
+	if s.headless {
+		return api.Step{Op: api.OpDNSSet, Address: s.object.Address, DNS: &api.DNSWork{Put: []api.DNSEntry{s.entry()}}, Reason: reason}
+	}
+	return api.Step{Op: api.OpServiceSet, Address: s.object.Address, Service: work, Reason: reason}
 }
 
 // targetPorts resolves the service's ports against one pod (semantics.md 4.2): a pod without the named port is left out.
@@ -227,13 +251,18 @@ func (s *service) hash(w *api.ServiceWork) string {
 		}
 		ips[i] = p.ip
 	}
+	if s.headless {
+		e := s.entry()
+		r := e.Resolve(ips)
+		return r.Hash()
+	}
 	return api.ServiceHash(w, ips)
 }
 
 // setRules sets a service's rules on every member, as they should be with the pods behind it now, except where just
 // these are in force. Rules on one host are set one after the other.
 func (d *draft) setRules(s *service, reason string, after []graph.Step) []graph.Step {
-	if !s.rules {
+	if !s.listed() {
 		return nil
 	}
 	work := s.work()
@@ -244,10 +273,10 @@ func (d *draft) setRules(s *service, reason string, after []graph.Step) []graph.
 			continue
 		}
 		last, again := s.last[h]
-		if !again && hash != "" && h.seen.Services[s.key] == hash {
+		if !again && hash != "" && s.inForce(h) == hash {
 			continue
 		}
-		step := d.onHost(h, api.Step{Op: api.OpServiceSet, Address: s.object.Address, Service: work, Reason: reason}, after...)
+		step := d.onHost(h, s.step(work, reason), after...)
 		d.graph.Wait(step, h.set...)
 		d.graph.Wait(step, s.before[h]...)
 		if again {

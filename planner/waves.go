@@ -16,11 +16,21 @@ import (
 // goes after those that used it, hosts leave.
 func (d *draft) waves() {
 	d.joinHosts()
+	d.writeRecords()
 	d.strayRules()
 	d.clearConflicts()
 	d.removePreempted()
+	first := d.answering()
 	for _, o := range d.line {
-		d.stepsOf(o)
+		if first[o.Address] {
+			d.stepsOf(o)
+		}
+	}
+	d.awaitAnswers()
+	for _, o := range d.line {
+		if !first[o.Address] {
+			d.stepsOf(o)
+		}
 	}
 	d.endWorkloads()
 	for _, o := range d.last {
@@ -280,7 +290,7 @@ func (t *changeOver) remove(wave rollout.Wave, after []graph.Step) []graph.Step 
 // make adds the steps that have a fresh or mended pod run and be ready, and returns the last one.
 func (t *changeOver) make(p *pod, after []graph.Step) graph.Step {
 	w := t.workload
-	before := slices.Concat(after, p.host.set, t.imagesFor(w, p), t.pull(p.host, api.ImageWork{Ref: api.PauseRef, Build: pauseImage()}, p.host.address()))
+	before := slices.Concat(after, p.host.set, p.host.named(api.WantsClusterDNS(p.spec)), t.imagesFor(w, p), t.pull(p.host, api.ImageWork{Ref: api.PauseRef, Build: pauseImage()}, p.host.address()))
 	for _, v := range t.volumesIn(w, p.spec) {
 		before = append(before, t.ensureVolume(v)...)
 	}
@@ -291,6 +301,7 @@ func (t *changeOver) make(p *pod, after []graph.Step) graph.Step {
 	ensured := t.onHost(p.host, api.Step{Op: api.OpPodEnsure, Address: p.address, Reason: p.reason, Pod: work, Delta: api.Delta{PutPod: p.state(false)}}, before...)
 	readied := t.onHost(p.host, api.Step{Op: api.OpPodReady, Address: p.address, Pod: work, Delta: api.Delta{PutPod: p.state(true)}}, ensured)
 	t.own = append(t.own, ensured, readied)
+	p.readied = append(p.readied, readied)
 	if p.mend && p.host.rebooted() {
 		p.host.mended = true
 	}
@@ -353,7 +364,7 @@ func graceWarning(seconds int64) api.Diagnostic {
 
 // changeService sets the rules of a service that its pods' changes have not set already.
 func (d *draft) changeService(s *service, needs []graph.Step) []graph.Step {
-	own := s.steps
+	own := slices.Concat(s.steps, s.recorded)
 	c := d.changes[s.object.Address]
 	if old := priorService(s.prior); old != nil && hasRules(old) && (serviceKey(old) != s.key || !s.rules) {
 		for _, h := range d.hosts {
@@ -364,7 +375,7 @@ func (d *draft) changeService(s *service, needs []graph.Step) []graph.Step {
 	if c != nil {
 		reason = c.Reason
 	}
-	if s.rules {
+	if s.listed() {
 		own = append(own, d.setMissing(s, reason, needs)...)
 	}
 	return own
@@ -386,10 +397,10 @@ func (d *draft) setMissing(s *service, reason string, needs []graph.Step) []grap
 	var out []graph.Step
 	for _, h := range d.hosts {
 		_, done := s.last[h]
-		if !h.member() || done || hash != "" && h.seen.Services[s.key] == hash && !remade {
+		if !h.member() || done || hash != "" && s.inForce(h) == hash && !remade {
 			continue
 		}
-		step := d.onHost(h, api.Step{Op: api.OpServiceSet, Address: s.object.Address, Service: work, Reason: reason}, slices.Concat(needs, h.set, s.before[h])...)
+		step := d.onHost(h, s.step(work, reason), slices.Concat(needs, h.set, s.before[h])...)
 		s.last[h] = step
 		out = append(out, step)
 	}

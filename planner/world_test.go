@@ -149,7 +149,7 @@ func (w *world) onHost(h *api.NodeObservation, s *api.Step, d *api.Delta) {
 		if len(h.Pods)+len(h.Services) > 0 {
 			w.t.Fatalf("node.remove %s with %d pods and %d services left: %+v\n%s", h.Name, len(h.Pods), len(h.Services), h.Pods, dump(w.current))
 		}
-		h.Network, h.Lineage = "", ""
+		h.Network, h.Lineage, h.DNS = "", "", nil
 	case api.OpImageEnsure:
 		if !slices.Contains(h.Images, s.Image.Ref) {
 			h.Images = append(h.Images, s.Image.Ref)
@@ -181,6 +181,8 @@ func (w *world) onHost(h *api.NodeObservation, s *api.Step, d *api.Delta) {
 		h.Pods = slices.DeleteFunc(h.Pods, func(p api.ObservedPod) bool { return p.UID == uid })
 	case api.OpServiceSet:
 		w.setService(h, s)
+	case api.OpDNSSet:
+		w.setRecords(h, s)
 	case api.OpServiceRemove:
 		delete(h.Services, serviceKey(s.Service.Service))
 	case api.OpAnalyseHTTP:
@@ -269,7 +271,7 @@ func (w *world) setService(h *api.NodeObservation, s *api.Step) {
 	for _, e := range s.Service.Endpoints {
 		p := w.state.Pod(e.Pod)
 		mended := p != nil && !p.Ready && slices.ContainsFunc(w.current.Pods, func(c api.PodChange) bool { return c.Address == e.Pod && c.Action == api.Update })
-		if p == nil || p.IP == "" || !p.Ready && !mended {
+		if p == nil || p.IP == "" || !p.Ready && !mended && !s.Service.Service.Spec.PublishNotReadyAddresses {
 			w.t.Fatalf("service.set %s: endpoint %s is not ready", s.Address, e.Pod)
 		}
 		ips = append(ips, p.IP)
@@ -282,6 +284,28 @@ func (w *world) setService(h *api.NodeObservation, s *api.Step) {
 		w.rules[h.Name] = map[string][]string{}
 	}
 	w.rules[h.Name][serviceKey(s.Service.Service)] = ips
+}
+
+func (w *world) setRecords(h *api.NodeObservation, s *api.Step) {
+	w.t.Helper()
+	if h.DNS == nil {
+		h.DNS = map[string]string{}
+	}
+	for _, e := range s.DNS.Put {
+		var ips []string
+		for _, l := range e.Endpoints {
+			p := w.state.Pod(l.Pod)
+			if p == nil || p.IP == "" {
+				w.t.Fatalf("dns.set %s: endpoint %s has no address", s.Address, l.Pod)
+			}
+			ips = append(ips, p.IP)
+		}
+		r := e.Resolve(ips)
+		h.DNS[r.Key()] = r.Hash()
+	}
+	for _, key := range s.DNS.Drop {
+		delete(h.DNS, key)
+	}
 }
 
 // checkOutOfServices fails when a pod that serves is removed while rules still lead to it.

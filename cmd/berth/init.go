@@ -120,7 +120,7 @@ func runInit(ctx context.Context, g *globals, o planOptions, move moveOptions) e
 	}
 	b := r.module.Backend()
 	g.out.Printf("State: backend %q, %s.\n", b.Type, stateSummary(prior))
-	cfg, diags := r.module.Evaluate(ctx, hcl.Options{Vars: g.values(r.opts.vars), Env: g.proc.Env, Prior: prior, Version: g.proc.Version, BuildImage: r.images.Build})
+	cfg, diags := r.module.Evaluate(ctx, hcl.Options{Vars: g.values(r.opts.vars), Env: g.proc.Env, Prior: prior, Version: g.proc.Version, BuildImage: r.images.Build, System: !g.proc.NoSystem})
 	if diags.HasErrors() {
 		return diags.Err()
 	}

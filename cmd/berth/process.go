@@ -29,6 +29,8 @@ type Process struct {
 	Version    string
 	// Observe stands in for asking the hosts what is on them; nil, outside of tests, asks them.
 	Observe func() (*api.Observation, error)
+	// NoSystem leaves out Berth's own workloads, whose image is this very program; only tests do.
+	NoSystem bool
 	// Measure likewise stands in for measuring what they use.
 	Measure func() (map[string]runtime.HostUsage, error)
 }

@@ -69,7 +69,7 @@ func (r *round) connect() {
 	if home != "" {
 		cache = filepath.Join(home, "berth", "layers")
 	}
-	r.images = image.NewBuilder(image.BuilderOptions{Dir: r.g.dir, CacheDir: cache})
+	r.images = image.NewBuilder(image.BuilderOptions{Dir: r.g.dir, CacheDir: cache, Program: r.g.proc.Getenv("BERTH_PROGRAM")})
 	way := ssh.FromEnvironment()
 	way.Dir, way.Log = r.g.dir, r.log()
 	r.pool = ssh.NewPool(way)
@@ -153,7 +153,7 @@ func (r *round) plan(ctx context.Context, prior *api.State) (*api.Plan, *api.Obs
 		build = nil // what goes away needs no images, and their sources may be gone already
 	}
 	cfg, diags := r.module.Evaluate(ctx, hcl.Options{
-		Vars: r.g.values(r.opts.vars), Env: r.g.proc.Env, Prior: prior, Version: r.g.proc.Version, BuildImage: build,
+		Vars: r.g.values(r.opts.vars), Env: r.g.proc.Env, Prior: prior, Version: r.g.proc.Version, BuildImage: build, System: !r.g.proc.NoSystem,
 	})
 	if diags.HasErrors() {
 		return nil, nil, diags.Err()

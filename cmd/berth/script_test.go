@@ -24,7 +24,7 @@ func TestMain(m *testing.M) {
 func runForScript() int {
 	p := &Process{
 		Args: os.Args[1:], Env: os.Environ(), Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
-		Interrupts: make(chan os.Signal), Now: time.Now, Version: "0.1.0-test",
+		Interrupts: make(chan os.Signal), Now: time.Now, Version: "0.1.0-test", NoSystem: os.Getenv("BERTH_TEST_SYSTEM") == "",
 	}
 	if text := os.Getenv("BERTH_TEST_NOW"); text != "" { // so that ages stand still
 		now, err := time.Parse(time.RFC3339, text)

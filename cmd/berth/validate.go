@@ -28,7 +28,7 @@ func runValidate(ctx context.Context, g *globals, o planOptions, asJSON bool) er
 	if !ds.HasErrors() {
 		images := image.NewBuilder(image.BuilderOptions{Dir: g.dir})
 		_, more := module.Evaluate(ctx, hcl.Options{
-			Vars: g.values(o.vars), Env: g.proc.Env, Prior: &api.State{}, Version: g.proc.Version, BuildImage: images.Check,
+			Vars: g.values(o.vars), Env: g.proc.Env, Prior: &api.State{}, Version: g.proc.Version, BuildImage: images.Check, System: !g.proc.NoSystem,
 		})
 		ds = append(ds, more...)
 	}

@@ -42,6 +42,7 @@ var commands = map[string]func(ctx context.Context, args []string) error{
 	"signals": signals, // FILE NAME: notes the signal that ends it
 	"last":    last,    // FILE CODE TEXT: writes its last words
 	"sick":    sick,    // FILE NAME ADDR: is not well before its second start
+	"asks":    asks,    // SERVER NAME N: asks for a name N times, and prints how long it took
 
 	"numbers":   numbers,   // N PAUSE [stay]: numbered lines
 	"give":      give,      // ADDRESS N: a server that sends N bytes of noise

@@ -2,6 +2,7 @@ package schema
 
 import (
 	"fmt"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
@@ -10,16 +11,24 @@ import (
 
 func (c *checker) service(svc *corev1.Service) {
 	s := &svc.Spec
-	if len(s.Ports) == 0 {
+	named := s.Type == corev1.ServiceTypeExternalName
+	headless := s.ClusterIP == corev1.ClusterIPNone
+	if len(s.Ports) == 0 && !headless && !named {
 		c.required("spec.ports", "a service needs at least one port block")
 	}
-	if len(s.Selector) == 0 {
+	if len(s.Selector) == 0 && !named {
 		c.required("spec.selector", "the labels of the pods that the service leads to")
 	}
 	c.labels("spec.selector", s.Selector)
-	if s.ClusterIP != "" {
+	switch {
+	case headless && s.Type == corev1.ServiceTypeNodePort:
+		c.invalid("spec.clusterIP", s.ClusterIP, "may not be set to 'None' for NodePort services")
+	case s.ClusterIP != "" && named:
+		c.forbidden("spec.clusterIP", "may not be set for ExternalName services")
+	case s.ClusterIP != "" && !headless:
 		c.ip("spec.clusterIP", s.ClusterIP)
 	}
+	c.externalName(s)
 	names, ports, nodePorts := once{}, once{}, once{}
 	for i, p := range elements("spec.ports", s.Ports, func(p *corev1.ServicePort) string { return p.Name }) {
 		c.servicePort(p, &s.Ports[i], s.Type)
@@ -35,6 +44,19 @@ func (c *checker) service(svc *corev1.Service) {
 		if n := s.Ports[i].NodePort; n != 0 {
 			nodePorts.add(c, p+".nodePort", fmt.Sprintf("%d/%s", n, proto))
 		}
+	}
+}
+
+// externalName checks the name that a service stands for.
+func (c *checker) externalName(s *corev1.ServiceSpec) {
+	if s.Type != corev1.ServiceTypeExternalName {
+		if s.ExternalName != "" {
+			c.forbidden("spec.externalName", "may only be used when `type` is 'ExternalName'")
+		}
+		return
+	}
+	if c.needs("spec.externalName", s.ExternalName, "the name that the service stands for") {
+		c.invalid("spec.externalName", s.ExternalName, validation.IsDNS1123Subdomain(strings.TrimSuffix(s.ExternalName, "."))...)
 	}
 }
 

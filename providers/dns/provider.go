@@ -101,7 +101,7 @@ dir=` + api.DNSDir + `
 mkdir -p "$dir/records"
 rm -rf "$dir/new"
 mkdir -p "$dir/new/put"
-tar -x --no-same-owner -C "$dir/new" -f -
+tar -x -m --no-same-owner -C "$dir/new" -f -
 find "$dir/new/put" -type f -exec mv -t "$dir/records" {} +
 while read -r file; do rm -f "$dir/records/$file"; done <"$dir/new/drop"
 rm -rf "$dir/new"

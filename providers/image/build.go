@@ -33,6 +33,7 @@ type BuilderOptions struct {
 	Dir      string         // what relative sources of copies are relative to; "" is the current directory
 	CacheDir string         // for layers of base images; "" keeps none
 	Keychain authn.Keychain // nil: ~/.docker/config.json and its credential helpers
+	Program  string         // this program's file, for images that carry it; "" is the one that runs
 }
 
 // Builder makes images from image blocks and remembers them until they were delivered. It is safe for
@@ -104,7 +105,9 @@ func (b *Builder) build(ctx context.Context, img *api.Image) (v1.Image, error) {
 	}
 	var adds []mutate.Addendum
 	for _, c := range img.Spec.Copy {
-		c.From = b.source(c.From)
+		if c.From, err = b.source(c.From, img.Spec); err != nil {
+			return nil, fmt.Errorf("copy %q: %w", c.Name, err)
+		}
 		layer, err := newTreeLayer(ctx, c)
 		if err != nil {
 			return nil, fmt.Errorf("copy %q: %w", c.Name, err)
@@ -130,16 +133,23 @@ func (b *Builder) build(ctx context.Context, img *api.Image) (v1.Image, error) {
 }
 
 // source is where a copy's files are; "~/" is the home directory.
-func (b *Builder) source(from string) string {
+func (b *Builder) source(from string, s api.ImageSpec) (string, error) {
+	if from == api.ProgramSource {
+		platform, err := platformOf(s)
+		if err != nil {
+			return "", err
+		}
+		return b.program(platform)
+	}
 	if rest, ok := strings.CutPrefix(from, "~/"); ok {
 		if home, err := os.UserHomeDir(); err == nil {
-			return filepath.Join(home, rest)
+			return filepath.Join(home, rest), nil
 		}
 	}
 	if filepath.IsAbs(from) {
-		return from
+		return from, nil
 	}
-	return filepath.Join(b.opts.Dir, from)
+	return filepath.Join(b.opts.Dir, from), nil
 }
 
 func (b *Builder) base(ctx context.Context, img *api.Image) (v1.Image, error) {
@@ -207,8 +217,12 @@ func configure(cf *v1.ConfigFile, s api.ImageSpec) {
 }
 
 // Check builds what can be built without asking anybody: files are read, references parsed, bases not fetched.
-// It returns a reference in the form that Build gives; with a base it is not the one that Build would give.
+// It returns a reference in the form that Build gives; with a base, or of an image that carries this program, it is not the one that
+// Build would give.
 func (b *Builder) Check(ctx context.Context, img *api.Image) (string, error) {
+	if carriesProgram(img) { // it may be another one where it is applied
+		return Domain + "/" + img.Name + "@sha256:" + strings.Repeat("0", 64), nil
+	}
 	offline := *img
 	if base := img.Spec.Base; base != "" && base != "scratch" {
 		if _, err := name.ParseReference(base); err != nil {

@@ -132,7 +132,13 @@ func portOf(svc *corev1.Service, p corev1.ServicePort, endpoints []providers.End
 	if svc.Spec.ExternalTrafficPolicy == corev1.ServiceExternalTrafficPolicyLocal {
 		sp.external = policyLocal
 	}
-	return sp, sp.addEndpoints(p.Name, endpoints, node)
+	if err := sp.addEndpoints(p.Name, endpoints, node); err != nil {
+		return nil, err
+	}
+	if d := svc.Spec.TrafficDistribution; d != nil && *d == corev1.ServiceTrafficDistributionPreferSameNode && len(sp.local) > 0 {
+		sp.all = sp.local // the others are for nodes that have none
+	}
+	return sp, nil
 }
 
 func (sp *servicePort) addEndpoints(name string, endpoints []providers.Endpoint, node string) error {

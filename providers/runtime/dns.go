@@ -6,6 +6,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	runtimev1 "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"berth.dev/berth/api"
 )
 
 // The limits of resolv.conf, as upstream cuts it.
@@ -41,14 +43,18 @@ func parseResolver(text string) resolver {
 
 // dnsConfig makes a pod's resolver from its policy, its own settings and the node's resolver (semantics.md 1.16).
 //
-// There is no cluster DNS yet: ClusterFirst pods ask the node's resolvers, with the cluster's search domains and options in place.
-// What is over the limits is left out, and said.
-func dnsConfig(pod *corev1.Pod, domain string, node resolver) (config *runtimev1.DNSConfig, omitted []string) {
+// Where the cluster has no DNS of its own, ClusterFirst pods ask the node's resolvers, with the cluster's search domains and options in
+// place. What is over the limits is left out, and said.
+func dnsConfig(pod *corev1.Pod, cluster api.Cluster, node resolver) (config *runtimev1.DNSConfig, omitted []string) {
 	r := resolver{slices.Clone(node.servers), slices.Clone(node.searches), slices.Clone(node.options)}
 	switch effectiveDNSPolicy(&pod.Spec) {
 	case corev1.DNSNone:
 		r = resolver{}
 	case corev1.DNSClusterFirst:
+		if cluster.DNS != "" {
+			r.servers = []string{cluster.DNS}
+		}
+		domain := cluster.Domain
 		r.searches = append([]string{pod.Namespace + ".svc." + domain, "svc." + domain, domain}, r.searches...)
 		r.options = []string{"ndots:5"}
 	}

@@ -82,7 +82,7 @@ func (k *keeper) runSandbox(ctx context.Context, seen *life.Seen, attempt uint32
 		return k.m.fail(b.work, "Sandbox of the pod cannot be made",
 			"Pod %s: %s (FailedCreatePodSandBox). This is about the node rather than the pod: `berth node check` names what is missing.", podName(b.pod), criText(err))
 	}
-	_, omitted := dnsConfig(b.pod, b.work.Cluster.Domain, b.facts.resolver)
+	_, omitted := dnsConfig(b.pod, b.work.Cluster, b.facts.resolver)
 	for _, text := range omitted {
 		warned(b.work, "", "DNSConfigForming", "%s", text)
 	}

@@ -111,7 +111,7 @@ func TestDNSConfig(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			got, omitted := dnsConfig(tt.pod, "cluster.local", node)
+			got, omitted := dnsConfig(tt.pod, api.Cluster{Domain: "cluster.local"}, node)
 			if got.String() != tt.want.String() {
 				t.Errorf("got  %s\nwant %s", got, tt.want)
 			}
@@ -119,6 +119,23 @@ func TestDNSConfig(t *testing.T) {
 				t.Errorf("omitted: %q", omitted)
 			}
 		})
+	}
+}
+
+// A cluster with DNS of its own is asked, and nobody else.
+func TestClusterDNS(t *testing.T) {
+	t.Parallel()
+	node := resolver{servers: []string{"10.0.0.1", "10.0.0.2"}, searches: []string{"corp.example"}}
+	own := api.Cluster{Domain: "cluster.local", DNS: "10.96.0.10"}
+	for policy, want := range map[corev1.DNSPolicy]string{"ClusterFirst": "10.96.0.10", "ClusterFirstWithHostNet": "10.96.0.10", "Default": "10.0.0.1 10.0.0.2", "None": "9.9.9.9"} {
+		p := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "shop"}, Spec: corev1.PodSpec{DNSPolicy: policy}}
+		if policy == corev1.DNSNone {
+			p.Spec.DNSConfig = &corev1.PodDNSConfig{Nameservers: []string{"9.9.9.9"}}
+		}
+		c, _ := dnsConfig(p, own, node)
+		if got := strings.Join(c.Servers, " "); got != want {
+			t.Errorf("%s asks %s, want %s", policy, got, want)
+		}
 	}
 }
 
@@ -132,7 +149,7 @@ func TestDNSLimits(t *testing.T) {
 	pod := func(searches ...string) *corev1.Pod {
 		return &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "shop"}, Spec: corev1.PodSpec{DNSPolicy: "Default", DNSConfig: &corev1.PodDNSConfig{Searches: searches}}}
 	}
-	c, omitted := dnsConfig(pod(many...), "cluster.local", resolver{})
+	c, omitted := dnsConfig(pod(many...), api.Cluster{Domain: "cluster.local"}, resolver{})
 	if len(c.Searches) != 32 || len(omitted) != 1 || !strings.HasPrefix(omitted[0], "Search Line limits were exceeded, some search paths have been omitted, the applied search line is: s0.example s1.example") {
 		t.Errorf("%d searches, %q", len(c.Searches), omitted)
 	}
@@ -140,7 +157,7 @@ func TestDNSLimits(t *testing.T) {
 	for i := range 10 {
 		names = append(names, fmt.Sprint(i, long, "x"))
 	}
-	c, omitted = dnsConfig(pod(names...), "cluster.local", resolver{})
+	c, omitted = dnsConfig(pod(names...), api.Cluster{Domain: "cluster.local"}, resolver{})
 	if n := len(strings.Join(c.Searches, " ")); n > 2048 || len(c.Searches) != 8 || len(omitted) != 1 {
 		t.Errorf("%d searches of %d characters, %q", len(c.Searches), n, omitted)
 	}

@@ -23,7 +23,7 @@ func (b *build) sandbox(attempt uint32) (*runtimev1.PodSandboxConfig, error) {
 	if len(hostname) > api.MaxHostname {
 		return nil, fmt.Errorf("failed to construct FQDN from pod hostname and cluster domain, FQDN %s is too long (%d characters is the max, %d characters requested)", hostname, api.MaxHostname, len(hostname))
 	}
-	dns, _ := dnsConfig(pod, b.work.Cluster.Domain, b.facts.resolver)
+	dns, _ := dnsConfig(pod, b.work.Cluster, b.facts.resolver)
 	return &runtimev1.PodSandboxConfig{
 		Metadata:     &runtimev1.PodSandboxMetadata{Name: pod.Name, Namespace: pod.Namespace, Uid: string(pod.UID), Attempt: attempt},
 		Hostname:     hostname,
