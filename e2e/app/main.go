@@ -42,7 +42,8 @@ var commands = map[string]func(ctx context.Context, args []string) error{
 	"signals": signals, // FILE NAME: notes the signal that ends it
 	"last":    last,    // FILE CODE TEXT: writes its last words
 	"sick":    sick,    // FILE NAME ADDR: is not well before its second start
-	"asks":    asks,    // SERVER NAME N: asks for a name N times, and prints how long it took
+	"reach":   reach,   // ADDRESS SIZE: whether a packet of that size arrives in one part
+	"asks":    asks,    // SERVER NAME N [PAUSE]: asks for a name N times, and prints how long it took
 
 	"numbers":   numbers,   // N PAUSE [stay]: numbered lines
 	"give":      give,      // ADDRESS N: a server that sends N bytes of noise
