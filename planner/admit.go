@@ -154,15 +154,24 @@ func (d *draft) admitPods(w *workload, namespace string, ledger *admission.Ledge
 				continue
 			}
 			if why, quota := ledger.Admit(podItem(p)); why != "" {
-				path := "spec.replicas"
-				if strings.Contains(why, "must specify") {
-					path = api.PodSpecPath(w.address.Kind) + ".containers"
-				}
-				d.overQuota(w.object, path, why, quota)
+				d.forbidden(w, &refusal{why: why, quota: quota})
 				return
 			}
 		}
 	}
+}
+
+// forbidden refuses the pods of a workload.
+func (d *draft) forbidden(w *workload, r *refusal) {
+	path := "spec.replicas"
+	if strings.Contains(r.why, "must specify") {
+		path = api.PodSpecPath(w.address.Kind) + ".containers"
+	}
+	why := r.why
+	if r.surge {
+		why += ". The rolling update makes new pods before the old ones go: leave room for one more, or let one be missing with max_unavailable"
+	}
+	d.overQuota(w.object, path, why, r.quota)
 }
 
 func (d *draft) overQuota(o *api.Object, path, why string, quota *corev1.ResourceQuota) {

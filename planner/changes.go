@@ -156,8 +156,10 @@ func (d *draft) explain(w *workload) {
 			c.Notes = append(c.Notes, f.String())
 		}
 	}
-	if w.pending != "" {
-		c.Notes = append(c.Notes, w.pending)
+	for _, note := range []string{w.pending, w.limited} {
+		if note != "" {
+			c.Notes = append(c.Notes, note)
+		}
 	}
 	if c.Action != api.Create {
 		for _, cause := range d.causesElsewhere(w) {

@@ -41,7 +41,8 @@ type draft struct {
 	line      []*api.Object       // desired ones, each after what it depends on
 	last      []*api.Object       // those of them that need the room of pods that go
 
-	budgets []*budget // by address
+	budgets []*budget            // by address
+	held    map[string]*holdings // of namespaces with quotas
 
 	preemptions []preemption // that were found out so far
 	again       bool         // the plan is to be made once more with them

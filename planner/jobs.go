@@ -12,7 +12,6 @@ import (
 	"berth.dev/berth/api"
 	"berth.dev/berth/planner/graph"
 	"berth.dev/berth/planner/rollout"
-	"berth.dev/berth/planner/schedule"
 )
 
 // A job is one step of a plan, job.run: how many pods it needs is not known before they have run. The plan gives it slots, places on
@@ -270,7 +269,7 @@ func (d *draft) presentPods(w *workload, r *jobRun) []api.JobPod {
 }
 
 // placeJob gives the runs of a job the nodes for their pods: one at least, as many as may run side by side where there is room.
-func (d *draft) placeJob(w *workload) *schedule.FitError {
+func (d *draft) placeJob(w *workload) *refusal {
 	undo := d.room.mark()
 	var bound []*volume
 	for _, r := range w.runs {

@@ -7,7 +7,6 @@ import (
 
 	"berth.dev/berth/api"
 	"berth.dev/berth/planner/rollout"
-	"berth.dev/berth/planner/schedule"
 )
 
 // place says in what waves each workload changes over and gives every new pod a node. Pods stay where they are as
@@ -22,6 +21,7 @@ func (d *draft) place() {
 	}
 	lines := d.inOrder()
 	d.room = d.newRoom()
+	d.openQuotas()
 	var last []*api.Object
 	postponed := map[api.Address]bool{}
 	for _, o := range lines.order(d.rank) {
@@ -69,11 +69,20 @@ func (d *draft) placeLast(last []*api.Object) {
 		if w == nil || w.frozen {
 			continue
 		}
-		fit := d.placePods(w)
-		if fit != nil {
-			fit = d.preempt(w, fit)
+		w.comesLast = true
+		r := d.placePods(w)
+		if r != nil && r.fit != nil {
+			r = d.preempt(w, r)
 		}
-		if fit != nil && !d.pend(w, fit) {
+		if r != nil && r.quota != nil {
+			r = d.lessAtOnce(w, r)
+		}
+		switch {
+		case r == nil:
+		case r.quota != nil:
+			d.forbidden(w, r)
+		case !d.pend(w, r.fit):
+			fit := r.fit
 			d.errorAt(o, api.PodSpecPath(o.Address.Kind), "No node fits", "%s: %s\n%s\nAdd nodes, free room on them, or change what the pods ask for.",
 				w.address, fit.Error(), indent(fit.Lines()))
 		}
@@ -92,6 +101,11 @@ func (d *draft) removeAll(w *workload) {
 		w.waves = []rollout.Wave{{Remove: all}}
 		w.fresh = make([][]*pod, 1)
 		d.room.release(w, w.waves[0])
+		for _, i := range all {
+			if h := d.held[w.pods[i].namespace]; h != nil && w.pods[i].counts() {
+				h.after.Release(podItem(w.pods[i]))
+			}
+		}
 	}
 }
 
@@ -171,22 +185,22 @@ func (d *draft) movesVolume(w *workload) bool {
 }
 
 // placePods gives a workload's new pods their nodes. The room that was kept for them stays theirs when it does not do yet.
-func (d *draft) placePods(w *workload) *schedule.FitError {
+func (d *draft) placePods(w *workload) *refusal {
 	kept := d.room.claim(w)
 	place := d.placeWorkload
 	if w.isJob() {
 		place = d.placeJob
 	}
-	fit := place(w)
-	if fit != nil {
+	r := place(w)
+	if r != nil {
 		d.room.keep(w.address, kept)
 	}
-	return fit
+	return r
 }
 
 // placeWorkload gives a workload's new pods their nodes, wave by wave. On an error everything is as before.
-func (d *draft) placeWorkload(w *workload) *schedule.FitError {
-	taken, n := w.taken(d), 0
+func (d *draft) placeWorkload(w *workload) *refusal {
+	taken, n, quotas := w.taken(d), 0, d.accountFor(w)
 	w.fresh = make([][]*pod, len(w.waves))
 	undo := d.room.mark()
 	var bound []*volume
@@ -194,16 +208,20 @@ func (d *draft) placeWorkload(w *workload) *schedule.FitError {
 		for i, slot := range wave.Create {
 			if i == wave.Free {
 				d.room.release(w, wave)
+				quotas.release(w, wave)
 			}
 			var p *pod
 			p, n = d.newPod(w, slot, n, taken)
-			fit := d.room.place(w, p, d.pins(w, p.spec))
-			if fit != nil {
+			r := quotas.admit(p)
+			if r == nil {
+				r = d.room.place(w, p, d.pins(w, p.spec))
+			}
+			if r != nil {
 				undo()
 				for _, v := range bound {
 					v.host = nil
 				}
-				return fit
+				return r
 			}
 			p.wave = k + 1
 			w.fresh[k] = append(w.fresh[k], p)
@@ -211,8 +229,10 @@ func (d *draft) placeWorkload(w *workload) *schedule.FitError {
 		}
 		if len(wave.Create) <= wave.Free {
 			d.room.release(w, wave)
+			quotas.release(w, wave)
 		}
 	}
+	quotas.close(w)
 	for _, list := range w.fresh {
 		for _, p := range list {
 			w.complete(p)

@@ -53,19 +53,19 @@ func (r *room) claim(w *workload) []schedule.Pod {
 
 // preempt looks for room for a workload that fits nowhere at the cost of others, and places its pods there. What it returns is why that
 // is not possible.
-func (d *draft) preempt(w *workload, fit *schedule.FitError) *schedule.FitError {
+func (d *draft) preempt(w *workload, r *refusal) *refusal {
 	q := preemption{by: w.address, victims: map[string]bool{}}
 	var taken []schedule.Pod
-	for fit != nil {
+	for r != nil && r.fit != nil {
 		s := d.room.misfit
 		if why := mayNotPreempt(s.Spec); why != "" {
-			fit.Preemption = why
+			r.fit.Preemption = why
 			break
 		}
 		candidates, pods, allowed := d.victims(q)
 		found, why := d.room.after.Preempt(s, priorityOf(s.Spec), candidates, allowed)
 		if found == nil {
-			fit.Preemption = why
+			r.fit.Preemption = why
 			break
 		}
 		for _, v := range found.Victims {
@@ -73,13 +73,13 @@ func (d *draft) preempt(w *workload, fit *schedule.FitError) *schedule.FitError 
 			taken = append(taken, pods[v.Key].scheduled())
 			d.room.after.Remove(taken[len(taken)-1])
 		}
-		fit = d.placePods(w)
+		r = d.placePods(w)
 	}
-	if fit != nil {
+	if r != nil {
 		for _, s := range taken {
 			d.room.after.Add(s, s.Node)
 		}
-		return fit
+		return r
 	}
 	for _, p := range w.placed() {
 		s := p.scheduled()
@@ -180,7 +180,13 @@ func (d *draft) pend(w *workload, fit *schedule.FitError) bool {
 		d.doWithout(w, d.room.misfitSlot)
 		pending++
 		d.changeOver(w)
-		fit = d.placePods(w)
+		r := d.placePods(w)
+		if r != nil && r.quota != nil {
+			return false
+		}
+		if fit = nil; r != nil {
+			fit = r.fit
+		}
 	}
 	w.pending = fmt.Sprintf("%d of %d pods stay pending", pending, wanted)
 	d.warnAt(w.object, "", "Pods stay pending", "%s: %d of %d pods are not made, because pods of a higher priority hold the room. %s A later plan makes them when there is room.", w.address, pending, wanted, first)

@@ -64,7 +64,7 @@ func (r *room) mark() func() {
 }
 
 // place finds a node for a new pod of a workload and, where pods that go still take its room, has it wait for these.
-func (r *room) place(w *workload, p *pod, pins []schedule.Pin) *schedule.FitError {
+func (r *room) place(w *workload, p *pod, pins []schedule.Pin) *refusal {
 	key := w.address.String()
 	// A number instead of the pod's random name, so that ties break alike in every plan.
 	s := schedule.Pod{
@@ -74,7 +74,7 @@ func (r *room) place(w *workload, p *pod, pins []schedule.Pin) *schedule.FitErro
 	at, fit := r.after.Place(s)
 	if fit != nil {
 		r.misfit, r.misfitSlot = s, p.slot
-		return fit
+		return &refusal{fit: fit}
 	}
 	r.count[key]++
 	p.host, p.placement = r.hosts[at.Node], at.Why

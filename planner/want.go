@@ -33,6 +33,8 @@ type workload struct {
 	preempted []*pod       // others take their room
 	cleared   []graph.Step // the removals of these
 	pending   string       // how many pods it does without for now; "" for none
+	limited   string       // why it makes fewer pods at a time than its strategy says; "" when it does not
+	comesLast bool         // it is placed when all others are
 
 	images   []lostImage
 	waves    []rollout.Wave

@@ -129,8 +129,8 @@ func (d *draft) changeWorkload(w *workload, needs []graph.Step) []graph.Step {
 	t.dropGone()
 	t.bringBack()
 	t.refresh(needs)
-	gate := slices.Concat(needs, d.afterBudgets(w))
-	defer func() { d.passBudgets(w, t.own) }()
+	gate := slices.Concat(needs, d.afterBudgets(w), d.afterQuotas(w))
+	defer func() { d.passBudgets(w, t.own); d.passQuotas(w, t.own) }()
 	if w.want != nil && w.want.Fixed() {
 		gate = append(gate, t.own...) // the next pod has the name of the one that is gone
 	}

@@ -56,6 +56,18 @@ func ObjectItem(plural, group, name string, further corev1.ResourceList) Item {
 	return Item{Resource: plural, Name: name, Usage: u}
 }
 
+// Larger returns an item with the larger one of each of two items' amounts.
+func Larger(a, b Item) Item {
+	u := a.Usage.DeepCopy()
+	for name, q := range b.Usage {
+		if have, ok := u[name]; !ok || q.Cmp(have) > 0 {
+			u[name] = q
+		}
+	}
+	a.Usage = u
+	return a
+}
+
 func one() resource.Quantity { return *resource.NewQuantity(1, resource.DecimalSI) }
 
 // usage spreads requests and limits over the names that quotas have for them.
@@ -81,6 +93,30 @@ func (l *Ledger) Hold(i Item) {
 			a.add(i)
 		}
 	}
+}
+
+// Release counts something that is there no more.
+func (l *Ledger) Release(i Item) {
+	for k := range l.accounts {
+		a := &l.accounts[k]
+		if !a.means(i) {
+			continue
+		}
+		for name, q := range i.Usage {
+			left := a.used[name].DeepCopy()
+			left.Sub(q)
+			a.used[name] = left
+		}
+	}
+}
+
+// Clone returns a ledger that changes independently.
+func (l *Ledger) Clone() *Ledger {
+	out := &Ledger{accounts: slices.Clone(l.accounts)}
+	for k := range out.accounts {
+		out.accounts[k].used = out.accounts[k].used.DeepCopy()
+	}
+	return out
 }
 
 // Admit counts something new if every quota allows it, and otherwise says which one does not, in Kubernetes' words.

@@ -41,6 +41,30 @@ func (s Strategy) Evicting(least int) Order {
 	return s
 }
 
+// Surging is an order that makes new pods beside the old ones, and could make fewer of them at a time.
+type Surging interface {
+	Order
+	// AtOnce is how many more than wanted there are at most, Fewest with how many it still gets on.
+	AtOnce() int
+	Fewest() int
+	// Bounded is the same order with at most n more than wanted.
+	Bounded(n int) Order
+}
+
+// AtOnce is Surge.
+func (s Strategy) AtOnce() int { return s.Surge }
+
+// Fewest is none, where pods may be missing meanwhile.
+func (s Strategy) Fewest() int {
+	if s.Unavailable > 0 {
+		return 0
+	}
+	return 1
+}
+
+// Bounded has less surge.
+func (s Strategy) Bounded(n int) Order { s.Surge = min(s.Surge, n); return s }
+
 // least is how many pods serve at any time.
 func (s Strategy) least(wanted int) int { return max(wanted-s.Unavailable, s.Keep) }
 
