@@ -83,7 +83,7 @@ workload "deployment" "srv" {
 
   container "take" {
     image = image.app.ref
-    args  = ["take", "127.0.0.1:9001", "100000000"]
+    args  = ["take", "127.0.0.1:9001", "1000000000"]
   }
 }
 
@@ -338,14 +338,19 @@ func terminalInContainer(t *testing.T, s *story) {
 		t.Error("the terminal is not as it was")
 	}
 
-	cmd = term.start(t, s, "exec", "-it", "deploy/shell", "-c", "sh", "--", "/bin/sh", "-c", "echo begun; cat")
-	term.shows(t, "begun")
-	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
-		t.Fatal(err)
-	}
-	_ = cmd.Wait()
-	if term.modes(t) != before {
-		t.Error("the terminal is not as it was after berth was told to end")
+	for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGHUP} {
+		begun := "begun for " + sig.String()
+		cmd = term.start(t, s, "exec", "-it", "deploy/shell", "-c", "sh", "--", "/bin/sh", "-c", "echo $0; cat", begun)
+		term.shows(t, begun)
+		if err := cmd.Process.Signal(sig); err != nil {
+			t.Fatal(err)
+		}
+		if err := cmd.Wait(); !cmd.ProcessState.Exited() {
+			t.Errorf("%s killed it before it put the terminal back: %v", sig, err)
+		}
+		if term.modes(t) != before {
+			t.Errorf("the terminal is not as it was after %s", sig)
+		}
 	}
 
 	o := s.run("exec", "-it", "deploy/shell", "-c", "sh", "--", "/bin/sh", "-c", "exit 6")
@@ -516,7 +521,7 @@ func forwardedPorts(t *testing.T, s *story) {
 		t.Fatal(err)
 	}
 	sum := sha256.New()
-	if _, err := io.Copy(io.MultiWriter(c, sum), io.LimitReader(rand.NewChaCha8([32]byte{1}), 100_000_000)); err != nil {
+	if _, err := io.Copy(io.MultiWriter(c, sum), io.LimitReader(rand.NewChaCha8([32]byte{1}), 1_000_000_000)); err != nil {
 		t.Fatal(err)
 	}
 	if answer, err := io.ReadAll(c); err != nil || strings.TrimSpace(string(answer)) != fmt.Sprintf("%x", sum.Sum(nil)) {

@@ -19,6 +19,9 @@ func main() { os.Exit(realMain()) }
 func realMain() int {
 	interrupts := make(chan os.Signal, 2)
 	signal.Notify(interrupts, os.Interrupt, syscall.SIGTERM)
+	if !signal.Ignored(syscall.SIGHUP) { // as nohup has it
+		signal.Notify(interrupts, syscall.SIGHUP)
+	}
 	ctx, stop := context.WithCancel(context.Background())
 	defer stop()
 	return Main(ctx, &Process{

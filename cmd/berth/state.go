@@ -134,7 +134,7 @@ func stateShow(ctx context.Context, g *globals, arg string, asJSON bool) error {
 	if err != nil {
 		return err
 	}
-	g.out.Printf("# %s\n%s", a, b)
+	g.out.Printf("# %s\n%s%s", a, besides(state, a), b)
 	showOverrides(g, state, state.OverridesOf(a))
 	return nil
 }
@@ -148,6 +148,14 @@ func showOverrides(g *globals, s *api.State, list []api.Override) {
 	for _, o := range list {
 		g.out.Println("#   " + view.OverrideText(o, view.HidesOverride(s, o)))
 	}
+}
+
+// besides is what was applied of an object and is no part of it as Kubernetes knows it.
+func besides(s *api.State, a api.Address) string {
+	if o := s.Object(a); o != nil && a.Pod == "" && api.PodSpecOf(o.Value) != nil {
+		return fmt.Sprintf("# on_config_change = %q\n", o.OnConfigChange.String())
+	}
+	return ""
 }
 
 // stateItem returns what the state has at an address, fit to be shown.
@@ -226,7 +234,7 @@ func showState(ctx context.Context, g *globals, asJSON bool) error {
 		if err != nil {
 			return err
 		}
-		g.out.Printf("# %s\n%s\n", a, y)
+		g.out.Printf("# %s\n%s%s\n", a, besides(state, a), y)
 	}
 	showOverrides(g, state, state.Overrides)
 	if len(state.Outputs) > 0 {

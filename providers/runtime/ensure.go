@@ -39,7 +39,7 @@ func ensure(ctx context.Context, m *machine, w *providers.Work) (providers.Resul
 	}
 	if k.prepared == nil && k.sandbox.GetState() == runtimev1.PodSandboxState_SANDBOX_READY {
 		// Nothing had to be started: the content of its volumes may have changed all the same.
-		if err := m.prepare(ctx, k.b, nil); err != nil {
+		if _, err := m.prepare(ctx, k.b, nil); err != nil {
 			return k.result(false), m.explain(ctx, err)
 		}
 	}

@@ -32,6 +32,7 @@ type keeper struct {
 	deletion *life.Deletion // the pod is to go
 
 	prepared map[string]uint32 // attempts whose files are there, by container; nil before any
+	unlogged map[string]uint32 // the first attempts without a log, by container
 	started  map[string]bool   // containers that were started here
 	calm     bool              // it need not be looked at before something is due
 	said     string            // what was reported last

@@ -3,6 +3,7 @@ package runtime_test
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
@@ -12,6 +13,7 @@ import (
 	runtimev1 "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"berth.dev/berth/api"
+	"berth.dev/berth/providers/runtime/life"
 )
 
 // TestPodLife follows one pod from nothing to nothing, and looks at the host at every turn.
@@ -235,6 +237,28 @@ func TestAdoptsHalfMadePod(t *testing.T) {
 	again := j.must(api.OpPodEnsure, api.OpPodReady)
 	if again.Pod.SandboxID != made.Pod.SandboxID || !j.seen().Running() {
 		t.Errorf("observed %+v", j.seen())
+	}
+}
+
+// TestRestartsCountedByLogs: containerd knows nothing of a pod whose logs are there, as after somebody has removed its records.
+func TestRestartsCountedByLogs(t *testing.T) {
+	f := host(t)
+	pod := f.pod(t)
+	pod.Spec.Containers = append(pod.Spec.Containers, f.container("new", "sleep"))
+	j := f.take(t, pod)
+	f.sh(t, `mkdir -p "$1/app" && : >"$1/app/2.log" && : >"$1/app/3.log.20260101-000000.gz" && : >"$1/app/notes.txt"`, "/var/log/pods/default_"+pod.Name+"_"+string(pod.UID))
+	j.must(api.OpPodEnsure, api.OpPodReady)
+	for _, c := range j.seen().Containers {
+		if want := map[string]uint32{"app": 4, "new": 0}[c.Name]; c.Attempt != want || c.State != api.ContainerRunning {
+			t.Errorf("container %s is %s, attempt %d, want %d", c.Name, c.State, c.Attempt, want)
+		}
+	}
+	if st := life.Status(pod, life.SeenOf(j.seen()), time.Now()); st.ContainerStatuses[0].RestartCount != 4 {
+		t.Errorf("status %+v", st.ContainerStatuses[0])
+	}
+	j.must(api.OpPodEnsure, api.OpPodReady) // it is what it is
+	if c := j.seen().Containers[0]; c.Attempt != 4 {
+		t.Errorf("observed %+v", c)
 	}
 }
 

@@ -17,21 +17,36 @@ import (
 )
 
 // prepare makes everything in the pod's folder that its containers mount, in one round trip. It may be repeated.
-// The attempts say under which number each container is about to be made.
-func (m *machine) prepare(ctx context.Context, b *build, attempts map[string]uint32) error {
+// The attempts say under which number each container is about to be made. It returns the first number that no log of a container has,
+// by its name; 0 for those without logs.
+func (m *machine) prepare(ctx context.Context, b *build, attempts map[string]uint32) (map[string]uint32, error) {
 	args, archive, err := b.preparation(attempts)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	var stdin io.Reader // the persistent shell takes what needs none, which is cheaper
 	if archive != nil {
 		stdin = bytes.NewReader(archive)
 	}
-	_, err = m.Run(ctx, providers.Command{Script: prepareScript, Args: args, Stdin: stdin})
+	out, err := m.Run(ctx, providers.Command{Script: prepareScript, Args: args, Stdin: stdin})
 	if err != nil {
-		return m.mountFailure(ctx, b, "Files of the pod cannot be prepared", fmt.Errorf("prepare the files of pod %s: %w", podName(b.pod), err))
+		return nil, m.mountFailure(ctx, b, "Files of the pod cannot be prepared", fmt.Errorf("prepare the files of pod %s: %w", podName(b.pod), err))
 	}
-	return nil
+	return unlogged(out.Stdout), nil
+}
+
+// unlogged reads a list of log files, as "app/3.log" or "app/3.log.20260101-000000.gz", into the numbers after the highest.
+func unlogged(list []byte) map[string]uint32 {
+	next := map[string]uint32{}
+	for line := range strings.Lines(string(list)) {
+		container, file, _ := strings.Cut(strings.TrimSuffix(line, "\n"), "/")
+		number, _, ok := strings.Cut(file, ".log")
+		n, err := strconv.ParseUint(number, 10, 31)
+		if ok && err == nil {
+			next[container] = max(next[container], uint32(n)+1)
+		}
+	}
+	return next
 }
 
 // mountFailure shows what the script said against the pod's volumes, or that a file system of the host never answered.
@@ -231,6 +246,8 @@ while [ $# -gt 0 ]; do
 	case $do in
 	pod)
 		if [ ! -d "${1%/*}" ]; then mkdir -p -m 0700 -- "${1%/*}"; fi # what is below is for root alone
+		logs=${2%%"$IFS"*}
+		if [ -d "$logs" ]; then find "$logs" -mindepth 2 -maxdepth 2 -type f -name '*.log*' -printf '%P\n'; fi
 		mkdir -p -- "$1" $2
 		shift 2
 		;;

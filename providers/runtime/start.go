@@ -26,10 +26,10 @@ func (k *keeper) startOne(ctx context.Context, seen *life.Seen, a life.Action) e
 	}
 	id := a.ID
 	if id == "" {
-		if err := k.files(ctx, seen, a); err != nil {
+		var err error
+		if a.Attempt, err = k.files(ctx, seen, a); err != nil {
 			return err
 		}
-		var err error
 		if id, err = k.create(ctx, c, a); err != nil {
 			return err
 		}
@@ -50,8 +50,9 @@ func (k *keeper) startOne(ctx context.Context, seen *life.Seen, a life.Action) e
 	return nil
 }
 
-// files makes what a new attempt mounts: at first everything of the pod, later only what each attempt has of its own.
-func (k *keeper) files(ctx context.Context, seen *life.Seen, a life.Action) error {
+// files makes what a new attempt mounts: at first everything of the pod, later only what each attempt has of its own. It returns the
+// attempt's number: where containerd has lost its records of a container, the logs tell how often it was started (semantics.md 1.5).
+func (k *keeper) files(ctx context.Context, seen *life.Seen, a life.Action) (uint32, error) {
 	if k.prepared == nil {
 		attempts := map[string]uint32{a.Container: a.Attempt}
 		for _, c := range allContainers(&k.b.pod.Spec) {
@@ -63,15 +64,20 @@ func (k *keeper) files(ctx context.Context, seen *life.Seen, a life.Action) erro
 				attempts[c.Name] = old.Attempt + 1
 			}
 		}
-		if err := k.m.prepare(ctx, k.b, attempts); err != nil {
-			return err
+		var err error
+		if k.unlogged, err = k.m.prepare(ctx, k.b, attempts); err != nil {
+			return 0, err
 		}
 		k.prepared = attempts
 	}
-	if attempt, ok := k.prepared[a.Container]; ok && attempt == a.Attempt && a.Attempt < 2 {
-		return nil
+	number := a.Attempt
+	if seen.Container(a.Container) == nil {
+		number = max(number, k.unlogged[a.Container])
 	}
-	return k.m.room(ctx, k.b, k.spec(a.Container), a.Attempt)
+	if attempt, ok := k.prepared[a.Container]; ok && attempt == number && number < 2 {
+		return number, nil
+	}
+	return number, k.m.room(ctx, k.b, k.spec(a.Container), number)
 }
 
 func (k *keeper) create(ctx context.Context, c *corev1.Container, a life.Action) (string, error) {

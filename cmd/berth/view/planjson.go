@@ -75,10 +75,14 @@ func Redacted(o *api.Object) any { return redacted(o) }
 func StateJSON(s *api.State, version string) any {
 	var resources []map[string]any
 	for _, o := range s.Objects {
-		resources = append(resources, map[string]any{
+		r := map[string]any{
 			"address": o.Address.String(), "mode": "managed", "type": o.Address.Kind, "name": o.Address.Name, "index": o.Address.Key,
 			"values": redacted(o), "depends_on": o.DependsOn,
-		})
+		}
+		if api.PodSpecOf(o.Value) != nil {
+			r["on_config_change"] = o.OnConfigChange.String()
+		}
+		resources = append(resources, r)
 	}
 	pods := slices.Clone(s.Pods)
 	for i := range pods {
