@@ -33,6 +33,8 @@ type ApplyInput struct {
 	Observed *api.Observation // for the hosts' processors; nil when nothing was observed
 	Journal  Journal
 	Fence    uint64 // the lock's fencing number; 0 when there is none
+	// Leaving are the pods whose removal an earlier run has begun, and of whose end nothing is known.
+	Leaving map[api.Address]providers.Leaving
 
 	// Stop, when it is closed or receives, is the first interrupt: nothing new starts, what changes a host is finished, waits
 	// are given up. The second interrupt is the end of the context: everything stops at once. Both leave everything that was
@@ -221,7 +223,7 @@ func (w *walk) work(a *action) (*providers.Work, error) {
 	s := a.step
 	work := &providers.Work{
 		Step: s, Lineage: w.lineage, Cluster: w.in.Plan.Cluster, Fence: w.in.Fence, NodeIP: w.facts.nodeIP(s.Node),
-		Report: w.reporter(s.ID), Event: w.teller(a), Restarted: a.restarted, Patience: w.patience(s),
+		Report: w.reporter(s.ID), Event: w.teller(a), Restarted: a.restarted, Patience: w.patience(s), Leaving: w.leaving(s),
 		Rest: func(ctx context.Context, d time.Duration) error { return w.rest(ctx, s.ID, d) },
 	}
 	if err := w.lookUp(work); err != nil {
@@ -315,4 +317,13 @@ func (w *walk) lookUp(work *providers.Work) error {
 		work.Objects[addr] = o
 	}
 	return nil
+}
+
+// leaving is what an earlier run has begun of a step that removes a pod, or nil.
+func (w *walk) leaving(s *api.Step) *providers.Leaving {
+	l, ok := w.in.Leaving[s.Address]
+	if s.Op != api.OpPodRemove || !ok {
+		return nil
+	}
+	return &l
 }

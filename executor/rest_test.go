@@ -116,3 +116,21 @@ func TestPatience(t *testing.T) {
 		}
 	}
 }
+
+// TestLeavingPods: who removes a pod is told that an earlier run has begun it; who makes one of that address is not.
+func TestLeavingPods(t *testing.T) {
+	t.Parallel()
+	w := newWorld()
+	w.takes = 0
+	in := w.input(plan(step(api.OpPodRemove, "n1"), step(api.OpPodEnsure, "n1", 0)))
+	in.Leaving = map[api.Address]providers.Leaving{in.Plan.Steps[0].Address: {Grace: new(int64(5))}}
+	if _, err := executor.Apply(t.Context(), w.options(executor.Options{}), in); err != nil {
+		t.Fatal(err)
+	}
+	if l := w.works[0].Leaving; l == nil || *l.Grace != 5 {
+		t.Errorf("removal: %+v", l)
+	}
+	if w.works[1].Leaving != nil {
+		t.Error("what is made is not about to leave")
+	}
+}

@@ -47,6 +47,8 @@ type Work struct {
 	Fence   uint64 // the lock's fencing number; 0 when the backend has none
 	NodeIP  string // of the step's node, from the state; "" when it is not known yet
 
+	// Leaving is set for a pod.remove that an earlier run has begun: the grace period counts from then.
+	Leaving *Leaving
 	// Objects holds the config maps and secrets that a step refers to, and for a pod that wants links to services those of its
 	// namespace, by address.
 	Objects map[api.Address]*api.Object
@@ -66,6 +68,12 @@ type Work struct {
 	// step is about, the time now. Messages hold no secret and no output of a container's. May be called at any time
 	// until Apply returns, from several goroutines.
 	Event func(api.ObjectEvent)
+}
+
+// Leaving is the removal of a pod that has begun.
+type Leaving struct {
+	Since time.Time
+	Grace *int64 // seconds; nil for the pod's own grace period
 }
 
 // Happened calls Event, if there is one.

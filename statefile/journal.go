@@ -227,6 +227,7 @@ type StepNote struct {
 	Op      api.Op      `json:"op"`
 	Address api.Address `json:"address"`
 	Node    string      `json:"node,omitempty"`
+	Grace   *int64      `json:"grace,omitempty"` // seconds; of a pod.remove with another grace period than the pod's own
 
 	Began time.Time `json:"-"` // of a step in flight
 }
@@ -241,7 +242,11 @@ func (n StepNote) String() string {
 }
 
 func noteOf(s *api.Step) *StepNote {
-	return &StepNote{ID: s.ID, Op: s.Op, Address: s.Address, Node: s.Node}
+	n := &StepNote{ID: s.ID, Op: s.Op, Address: s.Address, Node: s.Node}
+	if s.Op == api.OpPodRemove && s.Pod != nil && s.Pod.Pod != nil {
+		n.Grace = s.Pod.Pod.DeletionGracePeriodSeconds
+	}
+	return n
 }
 
 func describe(s *api.Step) string { return noteOf(s).String() }

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"berth.dev/berth/api"
 	"berth.dev/berth/statefile"
@@ -189,7 +191,11 @@ func TestRecovery(t *testing.T) {
 	f := open(t, m)
 	do(t, f, 0, 2)
 	for n := 2; n < 5; n++ {
-		if err := f.Begin(statetest.Step(n)); err != nil {
+		begun := statetest.Step(n)
+		if n == 4 { // a removal says how much time the pod has
+			begun.Op, begun.Pod = api.OpPodRemove, &api.PodWork{Pod: &corev1.Pod{ObjectMeta: metav1.ObjectMeta{DeletionGracePeriodSeconds: new(int64(7))}}}
+		}
+		if err := f.Begin(begun); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -205,13 +211,16 @@ func TestRecovery(t *testing.T) {
 	if r.Steps != 2 || !r.Torn || r.Lock.Who != "ann@ws1" || r.Lock.Operation != "apply" {
 		t.Errorf("recovered %+v", r)
 	}
-	want := []string{"pod.ensure deployment.web/web-000002 on a1", "pod.ensure deployment.web/web-000004 on a1"}
+	want := []string{"pod.ensure deployment.web/web-000002 on a1", "pod.remove deployment.web/web-000004 on a1"}
 	var got []string
 	for _, n := range r.InFlight {
 		got = append(got, n.String())
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("in flight:\n%s", diff)
+	}
+	if n := r.InFlight[1]; n.Grace == nil || *n.Grace != 7 || n.Began.IsZero() || r.InFlight[0].Grace != nil {
+		t.Errorf("in flight: %+v", r.InFlight)
 	}
 	ds := r.Diagnostics()
 	if len(ds) != 1 || ds[0].Severity != api.SeverityWarning || !strings.HasSuffix(ds[0].Detail, "Its finished steps were taken over from the journal: 2. In flight were: "+

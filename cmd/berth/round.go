@@ -190,6 +190,17 @@ func nodesToSee(declared []*api.Node, prior *api.State) []*api.Node {
 // apply walks the plan's steps; every finished one is journaled in f.
 func (r *round) apply(ctx context.Context, f *statefile.File, plan *api.Plan, seen *api.Observation) (executor.Outcome, error) {
 	return executor.Apply(ctx, r.executor(), executor.ApplyInput{
-		Plan: plan, State: f.State(), Journal: f, Observed: seen, Fence: f.Fence(), Stop: r.g.stopper.Graceful(),
+		Plan: plan, State: f.State(), Journal: f, Observed: seen, Fence: f.Fence(), Stop: r.g.stopper.Graceful(), Leaving: leaving(f.Recovery()),
 	})
+}
+
+// leaving are the pods that the run before was just removing when it was cut off.
+func leaving(r statefile.Recovery) map[api.Address]providers.Leaving {
+	out := map[api.Address]providers.Leaving{}
+	for _, n := range r.InFlight {
+		if n.Op == api.OpPodRemove {
+			out[n.Address] = providers.Leaving{Since: n.Began, Grace: n.Grace}
+		}
+	}
+	return out
 }

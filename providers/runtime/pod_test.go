@@ -13,6 +13,7 @@ import (
 	runtimev1 "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"berth.dev/berth/api"
+	"berth.dev/berth/providers"
 	"berth.dev/berth/providers/runtime/life"
 )
 
@@ -276,6 +277,21 @@ func TestRemoveWaitsForGrace(t *testing.T) {
 	}
 	if got := f.sh(t, `stat -c %a /srv/out; rmdir /srv/out`); got != "755" {
 		t.Errorf("a host path was touched: %q", got)
+	}
+}
+
+// TestRemovalGoesOn: the grace period of a removal that an earlier process has begun counts from then; another one may only shorten it.
+func TestRemovalGoesOn(t *testing.T) {
+	f := host(t)
+	pod := f.pod(t, "stubborn")
+	pod.Spec.TerminationGracePeriodSeconds = new(int64(60))
+	j := f.take(t, pod)
+	j.must(api.OpPodEnsure, api.OpPodReady)
+	j.work.Leaving = &providers.Leaving{Since: time.Now().Add(-57 * time.Second)}
+	began := time.Now()
+	j.must(api.OpPodRemove)
+	if took := time.Since(began); took < 2*time.Second || took > 30*time.Second {
+		t.Errorf("it took %s, not the 3s that were left of its grace period", took)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	runtimev1 "k8s.io/cri-api/pkg/apis/runtime/v1"
@@ -92,6 +93,17 @@ func (m *machine) stopContainers(ctx context.Context, w *providers.Work, sandbox
 		pod.Spec = made.Spec
 	}
 	k := m.keeper(&build{work: w, pod: pod, node: m.Name(), nodeIP: w.NodeIP})
-	k.deletion = &life.Deletion{At: m.now(), Grace: life.Grace(pod)}
+	deletion := life.Deletion{At: m.now(), Grace: life.Grace(pod)}
+	if l := w.Leaving; l != nil {
+		deletion = begunDeletion(pod, l, m.now(), time.Now()).Again(m.now(), deletion.Grace)
+	}
+	k.deletion = &deletion
 	return k.until(ctx, func(_ context.Context, _ *life.Seen, d *life.Decision) (bool, error) { return d.Gone, nil })
+}
+
+// begunDeletion is what an earlier run has begun, by the host's clock. That run read another one: ours, or one like it.
+func begunDeletion(pod *corev1.Pod, l *providers.Leaving, now, ours time.Time) life.Deletion {
+	first := pod.DeepCopy()
+	first.DeletionGracePeriodSeconds = l.Grace
+	return life.Deletion{At: now.Add(-max(0, ours.Sub(l.Since))), Grace: life.Grace(first)}
 }

@@ -77,6 +77,23 @@ func TestTermination(t *testing.T) {
 	}
 }
 
+// TestDeletionAgain: a second wish for the end of a pod may only shorten its grace period, which counts from the first.
+func TestDeletionAgain(t *testing.T) {
+	for _, tt := range []struct{ first, after, again, want float64 }{
+		{30, 10, 30, 30}, // the same again
+		{30, 10, 60, 30}, // longer
+		{30, 10, 5, 15},
+		{30, 10, 0, 10}, // at once
+		{30, 45, 30, 30},
+		{5, 2, 30, 5},
+	} {
+		d := life.Deletion{At: at(0), Grace: time.Duration(tt.first * float64(sec))}.Again(at(tt.after), time.Duration(tt.again*float64(sec)))
+		if !d.At.Equal(at(0)) || d.Grace.Seconds() != tt.want {
+			t.Errorf("%v: %+v", tt, d)
+		}
+	}
+}
+
 func TestSidecarsStopLastInReverse(t *testing.T) {
 	s := newSim(t, pod(corev1.RestartPolicyAlways, "s1+ s2+", "a b"), map[string][]play{
 		"s1": {{stops: sec}}, "s2": {{stops: sec}}, "a": {{stops: 3 * sec}}, "b": {{stops: sec}},

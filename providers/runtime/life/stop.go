@@ -26,6 +26,11 @@ func Grace(pod *corev1.Pod) time.Duration {
 	return DefaultGrace
 }
 
+// Again is how a pod ends whose end had begun before: a later wish may only shorten its grace period, never prolong it.
+func (d Deletion) Again(now time.Time, grace time.Duration) Deletion {
+	return Deletion{At: d.At, Grace: min(d.Grace, now.Sub(d.At)+grace)}
+}
+
 // stopAll stops every container that runs: app containers and init containers at once, sidecars after those they serve, in
 // reverse order. All share one grace period; when it is over nobody waits for anybody. It reports whether nothing runs any more.
 func (n *next) stopAll(since time.Time, grace time.Duration, message string) bool {
