@@ -15,6 +15,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"berth.dev/berth/internal/lab/labtest"
 	"berth.dev/berth/providers/internal/testimage"
 )
 
@@ -98,9 +99,7 @@ func listing(t *testing.T, b []byte) []string {
 }
 
 func TestCopyHelper(t *testing.T) {
-	if os.Getuid() != 0 {
-		t.Skip("only root can confine a process")
-	}
+	labtest.RequireRoot(t, "only root can confine a process")
 	long := strings.Repeat("n", 140)
 	for language := range languages {
 		t.Run(language, func(t *testing.T) {

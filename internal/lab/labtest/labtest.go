@@ -110,14 +110,27 @@ func New(t testing.TB, cfg lab.Config) *lab.Lab {
 // Require skips the test where no lab can be made, or fails it with CI=true in the environment.
 func Require(t testing.TB) {
 	t.Helper()
-	err := lab.Check()
-	if err == nil {
-		return
+	lacks(t, lab.Check())
+}
+
+// RequireRoot skips the test for whoever is not root, or fails it with CI=true in the environment. Why says what needs root.
+func RequireRoot(t testing.TB, why string) {
+	t.Helper()
+	if os.Getuid() != 0 {
+		lacks(t, errors.New(why))
 	}
-	if os.Getenv("CI") == "true" {
+}
+
+// lacks skips or fails the test for what the machine lacks, if that is anything.
+func lacks(t testing.TB, err error) {
+	t.Helper()
+	switch {
+	case err == nil:
+	case os.Getenv("CI") == "true":
 		t.Fatal(err)
+	default:
+		t.Skip(err)
 	}
-	t.Skip(err)
 }
 
 // up makes a lab that dies with this process, after removing those whose process died before it could.
