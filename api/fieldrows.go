@@ -204,7 +204,7 @@ var fieldRows = map[string]Field{
 	"PodSpec.topologySpreadConstraints":     off("pods of one workload are spread over the nodes anyhow"),
 	"PodSpec.setHostnameAsFQDN":             on(EffectRoll, "with a subdomain"),
 	"PodSpec.os":                            off(linuxOnly),
-	"PodSpec.hostUsers":                     off("containers run as the users of the node; user namespaces need containerd 2"),
+	"PodSpec.hostUsers":                     on(EffectRoll, "true alone: containers run as the users of the node"),
 	"PodSpec.schedulingGates":               off("a plan places every pod"),
 	"PodSpec.resourceClaims":                off(notYet),
 	"PodSpec.resources":                     off("set the resources of each container"),

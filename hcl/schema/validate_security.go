@@ -18,6 +18,9 @@ func (c *checker) podSecurity(path string, spec *corev1.PodSpec) {
 	if share := spec.ShareProcessNamespace; share != nil && *share && spec.HostPID {
 		c.invalid(path+".shareProcessNamespace", true, "ShareProcessNamespace and HostPID cannot both be enabled")
 	}
+	if u := spec.HostUsers; u != nil && !*u {
+		c.forbidden(path+".hostUsers", "user namespaces are not supported: containers run as the users of the node. Leave it out, and give containers a user with run_as_user")
+	}
 	s := spec.SecurityContext
 	if s == nil {
 		return
