@@ -65,7 +65,7 @@ func TestPullBackOff(t *testing.T) {
 	if o.code != 1 || strings.Count(o.stderr, "Error:") != 1 {
 		t.Errorf("one of two deployments fails: %s", o)
 	}
-	s.says(o.stderr, "ErrImagePull", "connection refused", "127.0.0.1:1/app")
+	s.says(o.stderr, "ErrImagePull", "connection refused", "127.0.0.1:1/app", "when the pod should be ready already (5s after the first)")
 	late := s.pods("app=late")
 	if len(late) != 1 || late[0].Status.Phase != corev1.PodRunning {
 		t.Fatalf("the pod does not run: %s", o)

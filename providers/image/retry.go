@@ -3,6 +3,7 @@ package image
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"google.golang.org/grpc/status"
@@ -43,18 +44,27 @@ func brought(ctx context.Context, c *cri.Client, w *providers.Work, how coming) 
 		warn(w, "Failed", "ErrImagePull", fmt.Sprintf("Failed to %s image %q: %s", how.do, ref, why))
 		warn(w, "Failed", "", "Error: ErrImagePull")
 		pause = life.NextPause(pause)
-		if !how.passes(err) || time.Since(began)+pause >= w.Patience {
-			return tried(how.explain(err), tries, time.Since(began))
+		late := time.Since(began)+pause >= w.Patience
+		if late || !how.passes(err) {
+			return tried(how.explain(err), tries, time.Since(began), late && w.Patience > 0 && how.passes(err), pause, w.Patience)
 		}
 		warn(w, "BackOff", "ImagePullBackOff", fmt.Sprintf("Back-off pulling image %q", ref))
 		warn(w, "Failed", "", "Error: ImagePullBackOff")
 		if w.Report != nil {
-			w.Report(fmt.Sprintf("ImagePullBackOff: %s; again in %s", why, pause))
+			w.Report(fmt.Sprintf("ImagePullBackOff: %s; again in %s", lastOf(why), pause))
 		}
 		if err := w.Rest(ctx, pause); err != nil {
 			return err
 		}
 	}
+}
+
+// lastOf is the last of a chain of causes, as "503 Service Unavailable": one line has room for no more.
+func lastOf(causes string) string {
+	if i := strings.LastIndex(causes, ": "); i >= 0 {
+		return causes[i+2:]
+	}
+	return causes
 }
 
 func warn(w *providers.Work, reason, waiting, message string) {
@@ -70,14 +80,21 @@ func (how coming) pulled(ctx context.Context, c *cri.Client, ref string, took, a
 	return message
 }
 
-// tried adds to an error for people how often the image was asked for.
-func tried(err error, tries int, took time.Duration) error {
-	if tries == 1 {
+// tried adds to an error for people how often the image was asked for, and that it is too late for another time.
+func tried(err error, tries int, took time.Duration, late bool, pause, patience time.Duration) error {
+	more := ""
+	if tries > 1 {
+		more = fmt.Sprintf(" It was tried %d times within %s.", tries, took.Round(time.Second))
+	}
+	if late {
+		more += fmt.Sprintf(" The next try would be %s later, when the pod should be ready already (%s after the first). Apply again to try again.", pause, patience)
+	}
+	if more == "" {
 		return err
 	}
 	ds := api.DiagnosticsOf(err, "Image cannot be pulled")
 	for i := range ds {
-		ds[i].Detail += fmt.Sprintf(" It was tried %d times within %s.", tries, took.Round(time.Second))
+		ds[i].Detail += more
 	}
 	return ds.Err()
 }

@@ -36,7 +36,7 @@ func TestPullSeries(t *testing.T) {
 		{"the whole series", 30 * time.Minute, 0, errRefused, []float64{0, 10, 30, 70, 150, 310, 610, 910, 1210, 1510}, []string{"Image cannot be pulled", "It was tried 10 times within 25m10s."}},
 		{"the deadline", 60 * time.Second, 0, errRefused, []float64{0, 10, 30}, []string{"connection refused", "3 times within 30s"}},
 		{"tries that take their time", 60 * time.Second, 15 * time.Second, errRefused, []float64{0, 25}, []string{"2 times within 40s"}},
-		{"no time for another", 10 * time.Second, 0, errRefused, []float64{0}, []string{"ErrImagePull: n1 cannot pull"}},
+		{"no time for another", 10 * time.Second, 0, errRefused, []float64{0}, []string{"ErrImagePull: n1 cannot pull", "The next try would be 10s later, when the pod should be ready already (10s after the first)."}},
 		{"no patience", 0, 0, errRefused, []float64{0}, []string{"ErrImagePull"}},
 		{"not found", time.Hour, 0, status.Error(codes.NotFound, "r.example.com/app:1: not found"), []float64{0}, []string{"Image not found"}},
 		{"denied", time.Hour, 0, status.Error(codes.Unknown, "unexpected status: 403 Forbidden"), []float64{0}, []string{"Denied by the registry"}},
