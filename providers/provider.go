@@ -59,7 +59,8 @@ type Work struct {
 	Restarted func(n int32)
 	// Patience is how long after the step's beginning what may pass by itself is still worth another try; 0 for not at all.
 	Patience time.Duration
-	// Rest waits, and lets others have the step's place on the host meanwhile. Its error is the cause of the context's end.
+	// Rest waits, and lets others have the step's place on the host meanwhile. Its error is the cause of the context's end. It is set where
+	// Patience is.
 	Rest func(ctx context.Context, d time.Duration) error
 	// Report says something worth showing while the step goes on: "waiting for readiness: 503".
 	Report func(message string)
