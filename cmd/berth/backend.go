@@ -150,7 +150,7 @@ func changedBackend(b hcl.Backend, before, now backendRecord) error {
 }
 
 func openBackend(g *globals, b hcl.Backend) (statefile.Store, error) {
-	store, err := backends.Open(b.Type, b.Config, g.dir)
+	store, err := backends.Open(b.Type, b.Config, g.dir, backends.Options{SSH: g.stateHost})
 	if err != nil {
 		d := api.Diagnostic{Severity: api.SeverityError, Summary: "Invalid backend", Detail: err.Error()}
 		if !b.Range.IsZero() {

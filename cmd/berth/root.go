@@ -7,12 +7,14 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
 	"berth.dev/berth/api"
 	"berth.dev/berth/cmd/berth/view"
+	"berth.dev/berth/executor/ssh"
 )
 
 // globals are the flags that every command has, and what follows from them.
@@ -23,6 +25,9 @@ type globals struct {
 	noColour bool
 	json     bool        // the command was asked for JSON: errors are written so too
 	sealed   *sealerPair // what encrypts, once it is known
+
+	stateWay   sync.Once
+	stateHosts *ssh.Pool // connections to the machine of a backend "ssh", once there are
 
 	out view.Stream // results
 	err view.Stream // progress, errors, questions
@@ -42,6 +47,9 @@ func Main(ctx context.Context, p *Process) int {
 	err := root.ExecuteContext(ctx)
 	if err != nil && strings.HasPrefix(err.Error(), "unknown command ") { // cobra has no type for it
 		err = usageError{errors.New(strings.TrimSpace(err.Error()))}
+	}
+	if g.stateHosts != nil {
+		_ = g.stateHosts.Close() // everything was written and unlocked before
 	}
 	code, show := codeOf(err)
 	if show {

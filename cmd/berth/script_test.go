@@ -57,7 +57,7 @@ func recordState(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	want := &api.State{}
 	ts.Check(yaml.Unmarshal([]byte(ts.ReadFile(args[0])), want))
-	store, err := backends.Open("local", nil, ts.MkAbs("."))
+	store, err := backends.Open("local", nil, ts.MkAbs("."), backends.Options{})
 	ts.Check(err)
 	f, err := statefile.Open(context.Background(), store, statefile.LockInfo{}, statefile.OpenOptions{})
 	ts.Check(err)

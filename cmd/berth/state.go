@@ -30,7 +30,7 @@ func readState(ctx context.Context, g *globals) (*api.State, error) {
 // storeOf finds the state's home. A directory without a configuration has the default one: a state file in it.
 func storeOf(g *globals) (statefile.Store, error) {
 	if files, _ := filepath.Glob(filepath.Join(g.dir, "*.hcl*")); len(files) == 0 {
-		store, err := backends.Open("local", nil, g.dir)
+		store, err := backends.Open("local", nil, g.dir, backends.Options{})
 		if err != nil {
 			return nil, err
 		}

@@ -28,7 +28,7 @@ func (p *Pool) connect(ctx context.Context, n *api.Node) (*Host, error) {
 		return nil, refuse(BadSettings, nil, "become = %q is not supported. Write \"sudo\", or leave it out.", n.SSH.Become)
 	}
 	if n.Address == api.LocalAddress {
-		return newHost(ctx, n.Name, newLocal(), n.SSH.Become == becomeSudo, p.opts.Log)
+		return newHost(ctx, n.Name, newLocal(), n.SSH.Become == becomeSudo, p.opts)
 	}
 	t, err := p.opts.targetOf(n)
 	if err != nil {
@@ -39,7 +39,7 @@ func (p *Pool) connect(ctx context.Context, n *api.Node) (*Host, error) {
 	if err != nil {
 		return nil, err
 	}
-	h, err := newHost(ctx, n.Name, r, n.SSH.Become == becomeSudo && t.user != "root", p.opts.Log)
+	h, err := newHost(ctx, n.Name, r, n.SSH.Become == becomeSudo && t.user != "root", p.opts)
 	if err != nil {
 		return nil, err
 	}

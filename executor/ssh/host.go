@@ -23,6 +23,7 @@ type Host struct {
 	name  string
 	link  link
 	sudo  bool
+	any   bool // a login that is not root's will do
 	log   *slog.Logger
 	shell chan *shell   // holds the standing shell when nobody uses it
 	slots chan struct{} // holds a token per running session
@@ -35,9 +36,9 @@ type Host struct {
 var _ providers.Host = (*Host)(nil)
 
 // newHost takes over an open link and opens the standing shell on it, which proves that commands run as root.
-func newHost(ctx context.Context, name string, l link, sudo bool, log *slog.Logger) (*Host, error) {
+func newHost(ctx context.Context, name string, l link, sudo bool, o Options) (*Host, error) {
 	h := &Host{
-		name: name, link: l, sudo: sudo, log: log, more: newMore(nil),
+		name: name, link: l, sudo: sudo, any: o.AnyUser, log: o.Log, more: newMore(nil),
 		shell: make(chan *shell, 1), slots: make(chan struct{}, maxSessions), closed: make(chan struct{}),
 	}
 	s, err := h.openShell(ctx)

@@ -41,6 +41,9 @@ type Options struct {
 	KeepAlive      time.Duration // how often a silent connection is asked whether it lives; 0 means 5 s
 	DeadAfter      time.Duration // how long a connection may stay silent when asked; 0 means 10 s
 
+	// AnyUser takes logins that are not root's: for machines that keep a file, not for hosts that run pods.
+	AnyUser bool
+
 	// Dial opens the TCP connection; nil means net.Dialer's.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 	Log  *slog.Logger // nil for silence

@@ -14,6 +14,7 @@ import (
 	"berth.dev/berth/statefile/backend/local"
 	"berth.dev/berth/statefile/backend/postgres"
 	"berth.dev/berth/statefile/backend/s3"
+	"berth.dev/berth/statefile/backend/ssh"
 )
 
 // kind is a kind of backend.
@@ -23,21 +24,28 @@ type kind struct {
 	open func(config map[string]string, dir string) (statefile.Store, error)
 }
 
-func kinds() []kind {
+// Options are what backends need of the rest of the program.
+type Options struct {
+	// SSH reaches the machine of a backend "ssh"; nil where none can be.
+	SSH ssh.Connect
+}
+
+func kinds(o Options) []kind {
 	return []kind{
 		{"local", local.Keys(), local.Open},
 		{"etcd", etcd.Keys(), etcd.Open},
 		{"http", http.Keys(), http.Open},
 		{"postgres", postgres.Keys(), postgres.Open},
 		{"s3", s3.Keys(), s3.Open},
+		{"ssh", ssh.Keys(), func(config map[string]string, _ string) (statefile.Store, error) { return ssh.Open(config, o.SSH) }},
 	}
 }
 
 // Open returns the store of a backend block: its label, its attributes, and the configuration's directory, to
 // which paths are relative. Nothing is read or dialled yet.
-func Open(name string, config map[string]string, dir string) (statefile.Store, error) {
+func Open(name string, config map[string]string, dir string, o Options) (statefile.Store, error) {
 	var names []string
-	for _, k := range kinds() {
+	for _, k := range kinds(o) {
 		if k.name != name {
 			names = append(names, k.name)
 			continue

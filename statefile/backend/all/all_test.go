@@ -17,14 +17,14 @@ func TestOpen(t *testing.T) {
 	}{
 		{"default", "local", nil, ""},
 		{"path", "local", map[string]string{"path": "x.state"}, ""},
-		{"unknown kind", "floppy", nil, `backend "floppy" is not known: use local, etcd, http, postgres, s3`},
+		{"unknown kind", "floppy", nil, `backend "floppy" is not known: use local, etcd, http, postgres, s3, ssh`},
 		{"unknown attributes", "local", map[string]string{"zone": "a", "bucket": "b"}, `backend "local" has no attribute "bucket": it takes path`},
 		{"bad attribute", "local", map[string]string{"path": ""}, `backend "local": path "" names no file: write it as in path = "berth.state"`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			dir := t.TempDir()
-			store, err := all.Open(tt.kind, tt.config, dir)
+			store, err := all.Open(tt.kind, tt.config, dir, all.Options{})
 			if tt.want != "" {
 				if err == nil || err.Error() != tt.want {
 					t.Errorf("got  %v\nwant %s", err, tt.want)
