@@ -26,11 +26,13 @@ func (a Action) Verb() string {
 // Plan is a value: everything that would change, shown and done from the same data. It holds no code and
 // refers to nothing outside itself but files of image blocks, which are rebuilt and compared by digest.
 type Plan struct {
-	Lineage string   `json:"lineage"` // of the state it was made from; "" when there was none
-	Serial  uint64   `json:"serial"`  // of that state
-	Destroy bool     `json:"destroy,omitempty"`
-	Targets []string `json:"targets,omitempty"`
-	Cluster Cluster  `json:"cluster"`
+	Lineage string `json:"lineage"` // of the state it was made from; "" when there was none
+	Serial  uint64 `json:"serial"`  // of that state
+	Destroy bool   `json:"destroy,omitempty"`
+	// RefreshOnly says that no host is changed: only the state takes over what the hosts show.
+	RefreshOnly bool     `json:"refresh_only,omitempty"`
+	Targets     []string `json:"targets,omitempty"`
+	Cluster     Cluster  `json:"cluster"`
 
 	Nodes   []*Node        `json:"nodes,omitempty"`   // how to reach every node that a step names; sorted
 	Changes []Change       `json:"changes,omitempty"` // sorted by address; NoOp ones are left out

@@ -57,6 +57,40 @@ func TestDrift(t *testing.T) {
 	}
 }
 
+// The state takes over what somebody did to the hosts when it is asked to, and changes no host: the next apply makes what is missing.
+func TestRefresh(t *testing.T) {
+	s := begin(t, web)
+	s.apply()
+	if o := s.run("plan", "--refresh-only", "--detailed-exitcode"); o.code != 0 {
+		t.Fatalf("after an apply: %s", o)
+	}
+	removePod(t, s.lab)
+	left := len(s.podsOnHosts())
+	if o := s.run("plan", "--refresh-only", "--detailed-exitcode"); o.code != 2 || !strings.Contains(o.stdout, "pod is missing on n1") {
+		t.Fatalf("nothing is seen: %s", o)
+	}
+	s.ok("refresh")
+	if now := len(s.podsOnHosts()); now != left {
+		t.Errorf("%d pods on the hosts, there were %d", now, left)
+	}
+	s.ok("plan", "--refresh-only", "--detailed-exitcode")
+	s.apply()
+	s.exactly(names(s.pods("app=web")))
+	s.settled()
+}
+
+// podsOnHosts are all sandboxes of the hosts.
+func (s *story) podsOnHosts() []string {
+	s.t.Helper()
+	var ids []string
+	for _, n := range s.lab.Nodes() {
+		for _, c := range containersOn(s.t.(*testing.T), s.lab, n.Name) {
+			ids = append(ids, c.Sandbox)
+		}
+	}
+	return ids
+}
+
 // removePod does what `crictl rmp -f` does.
 func removePod(t *testing.T, l *lab.Lab) {
 	t.Helper()

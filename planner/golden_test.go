@@ -27,7 +27,7 @@ var update = flag.Bool("update", false, "rewrite plan.golden in testdata")
 //	events        what happened to the hosts since, one line each: see (*world).event
 //	edit.yaml     the configuration of the event change [STEPS], where it is not after.yaml
 //	after.yaml    the configuration to plan (left out: before.yaml again)
-//	options       options of the plan: destroy, target ADDRESS, replace ADDRESS, pin REF DIGEST, applied, override
+//	options       options of the plan: destroy, target ADDRESS, replace ADDRESS, pin REF DIGEST, applied, refresh, override
 //	              ADDRESS PATH ENDS VALUE, reset ADDRESS PATH, drain NODE FLAG...
 //	jobs          what becomes of the jobs of before.yaml: "fail NAME" for pods whose names begin so, "leave" for an apply that
 //	              is interrupted while they run
@@ -146,6 +146,8 @@ func options(t *testing.T, in *Input, text string) (once bool) {
 			in.Pins = map[string]string{f[1]: f[2]}
 		case "applied":
 			in.Applied = true
+		case "refresh":
+			in.Applied, in.RefreshOnly = true, true
 		case "grace":
 			n, err := strconv.ParseInt(f[1], 10, 64)
 			if err != nil {

@@ -34,6 +34,8 @@ type Options struct {
 	// kill them.
 	Grace *int64
 
+	// RefreshOnly plans no change of a host: only the state takes over what the hosts show.
+	RefreshOnly bool
 	// Applied plans from what was last applied instead of the configuration, so that a command changes the one thing
 	// that it is about: [Applied] makes the Config for it.
 	Applied bool
@@ -70,6 +72,9 @@ func Plan(in Input) (*api.Plan, api.Diagnostics) {
 
 // make makes the plan; d.again says that it has to be made anew.
 func (d *draft) make() (*api.Plan, api.Diagnostics) {
+	if d.RefreshOnly {
+		return d.refresh()
+	}
 	for _, move := range []func(){
 		d.want,      // which objects and pods should exist, and which do
 		d.place,     // a node for each new pod

@@ -52,6 +52,7 @@ the next apply goes on from there.`,
 	o.flags(cmd.Flags())
 	completeTargets(g, cmd)
 	cmd.Flags().BoolVar(&o.destroy, "destroy", false, "destroy everything, as berth destroy does")
+	cmd.Flags().BoolVar(&o.refreshOnly, "refresh-only", false, refreshHelp)
 	cmd.Flags().BoolVar(&o.autoApprove, "auto-approve", false, "do not ask")
 	return cmd
 }
@@ -83,14 +84,17 @@ services first. --grace-period gives them another one, --force 2 s and no hooks.
 }
 
 func runApply(ctx context.Context, g *globals, o applyCommand) (err error) {
-	if o.planFile != "" && (len(o.vars) > 0 || len(o.targets) > 0 || len(o.replace) > 0 || len(o.confirmDead)+len(o.fence) > 0 || o.destroy || o.force || o.gracePeriod != nil) {
-		return usageError{errors.New("a saved plan is applied as it is: --var, --var-file, --target, --replace, --confirm-dead, --fence, --grace-period, --force and --destroy belong to the command that made it")}
+	if o.planFile != "" && (len(o.vars) > 0 || len(o.targets) > 0 || len(o.replace) > 0 || len(o.confirmDead)+len(o.fence) > 0 || o.destroy || o.refreshOnly || o.force || o.gracePeriod != nil) {
+		return usageError{errors.New("a saved plan is applied as it is: --var, --var-file, --target, --replace, --confirm-dead, --fence, --grace-period, --force, --refresh-only and --destroy belong to the command that made it")}
 	}
 	if o.destroy && len(o.replace) > 0 {
 		return usageError{errors.New("--replace makes objects anew and a destroy makes none: leave one of them out")}
 	}
 	if o.json && !o.autoApprove && o.planFile == "" {
 		return usageError{errors.New("--json asks nothing: give --auto-approve or a saved plan with it")}
+	}
+	if err := o.checkRefresh(); err != nil {
+		return err
 	}
 	r, err := newRound(g, o.planOptions)
 	if err != nil {
@@ -135,7 +139,7 @@ func withLock(ctx context.Context, f *statefile.File) (context.Context, context.
 // planOrRead makes a plan, or reads the saved one and refuses it when what it relied on has changed.
 func (r *round) planOrRead(ctx context.Context, o applyCommand, prior *api.State) (*api.Plan, *api.Observation, error) {
 	if o.planFile == "" {
-		return r.plan(ctx, prior)
+		return r.planOrRefresh(ctx, prior)
 	}
 	plan, err := readPlan(ctx, r.g, o.planFile)
 	if err != nil {
@@ -161,6 +165,9 @@ func approve(ctx context.Context, g *globals, o applyCommand, plan *api.Plan) er
 	if o.destroy {
 		question = "\nDo you really want to destroy all of this?\n  Berth will destroy everything as shown above.\n  There is no undo. Only 'yes' will be accepted to confirm.\n\n  Enter a value: "
 		verb = "Destroy"
+	}
+	if plan.RefreshOnly {
+		question = "\nWould you like to update the state to reflect these changes?\n  No host is changed. Only 'yes' will be accepted to approve.\n\n  Enter a value: "
 	}
 	g.out.Printf("%s", question)
 	answer, err := readLine(ctx, g.proc.Stdin)

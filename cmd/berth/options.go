@@ -19,6 +19,7 @@ type planOptions struct {
 	confirmDead []string
 	fence       []string
 	destroy     bool
+	refreshOnly bool
 	json        bool
 	lockTimeout time.Duration
 	parallelism int

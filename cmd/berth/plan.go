@@ -46,12 +46,16 @@ the reason. Nothing is changed, and no lock is taken.`,
 		cmd.Flags().Lookup(idle).Hidden = true
 	}
 	cmd.Flags().BoolVar(&o.destroy, "destroy", false, "plan to destroy everything")
+	cmd.Flags().BoolVar(&o.refreshOnly, "refresh-only", false, refreshHelp)
 	cmd.Flags().StringVar(&o.out, "out", "", "save the plan in a `file` that apply takes")
 	cmd.Flags().BoolVar(&o.detailedExitcode, "detailed-exitcode", false, "exit code 0: no changes, 1: error, 2: changes")
 	return cmd
 }
 
 func runPlan(ctx context.Context, g *globals, o planCommand) error {
+	if err := o.checkRefresh(); err != nil {
+		return err
+	}
 	r, err := newRound(g, o.planOptions)
 	if err != nil {
 		return err
@@ -61,7 +65,7 @@ func runPlan(ctx context.Context, g *globals, o planCommand) error {
 	if err != nil {
 		return err
 	}
-	plan, _, err := r.plan(ctx, prior)
+	plan, _, err := r.planOrRefresh(ctx, prior)
 	if err != nil {
 		return err
 	}

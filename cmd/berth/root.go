@@ -150,10 +150,50 @@ need an SSH server, containerd and iptables; nothing of Berth is installed on th
 	})
 	root.AddGroup(&cobra.Group{ID: "main", Title: "Main commands:"}, &cobra.Group{ID: "change", Title: "Change what runs:"}, &cobra.Group{ID: "see", Title: "See what runs:"}, &cobra.Group{ID: "other", Title: "All other commands:"})
 	for group, commands := range map[string][]*cobra.Command{
-		"main":   {newInit(g), newValidate(g), newPlan(g), newApply(g), newDestroy(g)},
-		"change": {newRollout(g), newRollback(g), newScale(g), newSet(g), newJob(g), newCordon(g), newUncordon(g), newDrain(g)},
-		"see":    {newGet(g), newDescribe(g), newEvents(g), newTop(g), newLogs(g), newExec(g), newAttach(g), newCp(g), newPortForward(g), newDebug(g), newDrift(g), newShow(g), newOutput(g), newHistory(g), newDiff(g), newState(g)},
-		"other":  {newFmt(g), newForceUnlock(g), newDNS(g), newNode(g), newLab(g), newVersion(g)},
+		"main": {
+			newInit(g),
+			newValidate(g),
+			newPlan(g),
+			newApply(g),
+			newDestroy(g),
+		},
+		"change": {
+			newRollout(g),
+			newRollback(g),
+			newScale(g),
+			newSet(g),
+			newJob(g),
+			newCordon(g),
+			newUncordon(g),
+			newDrain(g),
+			newRefresh(g),
+		},
+		"see": {
+			newGet(g),
+			newDescribe(g),
+			newEvents(g),
+			newTop(g),
+			newLogs(g),
+			newExec(g),
+			newAttach(g),
+			newCp(g),
+			newPortForward(g),
+			newDebug(g),
+			newDrift(g),
+			newShow(g),
+			newOutput(g),
+			newHistory(g),
+			newDiff(g),
+			newState(g),
+		},
+		"other": {
+			newFmt(g),
+			newForceUnlock(g),
+			newDNS(g),
+			newNode(g),
+			newLab(g),
+			newVersion(g),
+		},
 	} {
 		for _, c := range commands {
 			c.GroupID = group

@@ -43,6 +43,14 @@ func (s Stream) Plan(p *api.Plan) {
 		s.Println(s.paint(green, "No changes.") + s.paint(bold, " There is nothing to destroy."))
 		return
 	}
+	if p.RefreshOnly && p.Empty() {
+		s.Println(s.paint(green, "No changes.") + s.paint(bold, " The state says of the hosts what they show."))
+		return
+	}
+	if p.RefreshOnly {
+		s.Println(s.wrap("This is a refresh-only plan: no host is changed. The state would take over what the hosts show:", ""))
+		s.Println("")
+	}
 	if p.Empty() {
 		matches := " The hosts match the configuration."
 		if len(p.Unreachable) > 0 {
@@ -70,7 +78,9 @@ func (s Stream) Plan(p *api.Plan) {
 	s.paused(p.Paused)
 	add, change, destroy := p.Summary()
 	s.Printf("\n%s %d to add, %d to change, %d to destroy.\n", s.paint(bold, "Plan:"), add, change, destroy)
-	s.podSummary(p)
+	if !p.RefreshOnly {
+		s.podSummary(p)
+	}
 	s.outputs(p.Outputs)
 }
 
