@@ -39,7 +39,7 @@ fuzz: ## a minute for each fuzz target
 	scripts/fuzz.sh 1m
 
 bench: deps ## the figures of docs/benchmarks.md
-	go test -run '^$$' -bench . -benchmem ./planner/... ./hcl/... ./statefile/...
+	go test -run '^$$' -bench . -benchmem ./planner/... ./hcl/... ./statefile/... ./internal/clusterdns
 	go test -run '^$$' -bench . -benchtime 3x -timeout 15m ./providers/runtime
 	go test -run '^$$' -bench . -benchtime 1x -timeout 15m ./e2e
 

@@ -93,7 +93,7 @@ func plan(t *testing.T, example string) []byte {
 	if ds.HasErrors() {
 		t.Fatal(ds.Err())
 	}
-	config, ds := module.Evaluate(t.Context(), hcl.Options{})
+	config, ds := module.Evaluate(t.Context(), hcl.Options{System: true})
 	if ds.HasErrors() {
 		t.Fatal(ds.Err())
 	}
