@@ -42,8 +42,8 @@ func TestContainersThatCannotBe(t *testing.T) {
 		{"the mount's path is taken", "image = image.app.ref\nvolume_mount \"scratch\" {\n mount_path = \"/app\"\n}", []string{"Container cannot be started", "/app", "RunContainerError"}},
 		{"no such working directory", "image = image.app.ref\nworking_dir = \"/app/x\"", []string{"Container cannot be started", "mkdir /app: not a directory", "RunContainerError"}},
 		{"never pulled", "image = \"example.invalid/none:1\"\nimage_pull_policy = \"Never\"", []string{"ErrImageNeverPull", `container image "example.invalid/none:1" is not present`, "pull policy of Never"}},
-		{"its own last words", "image = image.app.ref\ncommand = [\"/app\", \"crash\", \"3\", \"I cannot go on\"]", []string{"Container failed", "exit code 3 (Error)", "I cannot go on"}},
-		{"its log as its message", "image = image.app.ref\ncommand = [\"/app\", \"crash\", \"3\", \"as my log says\"]\ntermination_message_policy = \"FallbackToLogsOnError\"",
+		{"its own last words", "image = image.app.ref\ncommand = [\"/app\", \"crash\", \"3\", \"I cannot go on\"]" + neverReady, []string{"Container failed", "exit code 3 (Error)", "I cannot go on"}},
+		{"its log as its message", "image = image.app.ref\ncommand = [\"/app\", \"crash\", \"3\", \"as my log says\"]\ntermination_message_policy = \"FallbackToLogsOnError\"" + neverReady,
 			[]string{"exit code 3 (Error)", "as my log says"}},
 	} {
 		t.Log(tt.name)

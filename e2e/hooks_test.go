@@ -35,6 +35,16 @@ image "signalled" {
 }
 `
 
+// neverReady is a probe of which nothing comes: however busy the machine, an apply then sees a container's end before it takes it for ready.
+const neverReady = `
+
+    readiness_probe {
+      tcp_socket {
+        port = 1
+      }
+    }
+`
+
 const stone = `
 config_map "stone" {
   immutable = true
@@ -67,7 +77,7 @@ func TestHooksOverHTTPAndOtherWaysToEnd(t *testing.T) {
 		lifeContainer("container", "good", `"signals", "/notes/log", "good"`, httpHooks("HTTP /200/post", "HTTPS /200/pre"))+
 		lifeContainer("container", "bad", `"signals", "/notes/log", "bad"`, httpHooks("HTTPS /500/post", "HTTP /500/pre"))+
 		strings.Replace(lifeContainer("container", "own", `"signals", "/notes/log", "own"`, httpHooks("PLAIN /404/post", "PLAIN /503/pre")), "image.app.ref", "image.signalled.ref", 1))+
-		lifePod(n.Name, "words", `  restart_policy = "Never"`+lifeContainer("container", "app", `"last", "/dev/last-words", "3", "I ran out of coal"`, `    termination_message_path = "/dev/last-words"`+"\n")))
+		lifePod(n.Name, "words", `  restart_policy = "Never"`+lifeContainer("container", "app", `"last", "/dev/last-words", "3", "I ran out of coal"`, `    termination_message_path = "/dev/last-words"`+neverReady)))
 	afterwards(t, n, "rm -rf "+notesDir)
 
 	o := s.run("apply", "--auto-approve")

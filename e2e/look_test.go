@@ -20,7 +20,7 @@ workload "pod" "crash" {
   container "app" {
     image = image.app.ref
     args  = ["crash", "3", "no database"]
-  }
+` + neverReady + `  }
 }
 
 workload "pod" "done" {
