@@ -204,57 +204,6 @@ func TestJobIsLeftByAnInterrupt(t *testing.T) {
 	s.settled()
 }
 
-const backup = `
-workload "cronjob" "backup" {
-  schedule       = "0 3 * * *"
-  restart_policy = "Never"
-
-  container "task" {
-    image = image.app.ref
-    args  = ["attempt", "/notes", "0", "10ms"]
-
-    volume_mount "notes" {
-      mount_path = "/notes"
-    }
-  }
-
-  volume "notes" {
-    host_path {
-      path = "/run/e2e-notes"
-      type = "DirectoryOrCreate"
-    }
-  }
-}
-`
-
-// A cronjob runs when somebody asks for it, and keeps as many runs as its history says.
-func TestCronJobRunsByHand(t *testing.T) {
-	s := begin(t, backup+"\n")
-	s.forgetNotes()
-	s.apply()
-	if n := len(s.containers()); n != 0 {
-		t.Errorf("%d containers run, though nobody asked", n)
-	}
-	s.says(s.ok("get", "cronjobs"), "NEXT SCHEDULE", "backup 0 3 * * * <none> False 0 <none> 20", "T03:00:00Z")
-	for i := range 5 {
-		out := s.ok("job", "run", "backup", "--auto-approve", "--name", fmt.Sprint("backup-", i))
-		s.says(out, fmt.Sprintf("job.batch/backup-%d completed", i))
-	}
-	if n := count(s.notes(), "done-"); n != 5 {
-		t.Errorf("%d runs, want 5", n)
-	}
-	s.fails([]string{"already exists"}, "job", "run", "backup", "--auto-approve", "--name", "backup-4")
-	s.fails([]string{`cronjobs.batch "other" not found`}, "job", "run", "other", "--auto-approve")
-	s.apply() // the history keeps three
-	if runs := s.runs(); len(runs) != 3 || runs["backup-4"].Succeeded != 1 {
-		t.Errorf("the state has %v", runs)
-	}
-	if pods := s.pods("job-name"); len(pods) != 3 {
-		t.Errorf("%d pods stay: %q", len(pods), names(pods))
-	}
-	s.settled()
-}
-
 // A plan that a namespace does not allow is refused at its place in the file, before anything is made.
 func TestQuotaRefusesAPlan(t *testing.T) {
 	s := begin(t, `

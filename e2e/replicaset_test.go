@@ -11,12 +11,18 @@ variable "replicas" {
   default = 2
 }
 
+variable "command" {
+  type    = list(string)
+  default = null
+}
+
 workload "replicationcontroller" "web" {
   labels   = { app = "web" }
   replicas = var.replicas
 
   container "app" {
-    image = image.app.ref
+    image   = image.app.ref
+    command = var.command
 
     port "http" {
       container_port = 8080
@@ -80,7 +86,20 @@ func TestReplicaSet(t *testing.T) {
 	if got := s.pods("app=web"); len(got) != 1 {
 		t.Errorf("%d pods, want 1", len(got))
 	}
-	s.exactly(names(s.pods("app=web")))
+	one := names(s.pods("app=web"))
+	s.exactly(one)
+
+	s.fails([]string{"replicaset.web", "no such tape", "exit code 3"}, "apply", "--auto-approve", "--var", "release=2", "--var", "replicas=2", "--var", `command=["/app", "crash", "3", "no such tape"]`)
+	if now := names(s.pods("app=web")); !contains(now, one) {
+		t.Errorf("a new pod that crashes has cost %v: now %v", one, now)
+	}
+	s.apply("--var", "release=2", "--var", "replicas=2")
+	two := names(s.pods("app=web"))
+	if len(two) != 2 || !contains(two, one) {
+		t.Errorf("after the crash pods %v, want two with %v", two, one)
+	}
+	s.exactly(two)
+	s.settled("--var", "release=2", "--var", "replicas=2")
 	s.write("main.hcl", `variable "replicas" { default = 0 }`)
 	s.apply("--var", "release=2")
 	s.exactly(nil)

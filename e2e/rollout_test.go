@@ -42,6 +42,10 @@ func TestReleaseThatIsNotReady(t *testing.T) {
 		t.Errorf("took %s to see that the progress deadline of 6s is over", o.took)
 	}
 	noneFailed(t, load, "1")
+	poll(t, deadline, "the progress deadline is over", func() bool {
+		return strings.Contains(s.ok("describe", "deployment", "web"), "ProgressDeadlineExceeded")
+	})
+	s.says(s.ok("describe", "deployment", "web"), "Available True MinimumReplicasAvailable", "Progressing False ProgressDeadlineExceeded")
 	for _, p := range old {
 		if !slices.Contains(names(s.pods("app=web")), p) {
 			t.Errorf("the old pod %s is gone although no new one was ready", p)

@@ -29,9 +29,11 @@ func TestPauseResumeUndo(t *testing.T) {
 	second := []string{"--var", "release=2", "--var", `env={SLOW="1500ms"}`}
 	s.says(s.apply(second...), "paused = true, set by")
 	s.hasVersions(mixed)
+	s.says(s.ok("describe", "deployment", "web"), "Progressing Unknown DeploymentPaused")
 	s.settled(second...)
 	s.says(s.ok("rollout", "resume", "deployment/web", "--auto-approve"), "deployment.apps/web resumed")
 	s.hasVersions(map[string]int{"2": 3})
+	s.says(s.ok("describe", "deployment", "web"), "Available True MinimumReplicasAvailable", "Progressing True NewReplicaSetAvailable")
 	s.settled(second...)
 
 	s.apply("--var", "release=3")

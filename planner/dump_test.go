@@ -166,6 +166,8 @@ func detail(s *api.Step) string {
 		return "[" + strings.Join(pods, " ") + "]"
 	case s.DNS != nil:
 		return dnsText(s.DNS)
+	case s.Op == api.OpPodReady && s.Pod.MinReadySeconds > 0:
+		return fmt.Sprintf("for %ds", s.Pod.MinReadySeconds)
 	case s.Op == api.OpRecord || s.Op == api.OpForget:
 		return deltas(&s.Delta)
 	}

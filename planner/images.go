@@ -1,6 +1,7 @@
 package planner
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 
@@ -8,6 +9,7 @@ import (
 
 	"berth.dev/berth/api"
 	"berth.dev/berth/planner/graph"
+	"berth.dev/berth/planner/schedule"
 )
 
 // imagesFor makes the images of a pod be on its host and returns what to wait for.
@@ -17,8 +19,8 @@ func (t *changeOver) imagesFor(w *workload, p *pod) []graph.Step {
 		for _, c := range list {
 			if _, there := slices.BinarySearch(p.host.seen.Images, c.Image); !there && t.forgotten(c.Image) {
 				t.errorAt(w.object, api.PodSpecPath(w.address.Kind), "Image is built no more",
-					"%s needs the image %s on node %s, which does not have it, and no image block gives it any more: it is of an earlier revision. Take the image block back to what it was, or go back to a revision whose image can be built or pulled.",
-					w.address, c.Image, p.host.name)
+					"%s needs the image %s on node %s, which does not have it, and no image block gives it any more: it is of an earlier revision. %s, or go back to a revision whose image can be built or pulled.",
+					w.address, c.Image, p.host.name, t.whereImageIs(c.Image))
 			}
 			out = append(out, t.imageOn(p.host, c.Image, c.ImagePullPolicy)...)
 		}
@@ -42,6 +44,43 @@ func (t *changeOver) imageOn(h *host, ref string, policy corev1.PullPolicy) []gr
 // forgotten reports whether a reference is of an image block that gives it no more: nobody has that image but hosts where it was.
 func (d *draft) forgotten(ref string) bool {
 	return strings.HasPrefix(ref, builtPrefix) && d.built(ref) == nil
+}
+
+// whereImageIs says what can be done about an image that is built no more.
+func (d *draft) whereImageIs(ref string) string {
+	const back = "take the image block back to what it was"
+	nodes := d.havingImage(ref)
+	if len(nodes) == 0 {
+		return "No node has it: " + back
+	}
+	return fmt.Sprintf("It is still on %s: keep the pods there (with node_selector, say), %s", strings.Join(nodes, ", "), back)
+}
+
+// havingImage names the nodes that have an image and can be worked on.
+func (d *draft) havingImage(ref string) []string {
+	var out []string
+	for _, h := range d.hosts {
+		if _, there := slices.BinarySearch(h.seen.Images, ref); there && h.reach == up && !h.leaves {
+			out = append(out, h.name)
+		}
+	}
+	return out
+}
+
+// imagePins bind a new pod to the one node that still has an image which is built no more.
+func (d *draft) imagePins(spec *corev1.PodSpec) []schedule.Pin {
+	var out []schedule.Pin
+	for _, list := range [][]corev1.Container{spec.InitContainers, spec.Containers} {
+		for _, c := range list {
+			if !d.forgotten(c.Image) {
+				continue
+			}
+			if nodes := d.havingImage(c.Image); len(nodes) == 1 {
+				out = append(out, schedule.Pin{Node: nodes[0], Why: "alone has its image, which is built no more"})
+			}
+		}
+	}
+	return out
 }
 
 // builtPrefix begins the references of images that image blocks give: no registry has them.

@@ -214,7 +214,7 @@ func (d *draft) placeWorkload(w *workload) *refusal {
 			p, n = d.newPod(w, slot, n, taken)
 			r := quotas.admit(p)
 			if r == nil {
-				r = d.room.place(w, p, d.pins(w, p.spec))
+				r = d.room.place(w, p, slices.Concat(d.pins(w, p.spec), d.imagePins(p.spec)))
 			}
 			if r != nil {
 				undo()

@@ -203,7 +203,11 @@ func (w *workload) madeFor(p *pod) bool {
 
 // current reports whether a pod may stay what it is: made from the template that its slot wants, or held by this.
 func (w *workload) current(p *pod) bool {
-	return w.madeFor(p) || p.slot >= 0 && p.spec != nil && w.want.Slot(p.slot).Hold != rollout.HoldNot
+	if w.madeFor(p) || p.slot < 0 || p.spec == nil {
+		return w.madeFor(p)
+	}
+	hold := w.want.Slot(p.slot).Hold
+	return hold != rollout.HoldNot && (hold != rollout.HoldReady || p.ready)
 }
 
 // remakes reports whether a pod that is missing is made again as it was.

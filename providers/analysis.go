@@ -39,7 +39,7 @@ func Analyse(ctx context.Context, a *api.Analysis, report func(string), ask func
 			bad++
 		}
 		if bad > a.FailureLimit {
-			return fmt.Errorf("not fit: %s (%d of %d runs failed, %d may)", why, bad, good+bad, a.FailureLimit)
+			return unfit(fmt.Sprintf("%s (%d of %d runs failed, %d may)", why, bad, good+bad, a.FailureLimit))
 		}
 		if good >= count {
 			return nil
@@ -57,6 +57,11 @@ func Analyse(ctx context.Context, a *api.Analysis, report func(string), ask func
 		case <-time.After(interval):
 		}
 	}
+}
+
+func unfit(why string) error {
+	return (api.Diagnostics{{Severity: api.SeverityError, Summary: "Analysis failed",
+		Detail: "The new pods are not fit: " + why + ".\nOld and new pods stay as they are now, unless auto_revert is set. Correct what it tells of and apply again, or go back with berth rollout undo."}}).Err()
 }
 
 func seconds(n int32, otherwise time.Duration) time.Duration {

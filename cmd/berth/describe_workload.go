@@ -33,7 +33,11 @@ func describeDeployment(d *description, l *live, e entry) error {
 		d.key("RollingUpdateStrategy", fmt.Sprintf("%s max unavailable, %s max surge", unavailable, surge))
 	}
 	d.template(&v.Spec.Template)
-	d.table(0, "Conditions", []string{"Type", "Status", "Reason"}, deploymentConditions(&v))
+	var conditions [][]string
+	for _, c := range st.Conditions {
+		conditions = append(conditions, []string{string(c.Type), string(c.Status), c.Reason})
+	}
+	d.table(0, "Conditions", []string{"Type", "Status", "Reason"}, conditions)
 	old, newest := l.templatesOf(e.address, v.Name)
 	d.key("OldReplicaSets", or(strings.Join(old, ", "), "<none>"))
 	d.key("NewReplicaSet", or(newest, "<none>"))
@@ -45,26 +49,6 @@ func intOrPercent(v *intstr.IntOrString) string {
 		return ""
 	}
 	return v.String()
-}
-
-// deploymentConditions says whether enough pods are there, and all of the newest template.
-func deploymentConditions(v *api.Deployment) [][]string {
-	want := count(v.Spec.Replicas)
-	down := want / 4
-	if r := v.Spec.Strategy.RollingUpdate; r != nil && r.MaxUnavailable != nil {
-		if n, err := intstr.GetScaledValueFromIntOrPercent(r.MaxUnavailable, int(want), false); err == nil {
-			down = int32(n)
-		}
-	}
-	available := []string{"Available", "True", "MinimumReplicasAvailable"}
-	if v.Status.AvailableReplicas < want-down {
-		available = []string{"Available", "False", "MinimumReplicasUnavailable"}
-	}
-	progressing := []string{"Progressing", "True", "NewReplicaSetAvailable"}
-	if v.Status.UpdatedReplicas < want || v.Status.Replicas > v.Status.UpdatedReplicas {
-		progressing = []string{"Progressing", "True", "ReplicaSetUpdated"}
-	}
-	return [][]string{available, progressing}
 }
 
 // templatesOf names the pods' templates as Kubernetes names replica sets, with how many pods there are of each.

@@ -192,6 +192,7 @@ func (l *live) deployment(o *api.Object) *api.Deployment {
 	st := &d.Status
 	st.Replicas, st.UpdatedReplicas, st.ReadyReplicas, st.AvailableReplicas = t.total, t.updated, t.ready, t.available
 	st.UnavailableReplicas = max(0, want-t.available)
+	st.Conditions = l.conditionsOf(o.Address, d, t)
 	return d
 }
 

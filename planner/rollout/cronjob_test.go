@@ -74,6 +74,16 @@ func TestDue(t *testing.T) {
 			now: "2026-03-08T12:00:00Z", next: "2026-03-09T06:30:00Z"},
 		{name: "a time that autumn repeats", spec: cron{Schedule: "30 1 * * *", TimeZone: ptr("America/New_York")}, last: "2026-11-01T05:30:00Z",
 			now: "2026-11-01T06:30:00Z", run: "2026-11-01T06:30:00Z", next: "2026-11-02T06:30:00Z"},
+		{name: "hours go on over a spring", spec: cron{Schedule: "0 * * * *", TimeZone: ptr("Europe/Berlin")}, last: "2026-03-29T00:00:00Z",
+			now: "2026-03-29T01:00:00Z", run: "2026-03-29T01:00:00Z", next: "2026-03-29T02:00:00Z"},
+		{name: "and over an autumn", spec: cron{Schedule: "0 * * * *", TimeZone: ptr("Europe/Berlin")}, last: "2026-10-25T00:00:00Z",
+			now: "2026-10-25T01:00:00Z", run: "2026-10-25T01:00:00Z", next: "2026-10-25T02:00:00Z"},
+		{name: "a day in spring has 23 hours", spec: cron{Schedule: "0 12 * * *", TimeZone: ptr("Europe/Berlin")}, last: "2026-03-28T11:00:00Z",
+			now: "2026-03-29T09:59:59Z", next: "2026-03-29T10:00:00Z"},
+		{name: "half an hour that spring skips", spec: cron{Schedule: "15 2 * * *", TimeZone: ptr("Australia/Lord_Howe")}, last: "2026-10-02T15:45:00Z",
+			now: "2026-10-04T00:00:00Z", next: "2026-10-04T15:15:00Z"},
+		{name: "missed while the clock sprang ahead", spec: cron{Schedule: "30 2 * * *", TimeZone: ptr("Europe/Berlin")}, last: "2026-03-27T01:30:00Z",
+			now: "2026-03-29T12:00:00Z", run: "2026-03-28T01:30:00Z", next: "2026-03-30T00:30:00Z"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

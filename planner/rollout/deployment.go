@@ -101,6 +101,20 @@ func held(w *Want, d *api.Deployment, in Inputs) error {
 	return nil
 }
 
+// LeastAvailable is how many of n wanted pods have to be available for a deployment to be it, also while it rolls out. As in Kubernetes all of
+// them where none may be missing by the strategy's own bounds, Recreate among them.
+func LeastAvailable(s api.DeploymentStrategy, n int) (int, error) {
+	switch s.Type {
+	case appsv1.RecreateDeploymentStrategyType, api.BlueGreenStrategyType:
+		return n, nil
+	case api.CanaryStrategyType:
+		c, err := canary(s.Canary, n)
+		return c.Least(n), err
+	}
+	bounds, err := strategyOf(s, n)
+	return bounds.Least(n), err
+}
+
 // strategyOf resolves percentages against the number of replicas: surge rounds up, unavailable rounds down, and
 // when both come to nothing one pod may be unavailable, since nothing could ever change otherwise.
 func strategyOf(s api.DeploymentStrategy, replicas int) (Strategy, error) {

@@ -62,6 +62,36 @@ func TestStrategy(t *testing.T) {
 	}
 }
 
+// A deployment is available as long as no more pods are missing than its strategy lets be.
+func TestLeastAvailable(t *testing.T) {
+	t.Parallel()
+	rolling := func(surge, unavailable string) api.DeploymentStrategy {
+		s := api.DeploymentStrategy{}
+		up, down := intstr.Parse(surge), intstr.Parse(unavailable)
+		s.RollingUpdate = &appsv1.RollingUpdateDeployment{MaxSurge: &up, MaxUnavailable: &down}
+		return s
+	}
+	tests := []struct {
+		name     string
+		strategy api.DeploymentStrategy
+		n, want  int
+	}{
+		{"a quarter rounds down", api.DeploymentStrategy{}, 10, 8},
+		{"of three none", api.DeploymentStrategy{}, 3, 3},
+		{"a number", rolling("0", "2"), 5, 3},
+		{"both nothing", rolling("0%", "0%"), 5, 4},
+		{"more than there are", rolling("0", "9"), 5, 0},
+		{"recreate", api.DeploymentStrategy{Type: appsv1.RecreateDeploymentStrategyType}, 5, 5},
+		{"blue and green", api.DeploymentStrategy{Type: api.BlueGreenStrategyType}, 5, 5},
+		{"canary", api.DeploymentStrategy{Type: api.CanaryStrategyType}, 5, 5},
+	}
+	for _, tt := range tests {
+		if got, err := LeastAvailable(tt.strategy, tt.n); got != tt.want || err != nil {
+			t.Errorf("%s: %d (%v), want %d", tt.name, got, err, tt.want)
+		}
+	}
+}
+
 func ptr[T any](v T) *T { return &v }
 
 func TestStrategyRefusesNonsense(t *testing.T) {

@@ -32,6 +32,7 @@ type Hold int
 // The ways to hold.
 const (
 	HoldNot    Hold = iota // they are replaced
+	HoldReady              // those that have been ready stay as with HoldLiving; others are replaced
 	HoldLiving             // they stay, and are replaced when somebody has removed them
 	HoldAlways             // they stay, and are made again as they were
 )
