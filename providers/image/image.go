@@ -16,6 +16,7 @@ import (
 	"berth.dev/berth/api"
 	"berth.dev/berth/providers"
 	"berth.dev/berth/providers/internal/cri"
+	"berth.dev/berth/providers/internal/mark"
 )
 
 // Provider carries out image.ensure and image.remove.
@@ -59,7 +60,10 @@ func (*Provider) Observe(ctx context.Context, h providers.Host, obs *api.NodeObs
 
 // Apply carries out one step.
 func (p *Provider) Apply(ctx context.Context, h providers.Host, w *providers.Work) (providers.Result, error) {
-	var err error
+	ctx, h, err := mark.Guard(ctx, h, w)
+	if err != nil {
+		return providers.Result{}, err
+	}
 	switch w.Step.Op {
 	case api.OpImageEnsure:
 		err = p.ensure(ctx, h, w)

@@ -19,6 +19,7 @@ import (
 
 	"berth.dev/berth/api"
 	"berth.dev/berth/providers"
+	"berth.dev/berth/providers/internal/mark"
 )
 
 // Provider carries out the pod operations.
@@ -46,6 +47,10 @@ func (*Provider) Apply(ctx context.Context, h providers.Host, w *providers.Work)
 		return providers.Result{}, fmt.Errorf("step %s of %s carries no pod", w.Step.Op, w.Step.Address)
 	}
 	if err := checkIdentity(w.Step.Pod.Pod); err != nil {
+		return providers.Result{}, err
+	}
+	ctx, h, err := mark.Guard(ctx, h, w)
+	if err != nil {
 		return providers.Result{}, err
 	}
 	m, err := open(h)

@@ -15,6 +15,7 @@ import (
 
 	"berth.dev/berth/api"
 	"berth.dev/berth/providers"
+	"berth.dev/berth/providers/internal/mark"
 )
 
 // Provider carries out the volume operations.
@@ -66,6 +67,10 @@ func (*Provider) Apply(ctx context.Context, h providers.Host, w *providers.Work)
 		script, doing = removeScript, "remove"
 	default:
 		return providers.Result{}, fmt.Errorf("volume does not know the operation %q", w.Step.Op)
+	}
+	ctx, h, err := mark.Guard(ctx, h, w)
+	if err != nil {
+		return providers.Result{}, err
 	}
 	if _, err := h.Run(ctx, providers.Command{Script: script, Args: []string{v.Path, path.Dir(v.Path), api.VolumesDir}}); err != nil {
 		return providers.Result{}, fmt.Errorf("%s volume %s at %s: %w", doing, v.Address, v.Path, err)

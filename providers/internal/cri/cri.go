@@ -56,6 +56,7 @@ func dial(h providers.Host) (*Client, error) {
 			// Without it an attempt may take no longer than the delay before the next one: 50 ms at first.
 			MinConnectTimeout: connectTimeout,
 		}),
+		grpc.WithUnaryInterceptor(gateUnary), grpc.WithStreamInterceptor(gateStream),
 		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) {
 			return h.Dial(ctx, "unix", Socket)
 		}))

@@ -106,9 +106,7 @@ func Err(h providers.Host, err error) error {
 	case statusFenced:
 		return fmt.Errorf("on %s: %w", h.Name(), providers.ErrFenced)
 	case statusForeign:
-		d.Summary = "Host belongs to another cluster"
-		d.Detail = fmt.Sprintf("The host carries the mark of the cluster with lineage %s in %s. A host belongs to one cluster. "+
-			"Take it out of the other configuration and apply that, or remove the file if that cluster no longer exists.", exit.Stderr, api.MarkFile)
+		return foreign(h, exit)
 	case statusAbsent:
 		d.Summary = "Pod network is not set up"
 		d.Detail = "The host does not carry this cluster's mark (" + api.MarkFile + "): its files were removed since the plan was made. Plan again."
@@ -116,4 +114,11 @@ func Err(h providers.Host, err error) error {
 		return err
 	}
 	return &api.DiagnosticsError{Diagnostics: api.Diagnostics{d}}
+}
+
+// foreign is the error of a host with another cluster's mark, which the script has printed.
+func foreign(h providers.Host, exit *providers.ExitError) error {
+	return &api.DiagnosticsError{Diagnostics: api.Diagnostics{{Severity: api.SeverityError, Node: h.Name(), Summary: "Host belongs to another cluster",
+		Detail: fmt.Sprintf("The host carries the mark of the cluster with lineage %s in %s. A host belongs to one cluster. "+
+			"Take it out of the other configuration and apply that, or remove the file if that cluster no longer exists.", exit.Stderr, api.MarkFile)}}}
 }
