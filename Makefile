@@ -1,5 +1,5 @@
 # The targets are one or two lines each; anything longer is a program or a script with a name.
-.PHONY: all build examples test race lint golden fuzz bench e2e demo deps cover clean help
+.PHONY: all build examples test race lint golden fuzz bench soak e2e demo deps cover clean help
 
 export CGO_ENABLED ?= 0
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
@@ -42,6 +42,9 @@ bench: deps ## the figures of docs/benchmarks.md
 	go test -run '^$$' -bench . -benchmem ./planner/... ./hcl/... ./statefile/... ./internal/clusterdns
 	go test -run '^$$' -bench . -benchtime 3x -timeout 15m ./providers/runtime
 	go test -run '^$$' -bench . -benchtime 1x -timeout 15m ./e2e
+
+soak: ## hours of faults in minutes: 2,000 seeds of random kills on simulated hosts
+	SOAK_KILLS=$${SOAK_KILLS:-2000} go test -count=1 -timeout 2h -v -run TestRandomKills ./internal/simhost/simtest
 
 demo: deps build ## a three-host lab, the shop on it, a change, a rolling update
 	scripts/demo.sh

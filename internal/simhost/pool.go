@@ -58,7 +58,7 @@ func (p *Pool) Host(ctx context.Context, n *api.Node) (providers.Host, error) {
 	return d, nil
 }
 
-// Close ends all connections, as the operator's death does.
+// Close ends all connections, as the operator's death does. Scripts that run on hosts go on to their end, or to the end of their input.
 func (p *Pool) Close() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -72,7 +72,8 @@ func (p *Pool) Close() {
 type Direct struct {
 	h       *Host
 	machine *shell.Machine
-	ctx     context.Context
+	alive   context.Context // ends with the host's power
+	ctx     context.Context // ends with the connection
 	cancel  context.CancelCauseFunc
 
 	mu        sync.Mutex
@@ -92,7 +93,7 @@ func (h *Host) Connect(ctx context.Context) (*Direct, error) {
 		}
 		return nil, fmt.Errorf("%w: %s did not answer", providers.ErrUnreachable, h.name)
 	}
-	d := &Direct{h: h, machine: m, resources: map[string]any{}}
+	d := &Direct{h: h, machine: m, alive: alive, resources: map[string]any{}}
 	d.ctx, d.cancel = context.WithCancelCause(alive)
 	context.AfterFunc(d.ctx, d.closeResources)
 	return d, nil
@@ -152,16 +153,31 @@ func (d *Direct) Run(ctx context.Context, c providers.Command) (providers.Output
 	if err := d.arrive(ctx); err != nil {
 		return providers.Output{}, err
 	}
-	both, cancel := context.WithCancel(d.ctx)
-	defer cancel()
-	defer context.AfterFunc(ctx, cancel)()
+	alive, kill := context.WithCancel(d.alive)
 	var out, errs sink
-	s := shell.Streams{In: c.Stdin, Out: &out, Err: &errs}
+	s := shell.Streams{In: d.input(c.Stdin), Out: &out, Err: &errs}
 	if c.Stdout != nil {
 		s.Out = c.Stdout
 	}
 	env := map[string]string{"SSH_CONNECTION": "10.77.255.254 50000 " + d.h.address + " 22", "LC_ALL": "C"}
-	status := d.machine.Run(both, c.Script, c.Args, env, s)
+	ended := make(chan int, 1)
+	go func() { // ends with the script, which a connection that is lost does not end
+		defer kill()
+		ended <- d.machine.Run(alive, c.Script, c.Args, env, s)
+	}()
+	var status int
+	select {
+	case status = <-ended:
+	case <-d.ctx.Done():
+		return providers.Output{}, d.lost()
+	case <-ctx.Done():
+		if err := d.lost(); err != nil {
+			return providers.Output{}, err
+		}
+		kill() // who gives up ends what he has begun
+		<-ended
+		return providers.Output{}, context.Cause(ctx)
+	}
 	o := providers.Output{Stdout: out.b, Stderr: errs.b}
 	if err := d.arrive(ctx); err != nil {
 		return o, err
@@ -170,6 +186,26 @@ func (d *Direct) Run(ctx context.Context, c providers.Command) (providers.Output
 		return o, &providers.ExitError{Host: d.h.name, Status: status, Stderr: lastLines(string(errs.b))}
 	}
 	return o, nil
+}
+
+// input is standard input, which ends with the connection.
+func (d *Direct) input(r io.Reader) io.Reader {
+	if r == nil {
+		return nil
+	}
+	return cutReader{r, d}
+}
+
+type cutReader struct {
+	r io.Reader
+	d *Direct
+}
+
+func (c cutReader) Read(p []byte) (int, error) {
+	if c.d.ctx.Err() != nil {
+		return 0, io.EOF
+	}
+	return c.r.Read(p)
 }
 
 // lastLines is the end of what a script said, as executor/ssh keeps it.

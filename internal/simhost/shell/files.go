@@ -94,7 +94,10 @@ func (p *Process) isDir(name string) bool {
 }
 
 func mv(p *Process) int {
-	got, rest, ok := p.options("fT", "", nil)
+	got, rest, ok := p.options("fT", "t", nil)
+	if got['t'] != "" {
+		rest = append(rest, got['t'])
+	}
 	if !ok || len(rest) < 2 {
 		return p.Fail(1, "missing file operand")
 	}
@@ -498,7 +501,7 @@ func (p *Process) walk(name string, visit func(string, disk.Info) error) error {
 
 // tar unpacks what comes on standard input.
 func tar(p *Process) int {
-	got, rest, ok := p.options("xpk", "Cf", func(s string) bool {
+	got, rest, ok := p.options("xpkm", "Cf", func(s string) bool {
 		return s == "--same-owner" || s == "--no-same-owner" || s == "--numeric-owner" || s == "--skip-old-files"
 	})
 	skip := false

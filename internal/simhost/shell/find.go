@@ -7,7 +7,7 @@ import (
 	"berth.dev/berth/internal/simhost/disk"
 )
 
-// find knows -xdev, -depth, -mindepth, -maxdepth, -type, -name, -print, -print0, -delete and -exec with \; or +, and alternatives with -o.
+// find knows -xdev, -depth, -mindepth, -maxdepth, -type, -name, -print, -print0, -printf, -delete and -exec with \; or +, and alternatives with -o.
 func find(p *Process) int {
 	args := p.Args[1:]
 	var roots []string
@@ -20,6 +20,7 @@ func find(p *Process) int {
 	}
 	status := 0
 	for _, r := range roots {
+		s.root = r
 		if err := s.walk(r); err != nil {
 			status = p.Fail(1, "'%s': %s", r, reason(err))
 		}
@@ -36,6 +37,7 @@ func find(p *Process) int {
 
 type search struct {
 	p            *Process
+	root         string
 	least, most  int
 	depth        bool
 	alternatives [][]*searchTerm
@@ -47,6 +49,7 @@ type searchTerm struct {
 	kind    byte // for -type
 	name    string
 	print   string
+	format  string // of -printf
 	remove  bool
 	command []string
 	batch   bool
@@ -85,6 +88,8 @@ func (s *search) parse(args []string) bool {
 			terms = append(terms, &searchTerm{name: value()})
 		case "-print0":
 			terms, acts = append(terms, &searchTerm{print: "\x00"}), true
+		case "-printf":
+			terms, acts = append(terms, &searchTerm{format: value()}), true
 		case "-print":
 			terms, acts = append(terms, &searchTerm{print: "\n"}), true
 		case "-delete":
@@ -155,6 +160,9 @@ func (s *search) visit(name string, i disk.Info) {
 				holds = s.p.m.lib.matches(x.name, name[strings.LastIndexByte(name, '/')+1:])
 			case x.print != "":
 				s.p.write([]byte(name + x.print))
+			case x.format != "":
+				s.p.write([]byte(strings.NewReplacer("%f", name[strings.LastIndexByte(name, '/')+1:], "%P", strings.TrimPrefix(strings.TrimPrefix(name, s.root), "/"), "%p", name,
+					"%s", strconv.FormatInt(i.Size, 10), "%m", strconv.FormatUint(uint64(i.Mode), 8), "%i", strconv.FormatUint(i.Node, 10), `\0`, "\x00", `\n`, "\n", `\t`, "\t").Replace(x.format)))
 			case x.remove:
 				if err := s.p.m.Disk.Remove(s.p.abs(name), i.Kind == disk.Dir); err != nil {
 					s.status, holds = s.p.Fail(1, "cannot delete '%s': %s", name, reason(err)), false

@@ -22,7 +22,7 @@ func programs() map[string]Program {
 		"mkdir": mkdir, "rmdir": rmdir, "rm": rm, "mv": mv, "cp": cp, "ln": ln, "ls": ls, "touch": touch, "mktemp": mktemp,
 		"chmod": chmod, "chown": chown, "chgrp": chgrp, "stat": stat, "readlink": readlink, "find": find, "tar": tar,
 		"basename": basename, "dirname": dirname, "mount": mount, "umount": umount, "df": df, "du": du, "sync": syncProgram,
-		"sha256sum": sha256sum, "echo": printer("echo"), "printf": printer("printf"), "true": status(0), "false": status(1),
+		"sha256sum": sha256sum, "xargs": xargs, "echo": printer("echo"), "printf": printer("printf"), "true": status(0), "false": status(1),
 	}
 }
 
@@ -40,15 +40,17 @@ func printer(name string) Program {
 func (p *Process) options(flags, valued string, long func(string) bool) (map[byte]string, []string, bool) {
 	got := map[byte]string{}
 	args := p.Args[1:]
+	var operands []string // options may come after some, as the GNU programs have it
 	for len(args) > 0 {
 		a := args[0]
+		args = args[1:]
 		if a == "--" {
-			return got, args[1:], true
+			return got, append(operands, args...), true
 		}
 		if len(a) < 2 || a[0] != '-' {
-			return got, args, true
+			operands = append(operands, a)
+			continue
 		}
-		args = args[1:]
 		if strings.HasPrefix(a, "--") {
 			if long == nil || !long(a) {
 				p.Fail(2, "unrecognized option '%s'", a)
@@ -73,7 +75,7 @@ func (p *Process) options(flags, valued string, long func(string) bool) (map[byt
 			}
 		}
 	}
-	return got, args, true
+	return got, operands, true
 }
 
 // file opens a file to read; "-" is standard input.
@@ -521,4 +523,33 @@ func dirname(p *Process) int {
 		return p.Fail(1, "missing operand")
 	}
 	return p.write([]byte(path.Dir(p.Args[1]) + "\n"))
+}
+
+// xargs runs a command once, with all the words that come in.
+func xargs(p *Process) int {
+	got, rest := map[byte]string{}, p.Args[1:]
+	for len(rest) > 0 && strings.HasPrefix(rest[0], "-") {
+		for _, o := range rest[0][1:] {
+			if o != '0' && o != 'r' {
+				return p.Fail(1, "invalid option -- '%c'", o)
+			}
+			got[byte(o)] = "yes"
+		}
+		rest = rest[1:]
+	}
+	b, err := io.ReadAll(p.In())
+	if err != nil {
+		return p.Fail(1, "%s", reason(err))
+	}
+	words := strings.Fields(string(b))
+	if got['0'] != "" {
+		words = strings.FieldsFunc(string(b), func(r rune) bool { return r == 0 })
+	}
+	if len(words) == 0 && got['r'] != "" || len(rest) == 0 {
+		return 0
+	}
+	if p.Run(append(rest, words...)...) != 0 {
+		return 123
+	}
+	return 0
 }
