@@ -43,6 +43,8 @@ type Plan struct {
 
 	// Objects holds every desired object that a step needs, by address; sorted.
 	Objects []*Object `json:"objects,omitempty"`
+	// Endpoints are the versions of who is behind services while the plan is carried out: see [Endpoints].
+	Endpoints []EndpointVersion `json:"endpoints,omitempty"`
 	// Facts are what the plan relied on and what makes a saved plan stale when it is no longer so.
 	Facts []Fact `json:"facts,omitempty"`
 	// Overrides are those that the plan puts in force, keeps in force or ends; sorted by address and path.
@@ -280,6 +282,9 @@ type AnalysisWork struct {
 type ServiceWork struct {
 	Service   *corev1.Service `json:"service"` // cluster IP and node ports allocated
 	Endpoints []EndpointLink  `json:"endpoints,omitempty"`
+	// Version, where it is not 0, is that of the service's endpoints in Plan.Endpoints. Then Endpoints is empty until the step is
+	// carried out.
+	Version int `json:"version,omitempty"`
 }
 
 // EndpointLink is a pod behind a service; the executor resolves it to an IP when it acts.

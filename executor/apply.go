@@ -231,7 +231,11 @@ func (w *walk) work(a *action) (*providers.Work, error) {
 	}
 	var links []api.EndpointLink
 	if s.Service != nil {
-		links = s.Service.Endpoints
+		var known bool
+		if links, known = w.endpoints.Of(s); !known {
+			return nil, fmt.Errorf("the plan does not say who is behind %s at version %d. This is a bug in Berth: please report it", s.Address, s.Service.Version)
+		}
+		work.Step = withEndpoints(s, links)
 	}
 	if s.Analysis != nil {
 		links = s.Analysis.Pods
@@ -251,6 +255,14 @@ func (w *walk) work(a *action) (*providers.Work, error) {
 		work.Endpoints = append(work.Endpoints, providers.Endpoint{Pod: link.Pod, Node: link.Node, IP: ip, Ports: link.Ports})
 	}
 	return work, nil
+}
+
+// withEndpoints is a step with who is behind its service, as providers know it.
+func withEndpoints(s *api.Step, links []api.EndpointLink) *api.Step {
+	step, service := *s, *s.Service
+	service.Endpoints, service.Version = links, 0
+	step.Service = &service
+	return &step
 }
 
 // journalError is an entry that could not be written: nothing more may begin.

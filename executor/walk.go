@@ -15,15 +15,16 @@ import (
 // events; each running step has a goroutine of its own that ends with a result. The cost per step does not grow with
 // their number.
 type walk struct {
-	opts     Options
-	in       ApplyInput
-	lineage  string
-	objects  map[api.Address]*api.Object
-	services map[string][]api.Address    // of the plan, by namespace
-	known    map[api.Address]*api.Object // those of the state and those to be recorded, for their names
-	told     *told
-	facts    *facts
-	events   *events
+	opts      Options
+	in        ApplyInput
+	lineage   string
+	objects   map[api.Address]*api.Object
+	services  map[string][]api.Address    // of the plan, by namespace
+	endpoints *api.Endpoints              // who is behind services at each step
+	known     map[api.Address]*api.Object // those of the state and those to be recorded, for their names
+	told      *told
+	facts     *facts
+	events    *events
 
 	nodes   map[string]*api.Node
 	jobRoom map[string]chan struct{} // places on a host for the pods of jobs
@@ -79,8 +80,8 @@ func newWalk(o Options, in ApplyInput) (*walk, error) {
 	steps := in.Plan.Steps
 	w := &walk{
 		opts: o, in: in, lineage: or(in.State.Lineage, in.Plan.Lineage), objects: make(map[api.Address]*api.Object, len(in.Plan.Objects)),
-		services: map[string][]api.Address{},
-		known:    make(map[api.Address]*api.Object, len(in.State.Objects)), told: newTold(in.State, steps),
+		services: map[string][]api.Address{}, endpoints: api.NewEndpoints(in.Plan),
+		known: make(map[api.Address]*api.Object, len(in.State.Objects)), told: newTold(in.State, steps),
 		facts: newFacts(in.State), events: newEvents(o.Emit, steps),
 		actions: make([]action, len(steps)), missing: make([]int, len(steps)), dependents: make([][]int, len(steps)),
 		state: make([]stepState, len(steps)), lanes: map[string]*lane{"": {limit: o.Parallelism}},

@@ -1,11 +1,14 @@
 package planner
 
 import (
+	"encoding/json"
 	"fmt"
 	"testing"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
+	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"berth.dev/berth/api"
 )
@@ -71,4 +74,74 @@ func benchConfig(nodes []*api.Node, pods int, image string) *api.Config {
 		c.Objects = append(c.Objects, s)
 	}
 	return c
+}
+
+// BenchmarkPlanOneByOne plans a new image for one deployment behind a service, one pod at a time, on 10 nodes. What it reports beside time and
+// memory is the size of the plan: both have to grow with the number of pods, not with its square.
+func BenchmarkPlanOneByOne(b *testing.B) {
+	for _, pods := range []int{1000, 2000, 5000} {
+		b.Run(fmt.Sprintf("pods=%d", pods), func(b *testing.B) {
+			in := oneByOne(b, pods)
+			b.ReportAllocs()
+			var size int
+			for b.Loop() {
+				p, ds := Plan(in)
+				if ds.HasErrors() {
+					b.Fatal(ds.Err())
+				}
+				size = sizeOf(b, p)
+			}
+			b.ReportMetric(float64(size)/float64(pods), "planbytes/pod")
+		})
+	}
+}
+
+// oneByOne is a deployment of so many pods that runs, with another image.
+func oneByOne(t testing.TB, pods int) Input {
+	var names []string
+	for i := range 10 {
+		names = append(names, fmt.Sprintf("n%02d", i))
+	}
+	w := newWorld(t, nodes(names...))
+	for _, h := range w.hosts {
+		h.Facts.MaxPods = 1000
+	}
+	one, none := intstr.FromInt32(1), intstr.FromInt32(0)
+	config := func(image string) *api.Config {
+		c := config(nodes(names...))
+		c.Objects = append(c.Objects, webDeployment(int32(pods), image, func(d *api.Deployment) {
+			d.Spec.Strategy.RollingUpdate = &appsv1.RollingUpdateDeployment{MaxSurge: &one, MaxUnavailable: &none}
+			d.Spec.Template.Spec.Containers[0].Resources.Requests = nil
+		}), webService())
+		return c
+	}
+	w.run(w.plan(config("nginx:1"), Options{}))
+	return w.input(config("nginx:2"), Options{})
+}
+
+func sizeOf(t testing.TB, p *api.Plan) int {
+	var n counter
+	if err := json.NewEncoder(&n).Encode(p); err != nil {
+		t.Fatal(err)
+	}
+	return int(n)
+}
+
+type counter int
+
+func (c *counter) Write(p []byte) (int, error) { *c += counter(len(p)); return len(p), nil }
+
+// TestPlanOneByOneIsLinear has twice the pods replaced one by one: the plan is twice as large, no more.
+func TestPlanOneByOneIsLinear(t *testing.T) {
+	t.Parallel()
+	size := func(pods int) int {
+		p, ds := Plan(oneByOne(t, pods))
+		if ds.HasErrors() {
+			t.Fatal(ds.Err())
+		}
+		return sizeOf(t, p)
+	}
+	if small, large := size(150), size(300); large > small*23/10 {
+		t.Errorf("%d bytes for 150 pods, %d for 300", small, large)
+	}
 }

@@ -34,8 +34,9 @@ type draft struct {
 	pods      map[api.Address][]*pod // existing ones by owner; each list sorted by node, then uid
 	workloads []*workload            // desired and deleted ones, by address
 	work      map[api.Address]*workload
-	services  []*service          // by address
-	latest    time.Time           // the latest moment that the hosts told of, once it was asked for
+	services  []*service // by address
+	latest    time.Time  // the latest moment that the hosts told of, once it was asked for
+	asked     bool
 	room      *room               // what pods take on nodes
 	nodes     *schedule.Scheduler // what nodes declare, without pods; nil before it is asked for
 	line      []*api.Object       // desired ones, each after what it depends on

@@ -42,8 +42,9 @@ func dump(p *api.Plan) string {
 		line(&b, "  ", symbol(c.Action), c.Address.String(), "on", c.Node, paren(c.Reason), word("placed", c.Placement), wave(c.Wave), note("files", c.Files))
 	}
 	section(&b, "steps", len(p.Steps))
+	ends := api.NewEndpoints(p)
 	for _, s := range p.Steps {
-		line(&b, "  ", fmt.Sprintf("%d.", s.ID), string(s.Op), s.Address.String(), on(s.Node), detail(&s), paren(s.Reason), after(s.After))
+		line(&b, "  ", fmt.Sprintf("%d.", s.ID), string(s.Op), s.Address.String(), on(s.Node), detail(&s, ends), paren(s.Reason), after(s.After))
 	}
 	section(&b, "unreachable", len(p.Unreachable))
 	for _, u := range p.Unreachable {
@@ -138,7 +139,7 @@ func after(ids []int) string {
 }
 
 // detail is what a step carries, in a word.
-func detail(s *api.Step) string {
+func detail(s *api.Step, ends *api.Endpoints) string {
 	switch {
 	case s.Pause != nil && s.Pause.Until != nil:
 		return "until " + s.Pause.Until.Format(time.RFC3339)
@@ -160,7 +161,8 @@ func detail(s *api.Step) string {
 		return s.Volume.Path
 	case s.Service != nil && s.Op == api.OpServiceSet:
 		var pods []string
-		for _, e := range s.Service.Endpoints {
+		links, _ := ends.Of(s)
+		for _, e := range links {
 			pods = append(pods, e.Pod.Pod)
 		}
 		return "[" + strings.Join(pods, " ") + "]"

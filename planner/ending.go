@@ -52,9 +52,10 @@ func (p *pod) phase() corev1.PodPhase {
 
 // seenAt is the latest moment that the hosts told of: the nearest thing to a clock that a plan has.
 func (d *draft) seenAt() time.Time {
-	if !d.latest.IsZero() || d.Observed == nil {
+	if d.asked || d.Observed == nil {
 		return d.latest
 	}
+	d.asked = true
 	for _, n := range d.Observed.Nodes {
 		for i := range n.Pods {
 			p := &n.Pods[i]

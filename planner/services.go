@@ -32,6 +32,9 @@ type service struct {
 	last     map[*host]graph.Step // its latest rules on each host
 	before   map[*host][]graph.Step
 	steps    []graph.Step
+	touched  []*pod                    // those that joined or left since its endpoints were told
+	told     map[*pod]api.EndpointLink // its endpoints as they were told
+	version  int                       // of these
 }
 
 // wantServices collects the services and the pods that are behind them.
@@ -44,7 +47,7 @@ func (d *draft) wantServices() {
 		s := &service{
 			object: o, prior: d.prior.Object(o.Address), value: rollout.ServiceDefaults(v), key: serviceKey(v), rules: hasRules(v),
 			headless: d.hasDNS() && api.Headless(v), frozen: d.frozen[o.Address], selector: labels.Nothing(), former: labels.Nothing(),
-			ports: map[*pod]map[string]int32{}, last: map[*host]graph.Step{}, before: map[*host][]graph.Step{},
+			told: map[*pod]api.EndpointLink{}, ports: map[*pod]map[string]int32{}, last: map[*host]graph.Step{}, before: map[*host][]graph.Step{},
 		}
 		if len(v.Spec.Selector) > 0 {
 			s.selector = labels.SelectorFromSet(v.Spec.Selector)
@@ -220,7 +223,7 @@ func (s *service) join(p *pod) bool {
 			return false
 		}
 	}
-	s.members = slices.Insert(s.members, i, p)
+	s.members, s.touched = slices.Insert(s.members, i, p), append(s.touched, p)
 	return true
 }
 
@@ -229,15 +232,15 @@ func (s *service) leave(p *pod) bool {
 	if i < 0 {
 		return false
 	}
-	s.members = slices.Delete(s.members, i, i+1)
+	s.members, s.touched = slices.Delete(s.members, i, i+1), append(s.touched, p)
 	return true
 }
 
 // work is the service's rules with the pods that are behind it now.
 func (s *service) work() *api.ServiceWork {
-	w := &api.ServiceWork{Service: s.value}
+	w := &api.ServiceWork{Service: s.value, Endpoints: make([]api.EndpointLink, 0, len(s.members))}
 	for _, p := range s.members {
-		w.Endpoints = append(w.Endpoints, api.EndpointLink{Pod: p.address, Node: p.host.name, Ports: s.ports[p]})
+		w.Endpoints = append(w.Endpoints, s.linkTo(p))
 	}
 	return w
 }
@@ -246,7 +249,7 @@ func (s *service) work() *api.ServiceWork {
 func (s *service) hash(w *api.ServiceWork) string {
 	ips := make([]string, len(s.members))
 	for i, p := range s.members {
-		if p.fresh || p.ip == "" || p.mend && p.dead {
+		if p.moves() {
 			return ""
 		}
 		ips[i] = p.ip
@@ -259,14 +262,25 @@ func (s *service) hash(w *api.ServiceWork) string {
 	return api.ServiceHash(w, ips)
 }
 
+// hashNow is that of the rules with the pods that are behind it now. The list is made only when its addresses are known.
+func (s *service) hashNow() string {
+	if slices.ContainsFunc(s.members, (*pod).moves) {
+		return ""
+	}
+	return s.hash(s.work())
+}
+
+// moves reports whether a pod's address is decided by its host while the plan is carried out.
+func (p *pod) moves() bool { return p.fresh || p.ip == "" || p.mend && p.dead }
+
 // setRules sets a service's rules on every member, as they should be with the pods behind it now, except where just
 // these are in force. Rules on one host are set one after the other.
 func (d *draft) setRules(s *service, reason string, after []graph.Step) []graph.Step {
 	if !s.listed() {
 		return nil
 	}
-	work := s.work()
-	hash := s.hash(work)
+	hash := s.hashNow()
+	work := d.share(s)
 	var out []graph.Step
 	for _, h := range d.hosts {
 		if !h.member() {
@@ -290,6 +304,51 @@ func (d *draft) setRules(s *service, reason string, after []graph.Step) []graph.
 		s.settled = d.graph.Join(s.object.Address, "its rules are known", out)
 	}
 	return out
+}
+
+// share is the service's rules with the pods that are behind it now, told by what differs from the last time: every pod that joined or
+// left since was touched. So what a wave costs follows from its pods, not from all that are behind the service.
+func (d *draft) share(s *service) *api.ServiceWork {
+	if s.headless { // its DNS entry says it
+		s.touched = nil
+		return nil
+	}
+	slices.SortFunc(s.touched, byPodAddress)
+	v := api.EndpointVersion{Service: s.object.Address, Version: s.version + 1}
+	for _, p := range slices.Compact(s.touched) {
+		link, is := s.link(p)
+		was, had := s.told[p]
+		if had && is && was.Equal(link) || !had && !is {
+			continue
+		}
+		if delete(s.told, p); had {
+			v.Drop = append(v.Drop, was)
+		}
+		if is {
+			v.Put, s.told[p] = append(v.Put, link), link
+		}
+	}
+	s.touched = nil
+	if s.version == 0 || len(v.Put)+len(v.Drop) > 0 {
+		s.version++
+		d.plan.Endpoints = append(d.plan.Endpoints, v)
+	}
+	return &api.ServiceWork{Service: s.value, Version: s.version}
+}
+
+// link is a pod as the service's rules have it; false when it is not behind the service.
+func (s *service) link(p *pod) (api.EndpointLink, bool) {
+	i, found := slices.BinarySearchFunc(s.members, p, byPodAddress)
+	for ; found && i < len(s.members) && s.members[i].address == p.address; i++ {
+		if s.members[i] == p {
+			return s.linkTo(p), true
+		}
+	}
+	return api.EndpointLink{}, false
+}
+
+func (s *service) linkTo(p *pod) api.EndpointLink {
+	return api.EndpointLink{Pod: p.address, Node: p.host.name, Ports: s.ports[p]}
 }
 
 // removeRules takes away the rules that hosts have under a key, once per host.

@@ -391,8 +391,8 @@ func priorService(o *api.Object) *corev1.Service {
 
 // setMissing sets the rules on those members where no step has set them and others are in force.
 func (d *draft) setMissing(s *service, reason string, needs []graph.Step) []graph.Step {
-	work := s.work()
-	hash := s.hash(work)
+	hash := s.hashNow()
+	work := d.share(s)
 	remade := d.remade[s.object.Address]
 	var out []graph.Step
 	for _, h := range d.hosts {

@@ -21,6 +21,8 @@ type world struct {
 	hosts   map[string]*api.NodeObservation
 	nextIP  map[string]int
 	current *api.Plan // being applied
+	ends    *api.Endpoints
+	endsOf  *api.Plan
 	// after is called after every step.
 	after      func(s *api.Step)
 	used       map[string]bool                // uids that ever ran
@@ -268,7 +270,14 @@ func filesText(p *api.Plan, work *api.PodWork) string {
 func (w *world) setService(h *api.NodeObservation, s *api.Step) {
 	w.t.Helper()
 	var ips []string
-	for _, e := range s.Service.Endpoints {
+	if w.endsOf != w.current {
+		w.ends, w.endsOf = api.NewEndpoints(w.current), w.current
+	}
+	links, known := w.ends.Of(s)
+	if !known {
+		w.t.Fatalf("service.set %s: the plan does not have version %d of its endpoints", s.Address, s.Service.Version)
+	}
+	for _, e := range links {
 		p := w.state.Pod(e.Pod)
 		mended := p != nil && !p.Ready && slices.ContainsFunc(w.current.Pods, func(c api.PodChange) bool { return c.Address == e.Pod && c.Action == api.Update })
 		if p == nil || p.IP == "" || !p.Ready && !mended && !s.Service.Service.Spec.PublishNotReadyAddresses {
@@ -279,7 +288,9 @@ func (w *world) setService(h *api.NodeObservation, s *api.Step) {
 	if h.Services == nil {
 		h.Services = map[string]string{}
 	}
-	h.Services[serviceKey(s.Service.Service)] = api.ServiceHash(s.Service, ips)
+	full := *s.Service
+	full.Endpoints = links
+	h.Services[serviceKey(s.Service.Service)] = api.ServiceHash(&full, ips)
 	if w.rules[h.Name] == nil {
 		w.rules[h.Name] = map[string][]string{}
 	}
