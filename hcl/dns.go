@@ -161,7 +161,11 @@ func (r *dnsReader) list(a *hcl2.Attribute, into *[]string, check func(string) e
 	}
 	list := *into
 	r.value(a, cty.List(cty.String), &list)
-	for _, s := range list {
+	for i, s := range list {
+		if slices.Contains(list[:i], s) {
+			r.fault(a.Expr.Range(), "%s: %q is there twice.", a.Name, s)
+			return
+		}
 		if err := check(s); err != nil {
 			r.fault(a.Expr.Range(), "%s: %s.", a.Name, err)
 			return
@@ -258,20 +262,24 @@ func recordLine(name, kind, value string, ttl int64) (string, error) {
 			rest = rest[n:]
 		}
 		value = strings.Join(parts, " ")
-	} else if strings.ContainsAny(value, "();$\\@") && kind != "CAA" {
-		return "", fmt.Errorf("%q is not the value of a %s record", value, kind)
+	} else if strings.ContainsAny(value, "()$\\@") || strings.Contains(value, ";") && kind != "CAA" {
+		return "", fmt.Errorf("%q is no value of a record of type %s", value, kind)
 	}
 	if last := len(value) - 1; slices.Contains([]string{"CNAME", "MX", "NS", "PTR", "SRV"}, kind) && last >= 0 && value[last] != '.' {
 		value += "." // names are whole, with or without the dot
 	}
 	rr, err := dns.NewRR(fmt.Sprintf("%s. %d IN %s %s", name, ttl, kind, value))
 	if err != nil || rr == nil {
-		return "", fmt.Errorf("%q is not the value of a %s record", value, kind)
+		return "", fmt.Errorf("%q is no value of a record of type %s", value, kind)
 	}
-	return strings.ReplaceAll(rr.String(), "\t", " ") + "\n", nil
+	line := strings.ReplaceAll(rr.String(), "\t", " ")
+	if again, err := dns.NewRR(line); err != nil || again == nil { // what the server will read
+		return "", fmt.Errorf("%q is no value of a record of type %s", value, kind)
+	}
+	return line + "\n", nil
 }
 
-// dnsRange checks that there is an address for DNS among those of services.
+// address checks that there is an address for DNS among those of services.
 func (s *dnsSettings) address(serviceCIDR string) (string, *hcl2.Diagnostic) {
 	a, err := api.ClusterDNSAddress(serviceCIDR)
 	if err == nil && !netip.MustParsePrefix(serviceCIDR).Contains(a) {

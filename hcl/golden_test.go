@@ -21,7 +21,7 @@ import (
 var update = flag.Bool("update", false, "rewrite the golden parts of testdata")
 
 // TestGolden evaluates each testdata/*.txtar: files of a configuration, "args" with one option per line (-var name=value, -var-file
-// name, NAME=value for the environment), and either config.golden, the configuration as JSON, or errors.golden, the diagnostics.
+// name, NAME=value for the environment, system for the objects of Berth's own workloads), and either config.golden, the configuration as JSON, or errors.golden, the diagnostics.
 func TestGolden(t *testing.T) {
 	paths, err := filepath.Glob("testdata/*.txtar")
 	if err != nil || len(paths) == 0 {
@@ -90,6 +90,8 @@ func addOption(o *hcl.Options, dir, line string) {
 		o.Vars = append(o.Vars, hcl.VarSource{Kind: hcl.VarFile, Text: filepath.Join(dir, rest)})
 	} else if rest, ok := strings.CutPrefix(line, "-var "); ok {
 		o.Vars = append(o.Vars, hcl.VarSource{Kind: hcl.VarText, Text: rest})
+	} else if line == "system" {
+		o.System = true
 	} else if line != "" {
 		o.Env = append(o.Env, line)
 	}
