@@ -53,6 +53,7 @@ require (
 	github.com/coredns/coredns v1.14.7
 	github.com/fsnotify/fsnotify v1.9.0
 	github.com/miekg/dns v1.1.72
+	github.com/prometheus/client_golang v1.24.1
 	github.com/robfig/cron/v3 v3.0.1
 	mvdan.cc/sh/v3 v3.14.1
 )
@@ -102,7 +103,6 @@ require (
 	github.com/mwitkow/go-conntrack v0.0.0-20190716064945-2f068394615f // indirect
 	github.com/opentracing/opentracing-go v1.2.0 // indirect
 	github.com/pires/go-proxyproto v0.15.0 // indirect
-	github.com/prometheus/client_golang v1.24.1 // indirect
 	github.com/prometheus/client_model v0.6.2 // indirect
 	github.com/prometheus/common v0.70.1 // indirect
 	github.com/prometheus/exporter-toolkit v0.17.1 // indirect

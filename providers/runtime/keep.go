@@ -38,6 +38,10 @@ type keeper struct {
 	said     string            // what was reported last
 	waits    []life.Wait       // of the last decision
 
+	parts partsOfPod // when it was last looked at
+	trust bool       // what was recorded of readiness counts for containers of which nothing is known
+	woken func()     // is called when something that ran beside has ended; nil for nobody
+
 	wake   chan struct{} // something that ran beside has ended
 	beside sync.WaitGroup
 	mu     sync.Mutex
@@ -139,6 +143,13 @@ func (k *keeper) look(ctx context.Context) (*life.Seen, error) {
 	if err := k.lookAtSandboxes(ctx, boxes, seen); err != nil {
 		return nil, err
 	}
+	k.parts = partsOfPod{}
+	for _, s := range boxes {
+		k.parts.sandbox(s)
+	}
+	for _, c := range list {
+		k.parts.container(c)
+	}
 	have := newest(slices.DeleteFunc(list, isEphemeral)) // those go with the sandbox, and nothing is decided by them
 	for _, name := range sortedKeys(have) {
 		c, err := k.container(ctx, have[name])
@@ -221,6 +232,10 @@ func (k *keeper) container(ctx context.Context, c *runtimev1.Container) (*life.C
 			if done {
 				n.PostStart = life.Hook{State: life.HookDone, Ended: o.StartedAt}
 			}
+			if k.trust {
+				n.Startup.Verdict, n.Startup.Since = life.Success, o.StartedAt
+				n.Readiness.Verdict, n.Readiness.Since, n.Readiness.Good = life.Success, o.StartedAt, true
+			}
 		})
 	}
 	return &life.Container{ObservedContainer: o, Earlier: c.GetPodSandboxId() != k.sandbox.GetId(), Notes: notes}, nil
@@ -285,6 +300,9 @@ func (k *keeper) alongside(id string, begin func(*life.Notes), do func() (func(*
 		select {
 		case k.wake <- struct{}{}:
 		default: // it will look anyway
+		}
+		if k.woken != nil {
+			k.woken()
 		}
 	})
 }

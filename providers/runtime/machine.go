@@ -9,8 +9,10 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
+	"golang.org/x/sync/singleflight"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	runtimev1 "k8s.io/cri-api/pkg/apis/runtime/v1"
@@ -32,6 +34,10 @@ type memory struct {
 	starting sync.RWMutex
 	// devices is held from looking which devices are free to making the container that has them.
 	devices sync.Mutex
+	// ways are proofs under way that the host answers.
+	ways singleflight.Group
+	// probing is how many probes run just now.
+	probing atomic.Int32
 	// leaving is held by one of those that look whether they were the last pod.
 	leaving sync.Mutex
 
@@ -50,6 +56,20 @@ func open(h providers.Host) (*machine, error) {
 		return nil, err
 	}
 	return &machine{h, c, v.(*memory)}, nil
+}
+
+// wayPatience is how long the host itself may take to answer before a probe that nothing came of counts for nothing.
+const wayPatience = time.Second
+
+// proveWay reports whether the host answers over the connection that probes take. That nothing comes of a probe while the host itself does not
+// answer says nothing about the container: a cable that is out must not kill it. Probes that fail together ask together.
+func (m *machine) proveWay(ctx context.Context) error {
+	_, err, _ := m.ways.Do("", func() (any, error) {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), wayPatience)
+		defer cancel()
+		return m.Run(ctx, providers.Command{Script: ":"})
+	})
+	return err
 }
 
 // facts are what pods need to know of their host. They do not change while a connection lasts, or not so that

@@ -36,11 +36,20 @@ type probeResult struct {
 	failure string
 	event   string // the failure without what a container has written
 	warning string
+	// answered says that the failure is what the container itself has said: that nothing came of a probe may be the way's fault.
+	answered bool
 }
 
 func failed(format string, args ...any) probeResult {
 	text := fmt.Sprintf(format, args...)
 	return probeResult{failure: text, event: text}
+}
+
+// refused is a failure that the container has answered with.
+func refused(format string, args ...any) probeResult {
+	r := failed(format, args...)
+	r.answered = true
+	return r
 }
 
 // attempt returns the function that runs a probe once. It returns an error when nothing can be said about the container. All connections
@@ -101,7 +110,7 @@ func (k *keeper) httpGet(ctx context.Context, c *corev1.Container, a *corev1.HTT
 	case resp.StatusCode >= 200 && resp.StatusCode < 300:
 		return probeResult{}, nil
 	}
-	return failed("HTTP probe failed with statuscode: %d", resp.StatusCode), nil
+	return refused("HTTP probe failed with statuscode: %d", resp.StatusCode), nil
 }
 
 func (k *keeper) probeRequest(ctx context.Context, c *corev1.Container, a *corev1.HTTPGetAction) (*http.Request, error) {
@@ -167,7 +176,7 @@ func (k *keeper) exec(ctx context.Context, c *corev1.Container, id string, a *co
 	if resp.GetExitCode() == 0 {
 		return probeResult{}, nil
 	}
-	r := failed("command ended with exit code %d", resp.GetExitCode())
+	r := refused("command ended with exit code %d", resp.GetExitCode())
 	text := strings.TrimSpace(string(resp.GetStdout()) + string(resp.GetStderr()))
 	r.failure = cmp.Or(strings.ToValidUTF8(text[:min(len(text), maxProbeOutput)], "\uFFFD"), r.failure)
 	return r, nil
@@ -202,13 +211,13 @@ func (k *keeper) grpc(ctx context.Context, a *corev1.GRPCAction) (probeResult, e
 	case err != nil && dialled != nil:
 		return probeResult{}, dialled
 	case status.Code(err) == codes.Unimplemented:
-		return failed("this server does not implement the grpc health protocol (grpc.health.v1.Health): %s", criText(err)), nil
+		return refused("this server does not implement the grpc health protocol (grpc.health.v1.Health): %s", criText(err)), nil
 	case status.Code(err) == codes.DeadlineExceeded:
 		return failed("timeout: health rpc did not complete within the probe's timeout"), nil
 	case err != nil:
 		return failed("health rpc failed: %s", criText(err)), nil
 	case resp.GetStatus() != healthv1.HealthCheckResponse_SERVING:
-		return failed("service unhealthy (responded with %q)", resp.GetStatus()), nil
+		return refused("service unhealthy (responded with %q)", resp.GetStatus()), nil
 	}
 	return probeResult{}, nil
 }

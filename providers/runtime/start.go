@@ -116,7 +116,7 @@ func (k *keeper) create(ctx context.Context, c *corev1.Container, a life.Action)
 	}
 	if isImageMissing(err) {
 		stuck(k.b.work, c.Name, "ErrImageNeverPull", "Container image %q is not present with pull policy of Never", c.Image)
-		return "", k.m.fail(k.b.work, "Image is not on the node",
+		return "", k.m.fail(k.b.work, imageMissing,
 			"Container %q of pod %s needs the image %s: %s (ErrImageNeverPull). Apply again to fetch it; with image_pull_policy = \"Never\" bring it to the node yourself.",
 			c.Name, podName(k.b.pod), c.Image, criText(err))
 	}

@@ -27,7 +27,9 @@ func (k *keeper) runProbe(ctx context.Context, a life.Action) {
 		return map[life.ProbeKind]*life.Probe{life.Startup: &n.Startup, life.Liveness: &n.Liveness, life.Readiness: &n.Readiness}[a.Probe]
 	}
 	attempt := k.attempt(spec, a.ID, def)
+	k.m.probing.Add(1)
 	k.alongside(a.ID, func(n *life.Notes) { record(n).Running = true }, func() (func(*life.Notes), error) {
+		defer k.m.probing.Add(-1)
 		r := life.Result{Began: k.m.now()}
 		var out probeResult
 		var err error
@@ -41,6 +43,14 @@ func (k *keeper) runProbe(ctx context.Context, a life.Action) {
 		}
 		if ctx.Err() != nil {
 			return func(n *life.Notes) { record(n).Running = false }, nil
+		}
+		if err == nil && out.failure != "" && !out.answered {
+			if lost := k.m.proveWay(ctx); lost != nil {
+				err = fmt.Errorf("%s, and the way to the host does not answer either: %w", out.event, lost)
+			}
+			if ctx.Err() != nil {
+				return func(n *life.Notes) { record(n).Running = false }, nil
+			}
 		}
 		r.OK, r.Message = err == nil && out.failure == "", out.failure
 		if err != nil {

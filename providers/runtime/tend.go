@@ -1,0 +1,280 @@
+package runtime
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"berth.dev/berth/api"
+	"berth.dev/berth/providers"
+	"berth.dev/berth/providers/runtime/life"
+)
+
+// Tender keeps one pod for as long as somebody calls it: it does what is due now, remembers how probes and hooks go, and lets what takes long
+// run on beside. Its calls come one at a time.
+type Tender struct {
+	k       *keeper
+	seen    *life.Seen
+	work    *api.PodWork
+	trouble map[string]life.Trouble // by container
+	beside  context.Context         // of what goes on beside: that of the call with which the tender began
+	cancel  context.CancelFunc
+	crowded bool // a probe was left for later
+}
+
+// TendOptions say what a tender is called for.
+type TendOptions struct {
+	// Look asks for a look at the host.
+	Look bool
+	// Anew says that nothing was known of the pod before: Ready, what was recorded, then counts for those of its containers that run, until
+	// their probes have a verdict.
+	Anew, Ready bool
+	// Ended are ids of containers that are known to have ended: CRI shows it a moment later.
+	Ended []string
+	// Wake is called when something that ran beside has ended; that of the first call counts.
+	Wake func()
+	// May is asked before anything is changed on the host. An error of it is returned as it is.
+	May func(ctx context.Context) error
+}
+
+// Tended is how a pod stands after it was tended.
+type Tended struct {
+	Listed
+	SandboxID, IP string
+	Status        corev1.PodStatus
+	Again         time.Time // by our clock; zero for never
+	Relook        bool      // the host is to be looked at then
+	Over          bool      // it has come to its end by itself
+	Lacks         string    // what is to be brought to the node before it can go on
+}
+
+// passes bounds what one call does: a pod whose containers start and end faster than we look does not keep it for ever.
+const passes = 16
+
+// Tend does to the pod what is due now. ctx also bounds what goes on beside.
+func (t *Tender) Tend(ctx context.Context, h providers.Host, w *providers.Work, o TendOptions) (Tended, error) {
+	m, err := open(h)
+	if err != nil {
+		return Tended{}, err
+	}
+	if err := t.take(ctx, m, w, o.Wake); err != nil {
+		return Tended{}, err
+	}
+	if err := t.k.takeFailure(); err != nil {
+		return Tended{}, err
+	}
+	look := o.Look || o.Anew || t.seen == nil
+	t.crowded = false
+	t.k.trust = o.Anew && o.Ready
+	var d life.Decision
+	for range passes {
+		if look {
+			if t.seen, err = t.k.look(ctx); err != nil {
+				return Tended{}, m.explain(ctx, err)
+			}
+			t.k.trust = false
+		}
+		t.refresh()
+		if t.behind(o.Ended) {
+			r := t.result(d)
+			r.Again, r.Relook = time.Now().Add(lag), true
+			return r, nil
+		}
+		d = life.Next(t.k.b.pod, *t.seen, m.now())
+		t.k.waits = d.Waits
+		changed, err := t.act(ctx, d.Actions, o.May)
+		if isStale(err) {
+			r := t.result(d)
+			r.Again, r.Relook = time.Now().Add(200*time.Millisecond), true
+			return r, nil
+		}
+		if err != nil {
+			return Tended{}, m.explain(ctx, err)
+		}
+		if !changed {
+			break
+		}
+		look = true
+	}
+	t.k.say()
+	return t.result(d), nil
+}
+
+// lag is how soon to look again where CRI has not noticed yet what containerd has told.
+const lag = 5 * time.Millisecond
+
+// Close ends what goes on beside, and waits for it.
+func (t *Tender) Close() {
+	if t.k != nil {
+		t.cancel()
+		t.k.beside.Wait()
+		t.k, t.seen = nil, nil
+	}
+}
+
+// take begins with a pod, or anew when its host was connected to anew or the pod is made of something else.
+func (t *Tender) take(ctx context.Context, m *machine, w *providers.Work, wake func()) error {
+	pod := w.Step.Pod
+	if t.k != nil && t.k.memory == m.podMemory(string(pod.Pod.UID)) && t.work == pod {
+		return nil
+	}
+	t.Close()
+	if err := checkIdentity(pod.Pod); err != nil {
+		return err
+	}
+	f, err := m.facts(ctx)
+	if err != nil {
+		return err
+	}
+	b, err := newBuild(w, m.Name(), f)
+	if err != nil {
+		return m.fail(w, "Pod cannot be made", "Pod %s: %v (CreateContainerConfigError). Correct the reference or declare what it names, and apply again.", podName(pod.Pod), err)
+	}
+	t.k, t.work, t.trouble = m.keeper(b), pod, map[string]life.Trouble{}
+	t.k.woken = wake
+	t.beside, t.cancel = context.WithCancel(ctx)
+	return nil
+}
+
+// refresh brings what was noted since the last look into what was seen then.
+func (t *Tender) refresh() {
+	for i := range t.seen.Containers {
+		c := &t.seen.Containers[i]
+		if c.ID != "" {
+			c.Notes, _ = t.k.memory.note(c.ID)
+		}
+		if trouble, ok := t.trouble[c.Name]; ok {
+			c.Trouble = &trouble
+		}
+	}
+	for name, trouble := range t.trouble {
+		if t.seen.Container(name) == nil {
+			c := life.Container{ObservedContainer: api.ObservedContainer{Name: name}}
+			c.Trouble = &trouble
+			t.seen.Containers = append(t.seen.Containers, c)
+		}
+	}
+}
+
+// behind reports whether CRI still shows a container or the sandbox as running that is known to have ended.
+func (t *Tender) behind(ended []string) bool {
+	for _, id := range ended {
+		if s := t.seen.Sandbox; s != nil && s.ID == id && s.Ready {
+			return true
+		}
+		for i := range t.seen.Containers {
+			if c := &t.seen.Containers[i]; c.ID == id && c.State == api.ContainerRunning {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// act does what is to be done now, one after the other. A container that cannot be made or started waits in trouble; the others go on.
+func (t *Tender) act(ctx context.Context, actions []life.Action, may func(context.Context) error) (bool, error) {
+	changed, asked := false, may == nil
+	for _, a := range actions {
+		if a.Do != life.RunProbe && !asked {
+			if err := may(ctx); err != nil {
+				return changed, err
+			}
+			asked = true
+		}
+		done, err := t.one(ctx, a)
+		changed = changed || done
+		if err != nil && a.Do == life.StartOne && !transient(ctx, err) && !isStale(err) {
+			d, ok := errors.AsType[*api.DiagnosticsError](err)
+			if !ok {
+				return changed, err
+			}
+			t.trouble[a.Container] = life.Trouble{Reason: troubleOf(d), Message: d.Diagnostics[0].Detail, At: t.k.m.now()}
+			err = nil
+		} else if err == nil && a.Do == life.StartOne {
+			delete(t.trouble, a.Container)
+		}
+		if err != nil {
+			return changed, err
+		}
+	}
+	return changed, nil
+}
+
+func (t *Tender) one(ctx context.Context, a life.Action) (bool, error) {
+	switch a.Do {
+	case life.MakeSandbox, life.StartOne:
+		t.k.m.starting.RLock()
+		defer t.k.m.starting.RUnlock()
+	}
+	if a.Do == life.RunProbe && t.k.m.probing.Load() >= mostProbes {
+		t.crowded = true
+		return false, nil
+	}
+	if a.Do == life.StartOne && t.k.prepared == nil && t.hasMade() {
+		t.k.prepared = map[string]uint32{} // its files are there
+	}
+	if long(a.Do) {
+		ctx = t.beside
+	}
+	return t.k.perform(ctx, t.seen, []life.Action{a})
+}
+
+// mostProbes is how many probes run on one host at once.
+const mostProbes = 128
+
+// long reports whether an action goes on beside.
+func long(d life.Do) bool {
+	return d == life.RunProbe || d == life.PostStart || d == life.PreStop || d == life.StopOne
+}
+
+// hasMade reports whether the sandbox has had a container: then what lies in the pod's folder is there.
+func (t *Tender) hasMade() bool {
+	for i := range t.seen.Containers {
+		if c := &t.seen.Containers[i]; c.ID != "" && !c.Earlier {
+			return true
+		}
+	}
+	return false
+}
+
+// imageMissing is the summary of the error about a container whose image its node does not have.
+const imageMissing = "Image is not on the node"
+
+func troubleOf(d *api.DiagnosticsError) string {
+	if d.Diagnostics[0].Summary == imageMissing {
+		return "ErrImageNeverPull"
+	}
+	return "CreateContainerError"
+}
+
+func (t *Tender) result(d life.Decision) Tended {
+	r := Tended{Over: d.Over != ""}
+	r.Digest, r.IDs = t.k.parts.sum()
+	if t.seen.Sandbox != nil {
+		r.SandboxID, r.IP = t.seen.Sandbox.ID, t.k.b.ip
+	}
+	r.Status = life.Status(t.k.b.pod, *t.seen, t.k.m.now())
+	for _, trouble := range t.trouble {
+		if trouble.Reason == "ErrImageNeverPull" {
+			r.Lacks = trouble.Message
+		}
+	}
+	if !d.Again.IsZero() {
+		r.Again = time.Now().Add(d.Again.Sub(t.k.m.now()))
+	}
+	if t.crowded {
+		r.Again = time.Now().Add(lag)
+	}
+	return r
+}
+
+// takeFailure returns what has failed beside since it was last asked.
+func (k *keeper) takeFailure() error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	err := k.failed
+	k.failed = nil
+	return err
+}
