@@ -28,10 +28,16 @@ type State struct {
 	// Rollouts are those in stages that have not ended, by address.
 	Rollouts []RolloutState `json:"rollouts,omitempty"`
 	// Jobs are the runs of jobs, by the address of the job or cronjob and the run's name.
-	Jobs    []JobState    `json:"jobs,omitempty"`
+	Jobs []JobState `json:"jobs,omitempty"`
+	// Crons are the cronjobs whose last run is none of Jobs any more, by address.
+	Crons   []CronState   `json:"crons,omitempty"`
 	History []ApplyRecord `json:"history,omitempty"`
 	// Undo is how what changed since the last entry of the history was before.
 	Undo Undo `json:"undo,omitzero"`
+	// Source is the digest of the configuration that a watchdog has brought last; "" when none has.
+	Source string `json:"source,omitempty"`
+	// Pending is the watchdog's plan that waits for approval; nil when none does.
+	Pending *PendingPlan `json:"pending,omitempty"`
 	// Gone are bare pods that came to their end: nobody makes them again.
 	Gone []GonePod `json:"gone,omitempty"`
 	// Events are what happened lately, by number: see [State.Happened]. They change no serial.
@@ -119,6 +125,11 @@ type Delta struct {
 	PutRollout    *RolloutState `json:"put_rollout,omitempty"`
 	DropRollout   *Address      `json:"drop_rollout,omitempty"`
 
+	PutCron     *CronState   `json:"put_cron,omitempty"`
+	PutSource   *string      `json:"put_source,omitempty"`
+	PutPending  *PendingPlan `json:"put_pending,omitempty"`
+	DropPending bool         `json:"drop_pending,omitempty"`
+
 	PutGone  *GonePod `json:"put_gone,omitempty"`
 	DropGone *Address `json:"drop_gone,omitempty"`
 }
@@ -146,6 +157,7 @@ func (s *State) Apply(d Delta) {
 		s.Overrides = slices.DeleteFunc(s.Overrides, func(o Override) bool { return o.Address == *d.DropObject })
 		s.Revisions = slices.DeleteFunc(s.Revisions, func(r Revision) bool { return r.Address == *d.DropObject })
 		s.Rollouts = drop(s.Rollouts, RolloutState{Address: *d.DropObject}, byRollout)
+		s.Crons = drop(s.Crons, CronState{Address: *d.DropObject}, byCron)
 	}
 	if d.PutPod != nil {
 		s.Pods = put(s.Pods, *d.PutPod, byPodAddress)
@@ -155,6 +167,18 @@ func (s *State) Apply(d Delta) {
 	}
 	if d.PutJob != nil {
 		s.Jobs = put(s.Jobs, *d.PutJob, byJobKey)
+	}
+	if d.PutCron != nil {
+		s.Crons = put(s.Crons, *d.PutCron, byCron)
+	}
+	if d.PutSource != nil {
+		s.Source = *d.PutSource
+	}
+	if d.PutPending != nil {
+		s.Pending = d.PutPending
+	}
+	if d.DropPending {
+		s.Pending = nil
 	}
 	for _, k := range d.DropJobs {
 		s.Jobs = drop(s.Jobs, JobState{Address: k.Address, Name: k.Name}, byJobKey)

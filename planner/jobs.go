@@ -22,6 +22,10 @@ import (
 type JobRequest struct {
 	Address api.Address // of the cronjob
 	Name    string      // of the run
+	// Scheduled is the time for which the run is; zero for one that somebody asked for.
+	Scheduled time.Time
+	// Replace names the runs that are ended before, and forgotten.
+	Replace []string
 }
 
 // jobRun is one run that a plan begins or carries on.
@@ -130,11 +134,33 @@ func (d *draft) changeCronJob(w *workload) {
 	}
 	for _, q := range d.Runs {
 		if q.Address == w.address {
-			r := d.newRun(w, q.Name, "asked for")
-			r.noWait = d.NoWait
-			w.runs = append(w.runs, r)
+			d.beginRun(w, q)
 		}
 	}
+}
+
+// beginRun begins a run of a cronjob that somebody or its schedule asks for.
+func (d *draft) beginRun(w *workload, q JobRequest) {
+	reason := "asked for"
+	if !q.Scheduled.IsZero() {
+		reason = "its time has come"
+	}
+	for _, name := range q.Replace {
+		w.runs = slices.DeleteFunc(w.runs, func(r *jobRun) bool { return r.state.Name == name })
+		w.dropRuns = append(w.dropRuns, api.JobKey{Address: w.address, Name: name})
+		for _, p := range w.pods {
+			if runOf(p) == name {
+				p.evict = firstOf(p.evict, "replaced by the next run")
+			}
+		}
+	}
+	r := d.newRun(w, q.Name, reason)
+	r.noWait = d.NoWait
+	if !q.Scheduled.IsZero() {
+		at := q.Scheduled.UTC()
+		r.state.Scheduled = &at
+	}
+	w.runs = append(w.runs, r)
 }
 
 // goesOn reports whether apply goes on without waiting for a job's end. It does not where something depends on the job.
@@ -299,7 +325,11 @@ func (d *draft) placeJob(w *workload) *refusal {
 
 // firstPods names the pods that a run makes first, for the plan.
 func (d *draft) firstPods(w *workload, r *jobRun) {
-	decision := rollout.NextJob(d.jobWork(w, r), r.state, r.present, time.Time{})
+	var now time.Time
+	if r.noWait && !r.begins {
+		now = d.Now // a pause after failures may be over: nobody else is there to see it
+	}
+	decision := rollout.NextJob(d.jobWork(w, r), r.state, r.present, now)
 	r.first = decision.Create
 	w.fresh[0] = slices.DeleteFunc(w.fresh[0], func(p *pod) bool { return runOf(p) == r.state.Name })
 	for _, j := range r.first {
@@ -383,9 +413,17 @@ func (d *draft) runJobs(w *workload, needs []graph.Step) []graph.Step {
 		t.own = append(t.own, d.graph.Add(api.Step{Op: api.OpRecord, Address: w.address, Reason: "its time to live is over", Delta: api.Delta{PutJob: &w.expired[i]}}, slices.Concat(needs, cleared)...))
 	}
 	if len(w.dropRuns) > 0 {
-		t.own = append(t.own, d.graph.Add(api.Step{Op: api.OpRecord, Address: w.address, Reason: "old runs are forgotten", Delta: api.Delta{DropJobs: w.dropRuns}}, slices.Concat(needs, cleared)...))
+		t.own = append(t.own, d.graph.Add(api.Step{Op: api.OpRecord, Address: w.address, Reason: "old runs are forgotten", Delta: api.Delta{DropJobs: w.dropRuns, PutCron: d.lastRun(w)}}, slices.Concat(needs, cleared)...))
 	}
 	return t.own
+}
+
+// lastRun is what is to be remembered of a cronjob whose runs are forgotten; nil for nothing.
+func (d *draft) lastRun(w *workload) *api.CronState {
+	if last := d.prior.LastScheduled(w.address); !last.IsZero() {
+		return &api.CronState{Address: w.address, Last: last}
+	}
+	return nil
 }
 
 // acts reports whether a run has something to do. One that nobody waits for has not while its pods run.

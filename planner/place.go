@@ -165,7 +165,7 @@ func (d *draft) changeOver(w *workload) {
 	if why := w.want.Order.Blocked(w.want, pods); why != "" {
 		d.warnAt(w.object, "", "Workload waits for a host", "%s %s. Nothing of it changes until that host is back or leaves the inventory.", w.address, why)
 	}
-	w.waves = w.want.Order.Waves(w.want, pods)
+	w.waves = d.withoutTended(w, w.want.Order.Waves(w.want, pods))
 	for k, wave := range w.waves {
 		for _, i := range wave.Mend {
 			p := w.pods[i]
@@ -173,6 +173,17 @@ func (d *draft) changeOver(w *workload) {
 			w.complete(p)
 		}
 	}
+}
+
+// withoutTended leaves out of the waves what somebody else sees to: pods that run or not where they are.
+func (d *draft) withoutTended(w *workload, waves []rollout.Wave) []rollout.Wave {
+	if len(d.Tended) == 0 {
+		return waves
+	}
+	for k := range waves {
+		waves[k].Mend = slices.DeleteFunc(slices.Clone(waves[k].Mend), func(i int) bool { return d.Tended[w.pods[i].uid] && w.pods[i].known })
+	}
+	return rollout.Finish(waves)
 }
 
 func (d *draft) movesVolume(w *workload) bool {

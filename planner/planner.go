@@ -50,6 +50,9 @@ type Options struct {
 
 	// Runs are runs of cronjobs to start now.
 	Runs []JobRequest
+	// Tended are the uids of pods that somebody keeps running and ready where they are: a watchdog. What is the matter with them
+	// is not this plan's.
+	Tended map[string]bool
 	// NoWait goes on without waiting for the end of jobs on which nothing depends.
 	NoWait bool
 	// Now is what finished jobs are compared with that have a time to live; none has come to its end when it is zero.

@@ -130,7 +130,9 @@ func (d *draft) observedPod(h *host, o *api.ObservedPod) *pod {
 		}
 	}
 	p.over = over(p, o)
-	p.trouble = troubleOf(p, o)
+	if !d.Tended[p.uid] || !p.known {
+		p.trouble = troubleOf(p, o)
+	}
 	return p
 }
 

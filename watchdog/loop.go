@@ -122,6 +122,16 @@ func (w *Watchdog) Leads() (bool, time.Time) {
 	return w.leads, w.since
 }
 
+// Answers reports whether the loop of a watchdog that leads takes part in anything before ctx ends.
+func (w *Watchdog) Answers(ctx context.Context) bool {
+	select {
+	case w.ask <- func(*Mind) {}:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
 // Stats returns how things stand, or how they last stood while this watchdog led.
 func (w *Watchdog) Stats(ctx context.Context) Stats {
 	answer := make(chan Stats, 1)

@@ -179,7 +179,7 @@ func TestLoop(t *testing.T) {
 				w.locked(func() { after = w.pods["p"] })
 				release()
 			}
-			w.applied.Version, w.applied.Due = "2", time.Now().Add(time.Second)
+			w.applied.Version, w.applied.Overdue = "2", "this"
 		})
 		time.Sleep(20 * time.Second)
 		w.locked(func() {
@@ -198,7 +198,7 @@ func TestLoop(t *testing.T) {
 			}
 			// A round that is being made when the watchdog is to stop comes to its end.
 			w.during = func(Request) { time.Sleep(30 * time.Second) }
-			w.applied.Version, w.applied.Due = "3", time.Now().Add(time.Second)
+			w.applied.Version, w.applied.Overdue = "3", "that"
 		})
 		time.Sleep(10 * time.Second)
 		began := time.Now()

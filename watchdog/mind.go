@@ -12,7 +12,7 @@ type Options struct {
 	Resync time.Duration
 	// Gather is how long a whole round waits for more reasons; 0 means 200 ms.
 	Gather time.Duration
-	// Keep is how long events may wait to be kept in the state; 0 means 10 s.
+	// Keep is how long events may wait to be kept in the state, which each time is written anew; 0 means 20 s.
 	Keep time.Duration
 	// Sourced says that there is a configuration to be read.
 	Sourced bool
@@ -22,7 +22,7 @@ func (o Options) complete() Options {
 	for _, d := range []struct {
 		at       *time.Duration
 		fallback time.Duration
-	}{{&o.Relist, 30 * time.Second}, {&o.Reread, time.Second}, {&o.Resync, 5 * time.Minute}, {&o.Gather, 200 * time.Millisecond}, {&o.Keep, 10 * time.Second}} {
+	}{{&o.Relist, 30 * time.Second}, {&o.Reread, time.Second}, {&o.Resync, 5 * time.Minute}, {&o.Gather, 200 * time.Millisecond}, {&o.Keep, 20 * time.Second}} {
 		if *d.at == 0 {
 			*d.at = d.fallback
 		}
@@ -169,5 +169,6 @@ func (m *Mind) read(f Read) {
 		m.wantRound("the watchdog has started")
 	}
 	m.takeApproval(f.Applied.Approval)
+	m.takeOverdue(f.Applied.Overdue)
 	m.compareAll()
 }

@@ -207,7 +207,7 @@ func TestARebootIsNoticed(t *testing.T) {
 		a.Version, a.Pods[0].Recorded = "2", Standing{IP: "10.0.0.9", SandboxID: "new"}
 	})})
 	s.until(1.5)
-	s.want("round whole map[] [node a was rebooted]")
+	s.want("round whole map[] [node a is back node a was rebooted]")
 }
 
 func TestLostReadinessGoesIntoTheStateAtOnce(t *testing.T) {
@@ -290,14 +290,11 @@ func TestARoundThatFailsIsMadeAgain(t *testing.T) {
 
 func TestWhatIsDueByTheClockIsDoneOnce(t *testing.T) {
 	s := settled(t)
-	due := epoch.Add(5 * time.Second)
-	s.take(1, Read{Applied: applied(func(a *Applied) { a.Version, a.Due = "2", due })})
-	s.until(4.9)
-	s.never("round")
-	s.until(5)
-	s.want("5 round whole map[] [it is time for something]")
-	s.take(5.1, Rounded{})
-	s.take(5.1, Read{}) // though nothing came of it
+	s.take(1, Read{Applied: applied(func(a *Applied) { a.Version, a.Overdue = "2", "cronjob.tidy" })})
+	s.until(1.2)
+	s.want("1.2 round whole map[] [it is time for cronjob.tidy]")
+	s.take(1.3, Rounded{})
+	s.take(1.3, Read{}) // though nothing came of it
 	s.until(60)
 	s.never("round")
 }

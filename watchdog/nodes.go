@@ -183,6 +183,7 @@ func (m *Mind) listed(f Listed) {
 	if n.told {
 		n.told = false
 		m.say(false, n.Name, "NodeReady", "Node "+n.Name+" is watched again")
+		m.wantRound("node " + n.Name + " is back")
 	}
 	n.pause.reset()
 	n.listed, n.lost, n.why = m.now, time.Time{}, nil
@@ -215,6 +216,9 @@ func (m *Mind) hinted(f Hinted) {
 	}
 	m.stats.Hints++
 	if uid, ok := m.byID[f.Hint.ID]; ok && m.pods[uid] != nil {
+		if f.Hint.Kind == HintExit {
+			m.pods[uid].end(f.Hint.ID)
+		}
 		m.want(m.pods[uid], m.now, true)
 		return
 	}

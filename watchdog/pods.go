@@ -16,6 +16,7 @@ type pod struct {
 	due     time.Time // zero for never
 	at      int       // its place in the queue, -1 for none
 	look    bool      // when it is tended next
+	ended   []string  // what was told to have ended and not seen yet
 	tending bool
 	again   bool // it was wanted while it was being tended
 	busy    bool // a run in progress is about it
@@ -39,6 +40,9 @@ func (m *Mind) takePods(a *Applied) {
 		}
 		was := p.busy
 		p.Pod, p.busy = w, busy[w.UID]
+		if was && !p.busy {
+			p.tended, p.last = false, Tended{} // whoever was at it has recorded how it stands
+		}
 		switch {
 		case p.Over:
 			m.due.set(p, time.Time{})
@@ -55,6 +59,16 @@ func (m *Mind) takePods(a *Applied) {
 				m.do(ForgetPod{uid})
 			}
 		}
+	}
+}
+
+// mostEnded bounds what is remembered of a pod's ends: of those that are not, the host is believed at once.
+const mostEnded = 8
+
+// end remembers that something of a pod has ended.
+func (p *pod) end(id string) {
+	if len(p.ended) < mostEnded {
+		p.ended = append(slices.Clone(p.ended), id)
 	}
 }
 
@@ -82,7 +96,7 @@ func (m *Mind) tendDue() {
 			p.look = true // it is wanted again when that has passed
 			continue
 		}
-		r := TendRequest{Pod: p.Pod, Look: p.look || !p.tended, Ready: p.ready(), Fence: m.fence}
+		r := TendRequest{Pod: p.Pod, Look: p.look || !p.tended, Anew: !p.tended, Ready: p.ready(), Ended: p.ended, Fence: m.fence}
 		p.tending, p.look, p.again = true, false, false
 		m.do(TendPod{r, since})
 	}
@@ -113,6 +127,9 @@ func (m *Mind) done(f Done) {
 	m.stats.Restarts += uint64(max(0, f.Tended.Restarts-p.last.Restarts) * btoi(p.last.SandboxID != ""))
 	p.pause.reset()
 	p.last, p.tended = f.Tended, true
+	if p.look = p.look || f.Tended.Relook; !p.look {
+		p.ended = nil
+	}
 	m.takeListing(p, f.Tended.PodListing)
 	switch {
 	case f.Tended.Lacks != "" && p.lacks == "":
@@ -194,6 +211,7 @@ func (m *Mind) release(uids []string) {
 			delete(m.held, uid)
 		}
 		if p := m.pods[uid]; p != nil {
+			p.tended, p.last = false, Tended{}
 			m.want(p, m.now, true)
 		}
 	}

@@ -10,7 +10,7 @@ import (
 // Goal is what is to be kept true: what was last applied, by whomever.
 type Goal interface {
 	// Read returns what was last applied, with what a run in progress has done so far. It takes no lock. When nothing has changed
-	// since the version known ("" for none) it returns nil, and costs little.
+	// since the version known ("" for none), and nothing has become overdue, it returns nil and costs little.
 	Read(ctx context.Context, known string) (*Applied, error)
 }
 
@@ -21,8 +21,9 @@ type Applied struct {
 	Pods    []Pod  // that were made and not removed; sorted by uid
 	// Busy are the uids of pods that a step of a run in progress is about. They are left to that run.
 	Busy []string
-	// Due is when a round has something to do because of the time: a cronjob's next run, the end of a job's time to live. Zero for never.
-	Due time.Time
+	// Overdue names what only a round can do and is due by the clock: a cronjob's run, the end of a job's time to live. "" for nothing.
+	// One round is made for each value.
+	Overdue string
 	// Approval is what was approved last of what waits for it; see [Outcome.Waiting].
 	Approval string
 }
@@ -125,9 +126,11 @@ type TendRequest struct {
 	Pod Pod
 	// Look asks for a look at the host; otherwise what was seen last may serve.
 	Look bool
-	// Ready is what was last known of the pod, by this watchdog or by the state: it counts for as long as its probes have no
-	// verdict of their own.
-	Ready bool
+	// Anew says that this watchdog knows nothing of the pod, or no more. Ready, what was last known of it, then counts for as long as its
+	// probes have no verdict of their own.
+	Anew, Ready bool
+	// Ended are ids of its containers and sandboxes that were told to have ended: the host may show it a moment later.
+	Ended []string
 	// Fence is the fencing number that this watchdog acts under.
 	Fence uint64
 	Wake  func(look bool)
@@ -137,8 +140,10 @@ type TendRequest struct {
 type Tended struct {
 	Standing
 	PodListing
-	// Again is when something will be due though nothing happens; zero for never.
+	// Again is when something will be due though nothing happens; zero for never. Relook says that the host is to be looked at then: it
+	// does not show yet what it has told.
 	Again    time.Time
+	Relook   bool
 	Restarts int // of its containers, together
 	Phase    string
 	// Over says that it has come to its end by itself.
@@ -164,7 +169,9 @@ type Request struct {
 	Standings map[string]Standing
 	// Boots are the boot ids of nodes that were seen to be up, by name.
 	Boots map[string]string
-	Fence uint64
+	// Lacking are the uids of pods that can only go on after a round has brought what they lack; sorted.
+	Lacking []string
+	Fence   uint64
 	// Hold is called with the uids of pods before something is done to them: it returns when nobody tends them any more, and they
 	// are left alone until release is called.
 	Hold func(ctx context.Context, uids []string) (release func(), err error)

@@ -19,7 +19,7 @@ type round struct {
 	changed map[string]bool // uids of pods that are not as recorded
 	pause   backoff
 	busy    time.Time // no round before
-	served  time.Time // what was due by the time when the last whole one was made
+	overdue string    // for which one was wanted
 	last    time.Time // when the last whole one ended well
 	waiting string
 	drift   int
@@ -69,6 +69,14 @@ func (m *Mind) compare(p *pod) {
 // noted has events kept, some time later.
 func (m *Mind) noted() { m.round.events = sooner(m.round.events, m.now.Add(m.opts.Keep)) }
 
+// takeOverdue has a round made for what is due by the clock, once.
+func (m *Mind) takeOverdue(what string) {
+	if what != "" && what != m.round.overdue {
+		m.wantRound("it is time for " + what)
+	}
+	m.round.overdue = what
+}
+
 // takeApproval goes on with a plan that waited for it.
 func (m *Mind) takeApproval(digest string) {
 	if m.round.waiting != "" && digest == m.round.waiting {
@@ -82,14 +90,11 @@ func (m *Mind) onRoundTime() {
 	if r.making || r.stale || m.applied == nil || m.now.Before(r.busy) {
 		return
 	}
-	whole := sooner(sooner(r.whole, m.calendar()), m.resync())
+	whole := sooner(r.whole, m.resync())
 	switch {
 	case isDue(r.less, m.now) && len(r.changed) > 0:
 		m.makeRound(RoundEndpoints)
 	case isDue(whole, m.now):
-		if isDue(m.calendar(), m.now) {
-			r.why["it is time for something"] = true
-		}
 		m.makeRound(RoundWhole)
 	case isDue(r.events, m.now):
 		m.makeRound(RoundEvents)
@@ -97,14 +102,6 @@ func (m *Mind) onRoundTime() {
 }
 
 func isDue(t, now time.Time) bool { return !t.IsZero() && !now.Before(t) }
-
-// calendar is when something is due by the time, unless a round was made for just that.
-func (m *Mind) calendar() time.Time {
-	if m.applied.Due.Equal(m.round.served) {
-		return time.Time{}
-	}
-	return m.applied.Due
-}
 
 func (m *Mind) resync() time.Time {
 	if m.round.last.IsZero() {
@@ -118,7 +115,7 @@ func (m *Mind) roundNext() time.Time {
 	if r.making || r.stale || m.applied == nil {
 		return time.Time{}
 	}
-	next := sooner(sooner(r.whole, m.calendar()), sooner(m.resync(), r.events))
+	next := sooner(r.whole, sooner(m.resync(), r.events))
 	if len(r.changed) > 0 {
 		next = sooner(next, r.less)
 	}
@@ -135,6 +132,11 @@ func (m *Mind) makeRound(kind RoundKind) {
 	for uid := range r.changed {
 		q.Standings[uid] = m.pods[uid].last.Standing
 	}
+	for _, uid := range sortedNames(m.pods) {
+		if m.pods[uid].lacks != "" {
+			q.Lacking = append(q.Lacking, uid)
+		}
+	}
 	for name, n := range m.nodes {
 		if n.watched() {
 			q.Boots[name] = n.boot
@@ -147,9 +149,6 @@ func (m *Mind) makeRound(kind RoundKind) {
 			q.Why = []string{"nothing has asked for one for long"}
 		}
 		r.why, r.whole = map[string]bool{}, time.Time{}
-		if isDue(m.applied.Due, m.now) {
-			r.served = m.applied.Due
-		}
 	}
 	r.making, r.kind = true, kind
 	m.stats.Rounds++
@@ -173,7 +172,6 @@ func (m *Mind) rounded(f Rounded) {
 		r.busy = m.now.Add(pause)
 		switch kind {
 		case RoundWhole:
-			r.served = time.Time{}
 			r.why["the last round did not come to its end"] = true
 			r.whole = r.busy
 		case RoundEvents:

@@ -74,17 +74,17 @@ func (b BlueGreen) Waves(w *Want, pods []Pod) []Wave {
 		if len(old) > 0 && b.Keep > 0 {
 			waves = append(waves, Wave{Gate: &keep})
 		}
-		return finish(append(waves, Wave{Remove: old}))
+		return Finish(append(waves, Wave{Remove: old}))
 	}
 	waves = append(waves, Wave{Gate: &b.Gate})
 	if b.Gate.Hold {
-		return finish(waves)
+		return Finish(waves)
 	}
 	waves = append(waves, Wave{Switch: true})
 	if b.Keep > 0 {
 		waves = append(waves, Wave{Gate: &Gate{Seconds: b.Keep}})
 	}
-	return finish(append(waves, Wave{Remove: old}))
+	return Finish(append(waves, Wave{Remove: old}))
 }
 
 // bothUp is the wave after which both sides are what they should be, and the pods that go at the end. Pods of neither side go

@@ -112,8 +112,8 @@ func (c Canary) Waves(w *Want, pods []Pod) []Wave {
 		}
 		waves = append(append(waves, r.reach(stage.New, old)...), Wave{Gate: &stage.Gate})
 		if stage.Gate.Hold {
-			return finish(waves)
+			return Finish(waves)
 		}
 	}
-	return finish(append(waves, r.reach(w.Replicas, 0)...))
+	return Finish(append(waves, r.reach(w.Replicas, 0)...))
 }

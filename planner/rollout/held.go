@@ -42,7 +42,7 @@ func (h Held) Waves(w *Want, pods []Pod) []Wave {
 	}
 	bounds := h.Strategy
 	bounds.Recreate, bounds.Surge, bounds.Unavailable = false, max(1, h.Surge), h.Unavailable
-	return finish(newSides(bounds, wanted, n, n, kept).reach(targets...))
+	return Finish(newSides(bounds, wanted, n, n, kept).reach(targets...))
 }
 
 // Blocked is never said: nothing has to go first.

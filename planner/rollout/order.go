@@ -63,8 +63,8 @@ func (w Wave) empty() bool {
 	return len(w.Remove)+len(w.Mend)+len(w.Create) == 0 && !w.Switch && w.Gate == nil
 }
 
-// finish drops empty waves and adds the one that shows the last pods ready.
-func finish(waves []Wave) []Wave {
+// Finish drops empty waves and adds the one that shows the last pods ready.
+func Finish(waves []Wave) []Wave {
 	waves = slices.DeleteFunc(waves, Wave.empty)
 	if n := len(waves); n > 0 && len(waves[n-1].Create)+len(waves[n-1].Mend) > 0 {
 		waves = append(waves, Wave{})

@@ -54,10 +54,10 @@ func (o Ordered) Waves(w *Want, pods []Pod) []Wave {
 	r := newOrdinals(o, w, pods)
 	waves := []Wave{{Remove: r.leftOvers}}
 	if o.Remake {
-		return finish(slices.Concat(waves, r.remake()))
+		return Finish(slices.Concat(waves, r.remake()))
 	}
 	waves = slices.Concat(waves, r.fill(), r.shrink(), r.replace())
-	return finish(waves)
+	return Finish(waves)
 }
 
 // ordinals is the set as it is: who holds each slot, and who holds none.

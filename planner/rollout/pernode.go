@@ -77,9 +77,9 @@ func (o PerNode) Waves(w *Want, pods []Pod) []Wave {
 	}
 	slices.Sort(first.Remove)
 	if o.Surge > 0 {
-		return finish(o.surging(first, serving, pods))
+		return Finish(o.surging(first, serving, pods))
 	}
-	return finish(o.waves(first, serving, pods, down))
+	return Finish(o.waves(first, serving, pods, down))
 }
 
 // waves replaces the old pod of Unavailable nodes at a time.

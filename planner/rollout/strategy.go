@@ -76,7 +76,7 @@ func (s Strategy) Waves(w *Want, pods []Pod) []Wave {
 	for {
 		wave := r.next()
 		if wave.empty() {
-			return finish(waves)
+			return Finish(waves)
 		}
 		waves = append(waves, wave)
 	}
