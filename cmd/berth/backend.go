@@ -97,7 +97,8 @@ func openStore(g *globals, m *hcl.Module) (statefile.Store, error) {
 	if now := recordOf(b); before != nil && !before.same(now) {
 		return nil, changedBackend(b, *before, now)
 	}
-	return openSealed(g, m, b)
+	g.store, err = openSealed(g, m, b)
+	return g.store, err
 }
 
 // openSealed finds a state's home, with the encryption and the retention of the configuration.

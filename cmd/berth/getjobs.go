@@ -247,7 +247,7 @@ func describeCronJob(d *description, l *live, e entry) error {
 	d.labels(&c)
 	d.key("Schedule", c.Spec.Schedule)
 	d.key("Time Zone", or(zoneText(&c), "<none>"))
-	d.key("Next Run", e.cells[6]+" (runs by themselves are the watchdog's work, which this version does not have: berth job run "+c.Name+")")
+	d.key("Next Run", e.cells[6]+" (while a berth watch runs; now: berth job run "+c.Name+")")
 	d.key("Concurrency Policy", or(string(c.Spec.ConcurrencyPolicy), string(batchv1.AllowConcurrent)))
 	d.key("Suspend", yesNo(c.Spec.Suspend))
 	limit := func(n *int32, otherwise int32) int32 {

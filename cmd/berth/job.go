@@ -38,8 +38,8 @@ func newJobRun(g *globals) *cobra.Command {
 		Long: `Runs the job of a cronjob as it was last applied, whatever its schedule says and even when it is
 suspended, and waits until it has ended. The exit code is 1 when the job fails, with its last log lines.
 
-Runs by hand count in the cronjob's history. Running one from the schedule is the watchdog's work,
-which this version does not have: nothing runs by itself.`,
+Runs by hand count in the cronjob's history. Runs by the schedule are begun by berth watch: without one,
+nothing runs by itself.`,
 		Example: `  berth job run backup
   berth job run backup --namespace shop --auto-approve
   berth job run cronjob/backup --name backup-before-upgrade --no-wait`,

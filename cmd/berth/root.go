@@ -15,6 +15,7 @@ import (
 	"berth.dev/berth/api"
 	"berth.dev/berth/cmd/berth/view"
 	"berth.dev/berth/executor/ssh"
+	"berth.dev/berth/statefile"
 )
 
 // globals are the flags that every command has, and what follows from them.
@@ -23,8 +24,10 @@ type globals struct {
 	stopper  *stopper
 	dir      string // --chdir, absolute
 	noColour bool
-	json     bool        // the command was asked for JSON: errors are written so too
-	sealed   *sealerPair // what encrypts, once it is known
+	json     bool            // the command was asked for JSON: errors are written so too
+	watching bool            // it is the watchdog itself
+	store    statefile.Store // of the state that the command was about; nil for none
+	sealed   *sealerPair     // what encrypts, once it is known
 
 	stateWay   sync.Once
 	stateHosts *ssh.Pool // connections to the machine of a backend "ssh", once there are
@@ -45,6 +48,7 @@ func Main(ctx context.Context, p *Process) int {
 	root.SetOut(p.Stdout)
 	root.SetErr(p.Stderr)
 	err := root.ExecuteContext(ctx)
+	g.tellWatchdog(ctx)
 	if err != nil && strings.HasPrefix(err.Error(), "unknown command ") { // cobra has no type for it
 		err = usageError{errors.New(strings.TrimSpace(err.Error()))}
 	}
@@ -156,6 +160,7 @@ need an SSH server, containerd and iptables; nothing of Berth is installed on th
 			newPlan(g),
 			newApply(g),
 			newDestroy(g),
+			newWatch(g),
 		},
 		"change": {
 			newRollout(g),
@@ -163,6 +168,7 @@ need an SSH server, containerd and iptables; nothing of Berth is installed on th
 			newScale(g),
 			newSet(g),
 			newJob(g),
+			newApprove(g),
 			newCordon(g),
 			newUncordon(g),
 			newDrain(g),

@@ -148,8 +148,16 @@ func (r *round) plan(ctx context.Context, prior *api.State) (*api.Plan, *api.Obs
 	if err != nil {
 		return nil, nil, err
 	}
+	return r.planWith(ctx, prior, planner.Options{
+		Destroy: r.opts.destroy, Targets: r.opts.targets, Replace: r.opts.replace, ConfirmDead: r.opts.confirmDead, Fence: r.opts.fence, Grace: grace,
+		NoWait: r.opts.noWait, Now: r.g.proc.Now().UTC(),
+	})
+}
+
+// planWith makes the plan of the configuration as it is narrowed by options.
+func (r *round) planWith(ctx context.Context, prior *api.State, o planner.Options) (*api.Plan, *api.Observation, error) {
 	build := r.images.Build
-	if r.opts.destroy {
+	if o.Destroy {
 		build = nil // what goes away needs no images, and their sources may be gone already
 	}
 	cfg, diags := r.module.Evaluate(ctx, hcl.Options{
@@ -168,10 +176,7 @@ func (r *round) plan(ctx context.Context, prior *api.State) (*api.Plan, *api.Obs
 		return nil, nil, diags.Err()
 	}
 	r.warnings = append(r.warnings, diags...)
-	plan, diags := planner.Plan(planner.Input{
-		Config: cfg, Prior: prior, Observed: seen, Pins: pins,
-		Options: planner.Options{Destroy: r.opts.destroy, Targets: r.opts.targets, Replace: r.opts.replace, ConfirmDead: r.opts.confirmDead, Fence: r.opts.fence, Grace: grace, NoWait: r.opts.noWait, Now: r.g.proc.Now().UTC()},
-	})
+	plan, diags := planner.Plan(planner.Input{Config: cfg, Prior: prior, Observed: seen, Pins: pins, Options: o})
 	return plan, seen, diags.Err() // its warnings are in the plan
 }
 

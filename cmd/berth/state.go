@@ -38,7 +38,8 @@ func storeOf(g *globals) (statefile.Store, error) {
 		if err != nil {
 			return nil, err
 		}
-		return seal.Wrap(store, state), nil
+		g.store = seal.Wrap(store, state)
+		return g.store, nil
 	}
 	module, diags := hcl.Parse(g.dir)
 	if diags.HasErrors() {

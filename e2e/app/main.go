@@ -41,6 +41,7 @@ var commands = map[string]func(ctx context.Context, args []string) error{
 	"answers": answers, // FILE ADDR TLSADDR: notes requests for /CODE/WHAT and answers them so
 	"signals": signals, // FILE NAME: notes the signal that ends it
 	"last":    last,    // FILE CODE TEXT: writes its last words
+	"moody":   moody,   // ADDR: serves, and is ready and alive as it is told
 	"sick":    sick,    // FILE NAME ADDR: is not well before its second start
 	"reach":   reach,   // ADDRESS SIZE: whether a packet of that size arrives in one part
 	"asks":    asks,    // SERVER NAME N [PAUSE]: asks for a name N times, and prints how long it took

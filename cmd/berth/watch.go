@@ -1,0 +1,202 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+
+	"berth.dev/berth/api"
+	"berth.dev/berth/executor"
+	"berth.dev/berth/hcl"
+	"berth.dev/berth/providers/runtime"
+	"berth.dev/berth/watchdog"
+)
+
+type watchCommand struct {
+	planOptions
+	config    string
+	approve   string
+	drift     string
+	listen    string
+	logFormat string
+	logLevel  string
+}
+
+func newWatch(g *globals) *cobra.Command {
+	var o watchCommand
+	cmd := &cobra.Command{
+		Use:   "watch",
+		Short: "Keep what was applied true, until it is stopped",
+		Long: `Stays, and keeps what was last applied as it should be: containers that end are started again with Kubernetes'
+pauses, probes run, pods that are not ready leave their services on all nodes, what a reboot has taken is made anew,
+cronjobs run by their schedules, and what else is not as applied is repaired by the same round as that of apply.
+
+It takes the state's lock only to write. What somebody applies meanwhile counts at once and is never undone. About a host
+that cannot be reached nothing is concluded. With --config it also applies a configuration whenever that changes.
+
+Where several watchdogs run over one state, one of them acts and the others stand by. When none runs, everything on the hosts
+goes on as it is, and what is said above waits.
+
+The first SIGTERM or Ctrl-C finishes the running steps and saves; a second one stops at once.`,
+		Example: `  berth watch
+  berth watch --drift=report                            repair nothing, say what is not as applied
+  berth watch --config . --approve=manual               plan every change; berth approve applies it
+  berth watch --listen 127.0.0.1:9640 --log-format json`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return runWatch(cmd.Context(), g, o) },
+	}
+	f := cmd.Flags()
+	o.variables(f)
+	f.StringVar(&o.config, "config", "", "apply the configuration in this `directory`, too, now and whenever it changes")
+	f.StringVar(&o.approve, "approve", "auto", "with --config: apply changes (auto), or have each plan wait for berth approve (manual)")
+	f.StringVar(&o.drift, "drift", "repair", "what is not as it was applied is repaired, or only told of (report)")
+	f.StringVar(&o.listen, "listen", "127.0.0.1:9640", "serve /healthz, /readyz and /metrics at this `address`; none for nowhere")
+	f.StringVar(&o.logFormat, "log-format", "text", "text or json")
+	f.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
+	f.IntVar(&o.parallelism, "parallelism", defaultParallelism, "how many steps of a round may run at once over all hosts")
+	completeFlag(cmd, "approve", fixed("auto", "manual"))
+	completeFlag(cmd, "drift", fixed("repair", "report"))
+	completeFlag(cmd, "log-format", fixed("text", "json"))
+	completeFlag(cmd, "log-level", fixed("debug", "info", "warn", "error"))
+	return cmd
+}
+
+func (o *watchCommand) check() error {
+	for _, f := range []struct{ name, value, a, b string }{{"approve", o.approve, "auto", "manual"}, {"drift", o.drift, "repair", "report"}, {"log-format", o.logFormat, "text", "json"}} {
+		if f.value != f.a && f.value != f.b {
+			return usageError{fmt.Errorf("--%s is %s or %s, not %q", f.name, f.a, f.b, f.value)}
+		}
+	}
+	if o.config == "" && (o.approve == "manual" || len(o.vars) > 0) {
+		return usageError{errors.New("--approve, --var and --var-file are about a configuration: give --config with them")}
+	}
+	return nil
+}
+
+// logger writes to standard error, for people or for machines.
+func (o *watchCommand) logger(p *Process) (*slog.Logger, error) {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(o.logLevel)); err != nil {
+		return nil, usageError{fmt.Errorf("--log-level is debug, info, warn or error, not %q", o.logLevel)}
+	}
+	h := &slog.HandlerOptions{Level: level}
+	if o.logFormat == "json" {
+		return slog.New(slog.NewJSONHandler(p.Stderr, h)), nil
+	}
+	return slog.New(slog.NewTextHandler(p.Stderr, h)), nil
+}
+
+func runWatch(ctx context.Context, g *globals, o watchCommand) error {
+	if err := o.check(); err != nil {
+		return err
+	}
+	g.watching = true
+	log, err := o.logger(g.proc)
+	if err != nil {
+		return err
+	}
+	if o.config != "" {
+		g.dir = inDir(g.dir, o.config)
+		if err := g.enter(); err != nil {
+			return err
+		}
+	}
+	o.input = false
+	r, err := watchRound(g, o)
+	if err != nil {
+		return err
+	}
+	defer r.close()
+	listener, err := o.serve(ctx)
+	if err != nil {
+		return err
+	}
+	stop := g.stopper.Graceful()
+	p := newWatchParts(r, o, log, stop, listener)
+	var all errgroup.Group
+	if listener != nil {
+		log.Info("serves health and metrics", "address", listener.Addr().String())
+		all.Go(func() error { return p.http.run(listener) })
+	}
+	err = p.dog.Run(ctx)
+	p.http.stop(ctx)
+	log.Info("stopped")
+	return errors.Join(err, all.Wait())
+}
+
+// watchRound is the round that everything of the watchdog shares. Without a configuration it needs no files but those that say where the state is.
+func watchRound(g *globals, o watchCommand) (*round, error) {
+	if o.config != "" {
+		return newRound(g, o.planOptions)
+	}
+	store, err := storeOf(g)
+	if err != nil {
+		return nil, err
+	}
+	r := &round{g: g, opts: o.planOptions, store: store, module: &hcl.Module{}, emit: func(api.Event) {}}
+	if files, _ := filepath.Glob(filepath.Join(g.dir, "*.hcl*")); len(files) > 0 {
+		module, diags := hcl.Parse(g.dir)
+		if diags.HasErrors() {
+			return nil, diags.Err()
+		}
+		r.module = module
+	}
+	r.connect()
+	return r, nil
+}
+
+// serve opens the address for health and metrics; nil when there is to be none.
+func (o *watchCommand) serve(ctx context.Context) (net.Listener, error) {
+	if o.listen == "" || o.listen == "none" {
+		return nil, nil
+	}
+	var c net.ListenConfig
+	l, err := c.Listen(ctx, "tcp", o.listen)
+	if err != nil {
+		return nil, fail("Address cannot be served", fmt.Sprintf("%v. Give another --listen, or --listen none to serve nothing.", err))
+	}
+	return l, nil
+}
+
+// watchParts are what a watchdog is made of here.
+type watchParts struct {
+	dog    *watchdog.Watchdog
+	goal   *watchGoal
+	leader *watchLeader
+	http   *watchHTTP
+}
+
+func newWatchParts(r *round, o watchCommand, log *slog.Logger, stop <-chan struct{}, listener net.Listener) *watchParts {
+	p := &watchParts{goal: &watchGoal{store: r.store, now: r.g.proc.Now}}
+	events := &watchEvents{now: r.g.proc.Now, log: log, noted: func() { p.dog.Noted() }}
+	sight := &watchSight{hosts: executor.Dialer(r.pool), goal: p.goal}
+	rounds := &watchRounds{
+		r: r, goal: p.goal, events: events, log: log, stop: stop,
+		config: o.config != "", manual: o.approve == "manual", report: o.drift == "report", source: watchSource{r.g.dir},
+	}
+	p.leader = &watchLeader{store: r.store, proc: r.g.proc, log: log}
+	if listener != nil {
+		p.leader.listen = listener.Addr().String()
+	}
+	p.http = newWatchHTTP(p, r.g.proc.Now)
+	c := watchdog.Config{
+		Clock: watchdog.System{}, Goal: p.goal, Sight: sight, Rounds: rounds, Leader: p.leader, Stop: stop,
+		Hands:  &watchHands{sight: sight, goal: p.goal, events: events, tenders: map[string]*runtime.Tender{}},
+		Notify: func(n watchdog.Notice) { p.notify(log, events, n) }, Observe: p.http.observe,
+	}
+	if rounds.config {
+		c.Source = rounds.source
+	}
+	p.dog = watchdog.New(c)
+	return p
+}
+
+// inWatch is how long /healthz may wait for the loop.
+const inWatch = 5 * time.Second

@@ -1,0 +1,219 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"berth.dev/berth/api"
+	"berth.dev/berth/planner"
+	"berth.dev/berth/statefile"
+	"berth.dev/berth/watchdog"
+)
+
+// watchGoal reads what was last applied, and hands out what the pods of it need. It takes no lock.
+type watchGoal struct {
+	store statefile.Store
+	now   func() time.Time
+
+	mu     sync.Mutex
+	peeked string    // what Peek said when the state was read
+	next   time.Time // when something will be due by the clock; zero for never
+	state  *api.State
+	busy   map[string]bool // uids of pods that a step in flight is about
+	kept   map[string]*planner.Kept
+	sums   map[string]uint64 // of these, to tell what has changed
+}
+
+// Read returns what has changed since the version known.
+func (w *watchGoal) Read(ctx context.Context, known string) (*watchdog.Applied, error) {
+	peeked, err := statefile.Peek(ctx, w.store)
+	if err != nil {
+		return nil, err
+	}
+	w.mu.Lock()
+	unchanged := known != "" && peeked == w.peeked && (w.next.IsZero() || w.now().Before(w.next))
+	w.mu.Unlock()
+	if unchanged {
+		return nil, nil
+	}
+	state, inFlight, err := statefile.ReadInFlight(ctx, w.store)
+	if err != nil {
+		return nil, err
+	}
+	kept, diags := planner.Standing(state)
+	if diags.HasErrors() {
+		return nil, diags.Err()
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.take(kept)
+	table := planner.Due(state, w.now())
+	w.peeked, w.state, w.next, w.busy = peeked, state, table.Next, busyPods(inFlight, state)
+	return w.applied(table), nil
+}
+
+// take keeps what is as it was, so that whoever tends a pod sees at once whether it is made of something else.
+func (w *watchGoal) take(kept map[string]*planner.Kept) {
+	sums := make(map[string]uint64, len(kept))
+	for uid, k := range kept {
+		sums[uid] = sumOf(k)
+		if old := w.kept[uid]; old != nil && w.sums[uid] == sums[uid] {
+			kept[uid] = old
+		}
+	}
+	w.kept, w.sums = kept, sums
+}
+
+func sumOf(k *planner.Kept) uint64 {
+	h := fnv.New64a()
+	enc := json.NewEncoder(h)
+	err := errors.Join(enc.Encode(k.Step), enc.Encode(k.Over))
+	for _, a := range slices.SortedFunc(maps.Keys(k.Objects), api.Address.Compare) {
+		err = errors.Join(err, enc.Encode(k.Objects[a]))
+	}
+	if err != nil {
+		panic("a pod's work is not JSON: " + err.Error()) // our own types: cannot happen
+	}
+	return h.Sum64()
+}
+
+// busyPods are the pods that steps in flight are about; of a job's step all of its pods.
+func busyPods(inFlight []statefile.StepNote, s *api.State) map[string]bool {
+	busy := map[string]bool{}
+	for _, n := range inFlight {
+		for i := range s.Pods {
+			if p := &s.Pods[i]; p.Address == n.Address || n.Op == api.OpJobRun && p.Address.Owner() == n.Address {
+				busy[p.UID] = true
+			}
+		}
+	}
+	return busy
+}
+
+// applied is the state as the watchdog has to know it.
+func (w *watchGoal) applied(table planner.Timetable) *watchdog.Applied {
+	a := &watchdog.Applied{
+		Version: fmt.Sprintf("%s %d %s", w.peeked, w.state.Serial, strings.Join(table.Overdue, ",")),
+		Overdue: strings.Join(table.Overdue, ", "), Busy: slices.Sorted(maps.Keys(w.busy)),
+	}
+	for _, n := range w.state.Nodes {
+		if n.Node == nil {
+			continue
+		}
+		way, err := json.Marshal(struct {
+			Address string
+			SSH     api.SSH
+		}{n.Node.Address, n.Node.SSH})
+		if err != nil {
+			panic("a node is not JSON: " + err.Error()) // cannot happen
+		}
+		a.Nodes = append(a.Nodes, watchdog.Node{Name: n.Name, BootID: n.BootID, Way: string(way)})
+	}
+	for i := range w.state.Pods {
+		p := &w.state.Pods[i]
+		k := w.kept[p.UID]
+		if k == nil {
+			continue // of what it was made is not known: only an apply can tell
+		}
+		a.Pods = append(a.Pods, watchdog.Pod{
+			UID: p.UID, Address: p.Address, Node: p.Node, Over: k.Over,
+			Recorded: watchdog.Standing{Ready: p.Ready, IP: p.IP, SandboxID: p.SandboxID},
+		})
+	}
+	slices.SortFunc(a.Pods, func(x, y watchdog.Pod) int { return cmp.Compare(x.UID, y.UID) })
+	if p := w.state.Pending; p != nil && p.Approved != nil {
+		a.Approval = p.Digest
+	}
+	return a
+}
+
+// node is how to reach a node.
+func (w *watchGoal) node(name string) (*api.Node, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.state != nil {
+		if n := w.state.Node(name); n != nil && n.Node != nil {
+			return n.Node, nil
+		}
+	}
+	return nil, fmt.Errorf("node %s is not in the state any more", name)
+}
+
+// pod is what tending a pod needs.
+func (w *watchGoal) pod(uid string) (k *planner.Kept, lineage string, cluster api.Cluster, nodeIP string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if k = w.kept[uid]; k == nil {
+		return nil, "", api.Cluster{}, ""
+	}
+	if n := w.state.Node(k.Step.Node); n != nil {
+		nodeIP = n.IP
+	}
+	return k, w.state.Lineage, w.state.Cluster, nodeIP
+}
+
+func (w *watchGoal) lineage() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.state == nil {
+		return ""
+	}
+	return w.state.Lineage
+}
+
+// uids are those of all pods that are kept.
+func (w *watchGoal) uids() map[string]bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	out := make(map[string]bool, len(w.kept))
+	for uid := range w.kept {
+		out[uid] = true
+	}
+	return out
+}
+
+// errNotOurs means that a run in progress is about the pod: it is left to that run.
+var errNotOurs = errors.New("a run in progress is about this pod")
+
+// may says whether a pod may be changed now. A run notes its steps before it acts: what has happened to a pod because of one is told
+// after the note was written, so that reading it now is soon enough.
+func (w *watchGoal) may(ctx context.Context, uid string) error {
+	peeked, err := statefile.Peek(ctx, w.store)
+	if err != nil {
+		return err
+	}
+	w.mu.Lock()
+	same, busy := peeked == w.peeked, w.busy[uid]
+	w.mu.Unlock()
+	if !same {
+		state, inFlight, err := statefile.ReadInFlight(ctx, w.store)
+		if err != nil {
+			return err
+		}
+		i := slices.IndexFunc(state.Pods, func(p api.PodState) bool { return p.UID == uid })
+		busy = i < 0 || busyPods(inFlight, state)[uid]
+	}
+	if busy {
+		return errNotOurs
+	}
+	return nil
+}
+
+// lastApply is when something was applied last; zero for never.
+func (w *watchGoal) lastApply() time.Time {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.state == nil || len(w.state.History) == 0 {
+		return time.Time{}
+	}
+	return w.state.History[len(w.state.History)-1].At
+}

@@ -1,0 +1,95 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"berth.dev/berth/api"
+	"berth.dev/berth/providers"
+	"berth.dev/berth/providers/runtime"
+	"berth.dev/berth/watchdog"
+)
+
+// watchHands tend pods through the provider that apply uses.
+type watchHands struct {
+	sight  *watchSight
+	goal   *watchGoal
+	events *watchEvents
+
+	mu      sync.Mutex
+	tenders map[string]*runtime.Tender // by uid
+}
+
+// Tend does what is due to a pod.
+func (w *watchHands) Tend(ctx context.Context, r watchdog.TendRequest) (watchdog.Tended, error) {
+	kept, lineage, cluster, nodeIP := w.goal.pod(r.Pod.UID)
+	if kept == nil {
+		return watchdog.Tended{}, fmt.Errorf("pod %s is not in the state any more", r.Pod.Address)
+	}
+	h, err := w.sight.host(ctx, r.Pod.Node)
+	if err != nil {
+		return watchdog.Tended{}, err
+	}
+	object := api.PodEventObject(r.Pod.Address, kept.Step.Pod.Pod.Namespace, r.Pod.UID)
+	work := &providers.Work{
+		Step: &kept.Step, Lineage: lineage, Cluster: cluster, Fence: r.Fence, NodeIP: nodeIP, Objects: kept.Objects,
+		Event: func(e api.ObjectEvent) {
+			e.Object, e.Node, e.Source = object, r.Pod.Node, "runtime"
+			w.events.add(e)
+		},
+	}
+	t, err := w.tender(r.Pod.UID).Tend(ctx, h, work, runtime.TendOptions{
+		Look: r.Look, Anew: r.Anew, Ready: r.Ready, Ended: r.Ended,
+		Wake: func() { r.Wake(false) },
+		May:  func(ctx context.Context) error { return w.goal.may(ctx, r.Pod.UID) },
+	})
+	if err != nil {
+		return watchdog.Tended{}, err
+	}
+	return tendedOf(t), nil
+}
+
+func (w *watchHands) tender(uid string) *runtime.Tender {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.tenders[uid] == nil {
+		w.tenders[uid] = &runtime.Tender{}
+	}
+	return w.tenders[uid]
+}
+
+// Forget lets go of a pod.
+func (w *watchHands) Forget(uid string) {
+	w.mu.Lock()
+	t := w.tenders[uid]
+	delete(w.tenders, uid)
+	w.mu.Unlock()
+	if t != nil {
+		t.Close()
+	}
+}
+
+func tendedOf(t runtime.Tended) watchdog.Tended {
+	out := watchdog.Tended{
+		Standing:   watchdog.Standing{Ready: isReady(&t.Status), IP: t.IP, SandboxID: t.SandboxID},
+		PodListing: watchdog.PodListing{Digest: t.Digest, IDs: t.IDs},
+		Again:      t.Again, Relook: t.Relook, Phase: string(t.Status.Phase), Over: t.Over, Lacks: t.Lacks,
+	}
+	for _, list := range [][]corev1.ContainerStatus{t.Status.InitContainerStatuses, t.Status.ContainerStatuses} {
+		for _, c := range list {
+			out.Restarts += int(c.RestartCount)
+			if c.State.Waiting != nil && out.Waiting == "" {
+				out.Waiting = c.State.Waiting.Reason
+			}
+		}
+	}
+	return out
+}
+
+func isReady(s *corev1.PodStatus) bool {
+	return slices.ContainsFunc(s.Conditions, func(c corev1.PodCondition) bool { return c.Type == corev1.PodReady && c.Status == corev1.ConditionTrue })
+}

@@ -1,0 +1,71 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"berth.dev/berth/executor"
+	"berth.dev/berth/providers"
+	"berth.dev/berth/providers/runtime"
+	"berth.dev/berth/watchdog"
+)
+
+// watchSight sees hosts over the connections that everything else of the watchdog uses, too.
+type watchSight struct {
+	hosts executor.Dialer
+	goal  *watchGoal
+}
+
+// listTimeout bounds one look at everything on a host.
+const listTimeout = 30 * time.Second
+
+func (s *watchSight) host(ctx context.Context, name string) (providers.Host, error) {
+	n, err := s.goal.node(name)
+	if err != nil {
+		return nil, err
+	}
+	return s.hosts.Host(ctx, n)
+}
+
+// Follow tells what happens on a node.
+func (s *watchSight) Follow(ctx context.Context, node string, opened func(), tell func(watchdog.Hint)) error {
+	h, err := s.host(ctx, node)
+	if err != nil {
+		var known interface{ Permanent() bool }
+		return &watchdog.LostError{Refused: errors.As(err, &known) && known.Permanent(), Err: err}
+	}
+	err = runtime.Follow(ctx, h, opened, func(e runtime.Happening) {
+		tell(watchdog.Hint{ID: e.ID, Kind: watchdog.HintKind(e.What), At: time.Now()})
+	})
+	return &watchdog.LostError{Reached: answers(ctx, h), Err: err}
+}
+
+// answers reports whether a host does, though its containerd may not.
+func answers(ctx context.Context, h providers.Host) bool {
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
+	defer cancel()
+	_, err := h.Run(ctx, providers.Command{Script: ":"})
+	return err == nil
+}
+
+// List looks at everything on a node.
+func (s *watchSight) List(ctx context.Context, node string) (*watchdog.Listing, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, listTimeout, fmt.Errorf("it did not list its pods within %s", listTimeout))
+	defer cancel()
+	h, err := s.host(ctx, node)
+	if err != nil {
+		return nil, err
+	}
+	boot, pods, err := runtime.ListAll(ctx, h)
+	if err != nil {
+		return nil, err
+	}
+	lineage := s.goal.lineage()
+	l := &watchdog.Listing{BootID: boot, Pods: make(map[string]watchdog.PodListing, len(pods))}
+	for uid, p := range pods {
+		l.Pods[uid] = watchdog.PodListing{Digest: p.Digest, IDs: p.IDs, Foreign: p.Lineage != lineage}
+	}
+	return l, nil
+}

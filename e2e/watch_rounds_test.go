@@ -1,0 +1,65 @@
+package e2e
+
+import (
+	"strings"
+	"testing"
+	"time"
+)
+
+const ticking = `
+workload "cronjob" "tick" {
+  schedule       = "@every 2s"
+  restart_policy = "Never"
+
+  container "app" {
+    image = image.app.ref
+    args  = ["echo"]
+  }
+}
+`
+
+// Cronjobs run by their schedules while a watchdog runs; after a time without one a single run is caught up on, and remembered.
+func TestWatchRunsCronjobs(t *testing.T) {
+	s := begin(t, ticking)
+	s.apply()
+	applied := time.Now()
+	if n := len(s.runs()); n != 0 {
+		t.Fatalf("there are %d runs before a watchdog", n)
+	}
+	for time.Since(applied) < 7*time.Second { // three times come, and nobody is there
+		time.Sleep(100 * time.Millisecond)
+	}
+	w := s.watch()
+	w.until(t, "its time has come", 1)
+	poll(t, time.Minute, "a run is complete", func() bool { return strings.Contains(s.ok("get", "jobs"), "Complete") })
+	// Runs are named by the minute: another one may have begun since, and no more.
+	if n := strings.Count(w.stderr.String(), "its time has come"); n > 1+int(time.Since(applied)/time.Minute)+1 {
+		t.Errorf("%d runs were begun:\n%s", n, w.stderr)
+	}
+	w.stop()
+	n := len(s.runs())
+	again := s.watch().ready()
+	again.stop()
+	if now := len(s.runs()); now > n+1 {
+		t.Errorf("another watchdog has begun %d runs", now-n)
+	}
+}
+
+// What the configuration says is planned whenever it changes, and waits for approval; what the hosts have lost is only reported where that is asked for.
+func TestWatchApproval(t *testing.T) {
+	s := begin(t, web)
+	s.apply()
+	w := s.watch("--config", ".", "--approve=manual", "--drift=report").ready()
+	s.fails([]string{"There is no plan that waits"}, "approve", "--auto-approve")
+	poll(t, time.Minute, "what was applied is known as brought", func() bool { return strings.Contains(s.read("berth.state"), `"source"`) })
+	s.write("change.auto.bvars", "replicas = 4\n")
+	w.until(t, "a plan waits for approval", 1)
+	if got := len(s.pods("app=web")); got != 3 {
+		t.Fatalf("%d pods before the approval", got)
+	}
+	s.says(s.run("approve").stdout, "scale 3 → 4", "1 to change", "Not approved")
+	s.says(s.ok("approve", "--auto-approve", "--lock-timeout=60s"), "Approved.")
+	poll(t, time.Minute, "the fourth pod", func() bool { return len(s.pods("app=web")) == 4 })
+	poll(t, time.Minute, "nothing waits any more", func() bool { return s.run("approve", "--auto-approve").code == 1 })
+
+}
