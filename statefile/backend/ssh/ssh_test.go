@@ -96,7 +96,7 @@ func (s *server) client(t *testing.T) *client {
 
 func (c *client) open(t *testing.T, path string, more ...string) statefile.Store {
 	t.Helper()
-	config := map[string]string{"host": "127.0.0.1", "port": fmt.Sprint(c.s.port), "path": path, "identity_file": c.s.key, "host_key": c.s.hostKey, "ssh_config": "none", "lock_ttl": "4s"}
+	config := map[string]string{"host": "127.0.0.1", "port": fmt.Sprint(c.s.port), "path": path, "identity_file": c.s.key, "host_key": c.s.hostKey, "ssh_config": "none", "lock_ttl": "12s"}
 	if os.Geteuid() == 0 {
 		config["user"] = "root"
 	}
@@ -249,8 +249,8 @@ func testCutOff(t *testing.T, s *server) {
 		close(done)
 	}()
 	other := s.client(t).open(t, path)
-	if took := free(t, other); took > 30*time.Second {
-		t.Errorf("the lock was free after %s, want about 4 s", took)
+	if took := free(t, other); took > 40*time.Second {
+		t.Errorf("the lock was free after %s, want about 12 s", took)
 	}
 	freed := time.Now()
 	<-done
@@ -344,7 +344,7 @@ func TestRestart(t *testing.T) {
 	t.Parallel()
 	s := start(t)
 	path := filepath.Join(t.TempDir(), "berth.state")
-	store := s.client(t).open(t, path)
+	store := s.client(t).open(t, path, "lock_ttl", "1m") // what a busy machine takes for it does not matter here
 	f, err := statefile.Open(t.Context(), store, statefile.LockInfo{}, statefile.OpenOptions{})
 	if err != nil {
 		t.Fatal(err)
