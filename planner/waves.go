@@ -339,7 +339,7 @@ func (d *draft) removePod(p *pod, after ...graph.Step) graph.Step {
 		d.diags = append(d.diags, graceWarning(*d.Grace))
 	}
 	var delta api.Delta
-	if p.known { // else the state has no pod of this address, or another one
+	if p.known || p.mend { // else the state has no pod of this address, or another one
 		delta.DropPod, delta.PutGone = &p.address, p.goneFor()
 	}
 	p.leaving = d.onHost(p.host, api.Step{
