@@ -37,6 +37,7 @@ type draft struct {
 	services  []*service // by address
 	latest    time.Time  // the latest moment that the hosts told of, once it was asked for
 	asked     bool
+	lines     *linkage            // how the desired objects wait for each other
 	room      *room               // what pods take on nodes
 	nodes     *schedule.Scheduler // what nodes declare, without pods; nil before it is asked for
 	line      []*api.Object       // desired ones, each after what it depends on

@@ -168,6 +168,36 @@ func (d *draft) goesOn(o *api.Object) bool {
 	return o.NoWait || d.NoWait && len(d.dependents(o.Address)) == 0
 }
 
+// endedBefore are the pods of jobs that end before anything of a workload is made, because it waits for them: their room is free by then.
+func (d *draft) endedBefore(w *workload) []*pod {
+	var out []*pod
+	if w.object == nil {
+		return nil
+	}
+	seen := map[api.Address]bool{w.address: true}
+	for todo := d.lines.needs(w.object); len(todo) > 0; todo = todo[1:] {
+		if seen[todo[0]] {
+			continue
+		}
+		seen[todo[0]] = true
+		if o := d.byAddress[todo[0]]; o != nil {
+			todo = append(todo, d.lines.needs(o)...)
+		}
+		job := d.work[todo[0]]
+		if job == nil || !job.isJob() {
+			continue
+		}
+		for _, r := range job.runs {
+			for _, p := range r.slots {
+				if !r.noWait && !p.over {
+					out = append(out, p)
+				}
+			}
+		}
+	}
+	return out
+}
+
 func (d *draft) dependents(a api.Address) []*api.Object {
 	var out []*api.Object
 	for _, o := range d.desired {

@@ -20,6 +20,7 @@ func (d *draft) place() {
 		w.services = d.servicesFor(w)
 	}
 	lines := d.inOrder()
+	d.lines = lines
 	d.room = d.newRoom()
 	d.openQuotas()
 	var last []*api.Object
@@ -197,6 +198,7 @@ func (d *draft) movesVolume(w *workload) bool {
 
 // placePods gives a workload's new pods their nodes. The room that was kept for them stays theirs when it does not do yet.
 func (d *draft) placePods(w *workload) *refusal {
+	defer d.room.lend(d.endedBefore(w))()
 	kept := d.room.claim(w)
 	place := d.placeWorkload
 	if w.isJob() {

@@ -23,6 +23,7 @@ type pod struct {
 	host      *host
 	hash      string
 	labels    map[string]string
+	placed    schedule.Pod      // what takes its room; of new pods
 	slot      int               // its place among those that its workload wants, -1 for none
 	spec      *corev1.PodSpec   // nil when it is no longer known
 	files     map[string]string // see api.PodState.Files

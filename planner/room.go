@@ -76,6 +76,7 @@ func (r *room) place(w *workload, p *pod, pins []schedule.Pin) *refusal {
 		r.misfit, r.misfitSlot = s, p.slot
 		return &refusal{fit: fit}
 	}
+	p.placed = s
 	r.count[key]++
 	p.host, p.placement = r.hosts[at.Node], at.Why
 	going := r.going[at.Node]
@@ -118,5 +119,25 @@ func (r *room) release(w *workload, wave rollout.Wave) {
 			list := r.going[s.Node]
 			r.going[s.Node] = list[:len(list)-1]
 		})
+	}
+}
+
+// lend frees the room of pods until the function that comes back is called, for pods that come when these have ended.
+func (r *room) lend(pods []*pod) (takeBack func()) {
+	account := func(p *pod) schedule.Pod {
+		if p.fresh {
+			return p.placed
+		}
+		return p.scheduled()
+	}
+	for _, p := range pods {
+		r.after.Remove(account(p))
+		r.now.Remove(account(p))
+	}
+	return func() {
+		for _, p := range pods {
+			r.after.Add(account(p), p.host.name)
+			r.now.Add(account(p), p.host.name)
+		}
 	}
 }
