@@ -167,13 +167,13 @@ func (w *world) onHost(h *api.NodeObservation, s *api.Step, d *api.Delta) {
 	case api.OpPodReady:
 		p := w.podOn(h, string(s.Pod.Pod.UID))
 		if p == nil || !p.Running() {
-			w.t.Fatalf("pod.ready %s: it does not run", s.Address)
+			w.t.Fatalf("pod.ready %s: it does not run\n%s", s.Address, dump(w.current))
 		}
 		d.PutPod.IP, d.PutPod.SandboxID, d.PutPod.Ready = p.IP, p.SandboxID, true
 	case api.OpPodFiles:
 		p := w.podOn(h, string(s.Pod.Pod.UID))
 		if p == nil || !p.Running() {
-			w.t.Fatalf("pod.files %s: it does not run", s.Address)
+			w.t.Fatalf("pod.files %s: it does not run\n%s", s.Address, dump(w.current))
 		}
 		w.files[p.UID] = filesText(w.current, s.Pod)
 		d.PutPod.IP, d.PutPod.SandboxID = p.IP, p.SandboxID
