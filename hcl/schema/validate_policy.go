@@ -158,8 +158,8 @@ func (c *checker) resourceQuota(q *corev1.ResourceQuota) {
 		amount := q.Spec.Hard[name]
 		c.notNegative(at, amount)
 		text := string(name)
-		if !slices.Contains(quotaResources, text) && !strings.HasPrefix(text, "count/") {
-			c.unsupported(at, text, append(slices.Clone(quotaResources), "count/RESOURCE.GROUP")...)
+		if !slices.Contains(quotaResources, text) && !strings.HasPrefix(text, "count/") && !extendedRequest(text) {
+			c.unsupported(at, text, append(slices.Clone(quotaResources), "count/RESOURCE.GROUP", "requests.DOMAIN/RESOURCE")...)
 		}
 		if whole(text) && amount.MilliValue()%1000 != 0 {
 			c.invalid(at, amount.String(), "must be an integer")
@@ -193,6 +193,12 @@ func (c *checker) resourceQuota(q *corev1.ResourceQuota) {
 			c.invalid(p+".operator", string(e.Operator), "must be 'Exist' when scope is any of ResourceQuotaScopeTerminating, ResourceQuotaScopeNotTerminating, ResourceQuotaScopeBestEffort, ResourceQuotaScopeNotBestEffort or ResourceQuotaScopeCrossNamespacePodAffinity")
 		}
 	}
+}
+
+// extendedRequest reports whether a quota bounds an extended resource, of which only requests can be bounded.
+func extendedRequest(name string) bool {
+	resource, ok := strings.CutPrefix(name, "requests.")
+	return ok && strings.Contains(resource, "/") && len(validation.IsQualifiedName(resource)) == 0
 }
 
 // inScope reports a resource that a quota of a scope cannot bound: it counts pods, those of best effort by their number alone.

@@ -134,6 +134,8 @@ func TestQuota(t *testing.T) {
 			`pods "web-1" is forbidden: failed quota: team: must specify limits.cpu for: app,init; requests.memory for: app`},
 		{"limits", "limits.memory=1Gi", nil, []string{"a memory=1Mi memory=1Gi"}, spec("a memory=1Mi memory=1Mi"),
 			`pods "web-1" is forbidden: exceeded quota: team, requested: limits.memory=1Mi, used: limits.memory=1Gi, limited: limits.memory=1Gi`},
+		{"an extended resource", "requests.nvidia.com/gpu=2", nil, []string{"a nvidia.com/gpu=2 nvidia.com/gpu=2"}, spec("a nvidia.com/gpu=1 nvidia.com/gpu=1"),
+			`pods "web-1" is forbidden: exceeded quota: team, requested: requests.nvidia.com/gpu=1, used: requests.nvidia.com/gpu=2, limited: requests.nvidia.com/gpu=2`},
 		{"held above the quota", "pods=1", nil, []string{"a  ", "b  "}, spec("a  "), `pods "web-1" is forbidden: exceeded quota: team, requested: pods=1, used: pods=2, limited: pods=1`},
 		{"best effort does not count others", "pods=0", func(s *corev1.ResourceQuotaSpec) { s.Scopes = []corev1.ResourceQuotaScope{"BestEffort"} }, nil, spec("a cpu=1 "), ""},
 		{"best effort", "pods=0", func(s *corev1.ResourceQuotaSpec) { s.Scopes = []corev1.ResourceQuotaScope{"BestEffort"} }, nil, spec("a  "),
@@ -154,6 +156,29 @@ func TestQuota(t *testing.T) {
 				t.Errorf("got  %s\nwant %s", got, tt.want)
 			}
 		})
+	}
+}
+
+// TestLedgerGivesBack admits, gives back and copies: a copy changes nothing, and what was given back can be had again.
+func TestLedgerGivesBack(t *testing.T) {
+	t.Parallel()
+	l := NewLedger(quota("cpu=4,pods=2", nil))
+	item := func(cpu string) Item { return PodItem("web-1", &corev1.Pod{Spec: *spec("a cpu=" + cpu + " ")}) }
+	l.Hold(item("3"))
+	copied := l.Clone()
+	copied.Release(item("3"))
+	if why, _ := l.Admit(item("2")); !strings.Contains(why, "used: cpu=3, limited: cpu=4") {
+		t.Errorf("after its copy has given back: %q", why)
+	}
+	if why, _ := copied.Admit(item("4")); why != "" {
+		t.Error(why)
+	}
+	if why, _ := copied.Admit(item("1")); !strings.Contains(why, "used: cpu=4") {
+		t.Errorf("of a full one: %q", why)
+	}
+	larger := Larger(item("1"), item("3"))
+	if q := larger.Usage["cpu"]; q.String() != "3" {
+		t.Errorf("the larger of 1 and 3 is %s", q.String())
 	}
 }
 
