@@ -262,7 +262,7 @@ func TestStatefulSetNeedsProof(t *testing.T) {
 // command stands for the proof, and one that fails is none.
 func TestStatefulSetFence(t *testing.T) {
 	s := begin(t, set)
-	s.write("fence.hcl", `
+	s.write("cluster.hcl", `
 berth {
   cluster {
     fence {
