@@ -1,6 +1,7 @@
 package planner
 
 import (
+	"fmt"
 	"slices"
 
 	"berth.dev/berth/api"
@@ -185,4 +186,35 @@ func (h *host) named(asks bool) []graph.Step {
 		return nil
 	}
 	return slices.Concat(h.records, h.answers)
+}
+
+// warnResolvers says that pods keep the resolver with which they were made, when the cluster's changes.
+func (d *draft) warnResolvers() {
+	was, is := d.prior.Cluster, d.Config.Cluster
+	if d.Destroy || d.prior.Serial == 0 || was.DNS == is.DNS && was.Domain == is.Domain {
+		return
+	}
+	n := 0
+	for _, w := range d.workloads {
+		for _, p := range w.pods {
+			if !p.removed && !p.mend && p.spec != nil && api.WantsClusterDNS(p.spec) {
+				n++
+			}
+		}
+	}
+	if n == 0 {
+		return
+	}
+	asks := "the resolvers of their nodes"
+	if was.DNS != "" {
+		asks = was.DNS + ", in the domain " + was.Domain
+	}
+	what := "where their names are not answered any more"
+	if was.DNS == "" {
+		what = "and do not find names of the cluster"
+	}
+	d.diags = append(d.diags, api.Diagnostic{
+		Severity: api.SeverityWarning, Summary: "Pods keep their resolver",
+		Detail: fmt.Sprintf("The cluster's DNS changes, and a pod is told of it when it is made. Those that stay (%s) go on asking %s, %s. `berth rollout restart` makes them anew.", plural(n, "pod"), asks, what),
+	})
 }

@@ -38,6 +38,7 @@ func (d *draft) waves() {
 	}
 	d.endObjects()
 	d.leaveHosts()
+	d.warnResolvers()
 }
 
 // onHost adds a step on a host, which must be one that takes work.
