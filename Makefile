@@ -43,8 +43,9 @@ bench: deps ## the figures of docs/benchmarks.md
 	go test -run '^$$' -bench . -benchtime 3x -timeout 15m ./providers/runtime
 	go test -run '^$$' -bench . -benchtime 1x -timeout 15m ./e2e
 
-soak: ## hours of faults in minutes: 2,000 random kills on simulated hosts, fifty writers on every backend
-	SOAK_KILLS=$${SOAK_KILLS:-2000} go test -count=1 -timeout 2h -v -run TestRandomKills ./internal/simhost/simtest
+soak: deps ## hours of faults in minutes: random kills on simulated and lab hosts, a watchdog over 1,000 nodes, fifty writers on every backend
+	go test -run '^$$' -bench Fleet -benchtime 1x -timeout 15m ./watchdog
+	SOAK_KILLS=$${SOAK_KILLS:-2000} SOAK_LAB_KILLS=$${SOAK_LAB_KILLS:-200} go test -count=1 -timeout 4h -v -run 'TestRandomKills|TestKillsOnALab' ./internal/simhost/simtest
 	SOAK=1 go test -timeout 3h -count=1 -v -run Torture ./statefile/...
 
 demo: deps build ## a three-host lab, the shop on it, a change, a rolling update

@@ -94,6 +94,9 @@ func (m *Mind) tendDue() {
 		n := m.nodes[p.Node]
 		if !n.watched() || p.busy || m.held[p.UID] > 0 || p.tending {
 			p.look = true // it is wanted again when that has passed
+			if !n.watched() {
+				p.tended = false // by the next listing: an answer from before the loss may have come after it
+			}
 			continue
 		}
 		r := TendRequest{Pod: p.Pod, Look: p.look || !p.tended, Anew: !p.tended, Ready: p.ready(), Ended: p.ended, Fence: m.fence}

@@ -35,6 +35,12 @@ type Cluster struct {
 	Emit func(api.Event)
 	// PerHost bounds the steps on one host at once; 0 means as many as apply takes.
 	PerHost int
+	// Dial connects to hosts for one round, and hangup ends that; New sets it to the simulated hosts' way without SSH. With Inventory, text of the
+	// configuration that names other hosts, a round is the same there.
+	Dial      func() (way executor.Dialer, hangup func())
+	Inventory string
+
+	images *image.Builder
 }
 
 // New returns a cluster on hosts, with nothing applied yet. Dir is an empty folder.
@@ -44,11 +50,19 @@ func New(w *simhost.World, dir string) (*Cluster, error) {
 		return nil, err
 	}
 	images := image.NewBuilder(image.BuilderOptions{Dir: dir, CacheDir: filepath.Join(dir, "layers")})
-	return &Cluster{World: w, Dir: dir, Store: store, Registry: all.Registry(all.Options{Images: images})}, nil
+	c := &Cluster{World: w, Dir: dir, Store: store, Registry: all.Registry(all.Options{Images: images}), images: images}
+	c.Dial = func() (executor.Dialer, func()) {
+		p := c.World.Pool()
+		return p, p.Close
+	}
+	return c, nil
 }
 
 // Nodes is the part of a configuration that names the hosts.
 func (c *Cluster) Nodes() string {
+	if c.Inventory != "" {
+		return c.Inventory
+	}
 	var b strings.Builder
 	for _, h := range c.World.Hosts() {
 		fmt.Fprintf(&b, "node %q {\n  address = %q\n}\n", h.Name(), h.Address())
@@ -63,11 +77,13 @@ func (c *Cluster) Write(config string) error {
 
 // Round is one plan under the state's lock, with what it was made from.
 type Round struct {
-	c    *Cluster
-	pool *simhost.Pool
-	File *statefile.File
-	Plan *api.Plan
-	Seen *api.Observation
+	c      *Cluster
+	way    executor.Dialer
+	hangup func()
+	nodes  []*api.Node
+	File   *statefile.File
+	Plan   *api.Plan
+	Seen   *api.Observation
 }
 
 // Begin locks the state, looks at the hosts and plans. Call Close or Abandon.
@@ -80,7 +96,8 @@ func (c *Cluster) Begin(ctx context.Context, o planner.Options) (*Round, error) 
 	if err != nil {
 		return nil, err
 	}
-	r := &Round{c: c, pool: c.World.Pool(), File: f}
+	r := &Round{c: c, File: f}
+	r.way, r.hangup = c.Dial()
 	if err := r.plan(ctx, module, o); err != nil {
 		return nil, errors.Join(err, r.Close(ctx))
 	}
@@ -89,7 +106,7 @@ func (c *Cluster) Begin(ctx context.Context, o planner.Options) (*Round, error) 
 
 func (r *Round) plan(ctx context.Context, module *hcl.Module, o planner.Options) error {
 	prior := r.File.State()
-	cfg, diags := module.Evaluate(ctx, hcl.Options{Prior: prior, Version: "test"})
+	cfg, diags := module.Evaluate(ctx, hcl.Options{Prior: prior, Version: "test", BuildImage: r.c.images.Build})
 	if diags.HasErrors() {
 		return diags.Err()
 	}
@@ -99,6 +116,7 @@ func (r *Round) plan(ctx context.Context, module *hcl.Module, o planner.Options)
 			nodes = append(nodes, n.Node)
 		}
 	}
+	r.nodes = nodes
 	r.Seen = executor.Observe(ctx, r.executor(), nodes)
 	var err error
 	r.Plan, diags = planner.Plan(planner.Input{Config: cfg, Prior: prior, Observed: r.Seen, Options: o})
@@ -118,7 +136,7 @@ func contains(nodes []*api.Node, name string) bool {
 }
 
 func (r *Round) executor() executor.Options {
-	return executor.Options{Hosts: r.pool, Registry: r.c.Registry, NextJob: rollout.NextJob, Emit: r.c.Emit, PerHost: r.c.PerHost, Dir: r.c.Dir}
+	return executor.Options{Hosts: r.way, Registry: r.c.Registry, NextJob: rollout.NextJob, Emit: r.c.Emit, PerHost: r.c.PerHost, Dir: r.c.Dir}
 }
 
 // Apply carries the plan out. A journal may be put between, for tests; nil is the state file itself.
@@ -131,7 +149,7 @@ func (r *Round) Apply(ctx context.Context, journal executor.Journal) (executor.O
 
 // Close ends the round as the end of a command does.
 func (r *Round) Close(ctx context.Context) error {
-	r.pool.Close()
+	r.hangup()
 	return r.File.Close(ctx)
 }
 
@@ -164,4 +182,23 @@ func (c *Cluster) State(ctx context.Context) (*api.State, error) {
 	}
 	state := f.State()
 	return state, f.Close(ctx)
+}
+
+// Look observes the hosts of a round once more.
+func (r *Round) Look(ctx context.Context) *api.Observation {
+	return executor.Observe(ctx, r.executor(), r.nodes)
+}
+
+// Run runs a script on every host of a round.
+func (r *Round) Run(ctx context.Context, script string) error {
+	for _, n := range r.nodes {
+		h, err := r.way.Host(ctx, n)
+		if err == nil {
+			_, err = h.Run(ctx, providers.Command{Script: script})
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }

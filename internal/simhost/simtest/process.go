@@ -101,7 +101,7 @@ func (p *Process) kill() {
 	if err := Copy(p.Round.c.Dir, p.grave); err != nil {
 		panic(err) // the test's own disk
 	}
-	p.Round.pool.Close()
+	p.Round.hangup()
 	p.cancel()
 }
 
