@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -13,8 +12,6 @@ import (
 	"time"
 
 	"berth.dev/berth/api"
-	"berth.dev/berth/executor"
-	"berth.dev/berth/executor/ssh"
 	"berth.dev/berth/internal/lab"
 	"berth.dev/berth/internal/lab/labtest"
 	"berth.dev/berth/internal/simhost"
@@ -171,17 +168,9 @@ func told(t *testing.T, c *Cluster, kill func(*Round)) []string {
 
 // TestConforms tells the same story on a simulated and on a real host, and compares what providers observe: that is what keeps the fake honest.
 func TestConforms(t *testing.T) {
-	t.Parallel()
-	l := labtest.Shared(t)
-	app := filepath.Join(t.TempDir(), "app")
-	build := exec.CommandContext(t.Context(), "go", "build", "-o", app, "berth.dev/berth/e2e/app")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
-	program, err := os.ReadFile(app)
+	real := onLab(t) // not beside the others that use the host
+	program, err := os.ReadFile(filepath.Join(real.Dir, "app"))
 	must(t, err)
-
 	sim := newCluster(t, simhost.Options{Behave: func(c simhost.Container) simhost.Behaviour {
 		return simhost.Behaviour{Ends: c.Name == "first"}
 	}})
@@ -192,14 +181,6 @@ func TestConforms(t *testing.T) {
 		}
 	})
 
-	real, err := New(nil, t.TempDir())
-	must(t, err)
-	must(t, os.WriteFile(filepath.Join(real.Dir, "app"), program, 0o755))
-	real.Inventory = fmt.Sprintf("inventory \"toml\" {\n  path = %q\n}\n", l.Inventory())
-	real.Dial = func() (executor.Dialer, func()) {
-		p := ssh.NewPool(ssh.Options{})
-		return p, func() { _ = p.Close() }
-	}
 	want := told(t, real, func(r *Round) {
 		must(t, r.Run(t.Context(), `for p in /proc/[0-9]*; do
 	if [ "$(cat "$p/comm" 2>/dev/null)" = app ]; then kill -9 "${p##*/}"; fi

@@ -108,14 +108,23 @@ func (p *Process) kill() {
 // Copy copies a flat folder.
 func Copy(from, to string) error {
 	return filepath.WalkDir(from, func(name string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() {
+		switch {
+		case err != nil:
 			return err
+		case d.IsDir() && name != from:
+			return filepath.SkipDir
+		case d.IsDir():
+			return nil
 		}
 		b, err := os.ReadFile(name)
 		if err != nil {
 			return err
 		}
-		return os.WriteFile(filepath.Join(to, strings.TrimPrefix(name, from)), b, 0o600)
+		i, err := d.Info()
+		if err != nil {
+			return err
+		}
+		return os.WriteFile(filepath.Join(to, strings.TrimPrefix(name, from)), b, i.Mode().Perm())
 	})
 }
 
