@@ -199,6 +199,16 @@ const (
 	OpForget         Op = "forget"          // only the state changes: the object is dropped
 )
 
+// Destroys reports whether the operation takes away what nothing brings back: that it was begun must be known whatever happens to
+// this machine.
+func (o Op) Destroys() bool {
+	switch o {
+	case OpPodRemove, OpVolumeRemove, OpImageRemove, OpNodeRemove, OpFence:
+		return true
+	}
+	return false
+}
+
 // Step is one thing done on one node (or, with no node, in the state alone). Steps form a graph.
 type Step struct {
 	ID      int     `json:"id"` // its index in Plan.Steps

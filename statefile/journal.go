@@ -12,16 +12,20 @@ import (
 )
 
 // Begin notes that a step is about to act on a host. When it returns nil for the first time, the lineage and
-// the fencing number are on disk, so that a host may be marked with them. The note itself survives the death
-// of this process, but perhaps not that of the machine: it tells people what was in flight, nothing
-// relies on it. An error means that the step must not act.
+// the fencing number are on disk, so that a host may be marked with them. The note of a step that destroys something is
+// durable when Begin returns. That of another one survives the death of this process, but perhaps not that of the
+// machine: it tells people what was in flight. An error means that the step must not act.
 func (f *File) Begin(s *api.Step) error {
 	f.mu.Lock()
-	defer f.mu.Unlock()
-	if err := f.ready(); err != nil {
-		return fmt.Errorf("journal the begin of %s: %w", describe(s), err)
+	err := f.ready()
+	if err == nil {
+		err = f.append(record{Type: typeBegin, Step: noteOf(s)})
 	}
-	if err := f.append(record{Type: typeBegin, Step: noteOf(s)}); err != nil {
+	f.mu.Unlock()
+	if err == nil && s.Op.Destroys() {
+		err = f.sync()
+	}
+	if err != nil {
 		return fmt.Errorf("journal the begin of %s: %w", describe(s), err)
 	}
 	return nil
@@ -93,6 +97,11 @@ func (f *File) change(r record, d api.Delta) error {
 	if err := f.appendChange(r, d); err != nil {
 		return err
 	}
+	return f.sync()
+}
+
+// sync makes everything written so far durable. Those who ask at the same time share one write.
+func (f *File) sync() error {
 	ctx, cancel := outlive(f.Context())
 	defer cancel()
 	if err := f.lease.Sync(ctx); err != nil {

@@ -110,6 +110,41 @@ func TestLineageIsFixedWhenTheFirstStepBegins(t *testing.T) {
 	}
 }
 
+// That something is about to be taken away is durable before it is; for other steps the note may be lost with the machine.
+func TestBeginOfADestructiveStepIsDurable(t *testing.T) {
+	t.Parallel()
+	for op, synced := range map[api.Op]bool{
+		api.OpPodEnsure: false, api.OpServiceSet: false, api.OpImageEnsure: false,
+		api.OpPodRemove: true, api.OpVolumeRemove: true, api.OpImageRemove: true, api.OpNodeRemove: true, api.OpFence: true,
+	} {
+		m := statetest.NewMemory()
+		f := open(t, m)
+		do(t, f, 0, 1)
+		before := len(writes(m))
+		s := statetest.Step(1)
+		s.Op = op
+		if err := f.Begin(s); err != nil {
+			t.Fatal(err)
+		}
+		want := []string{"Append"}
+		if synced {
+			want = append(want, "Sync")
+		}
+		if got := writes(m)[before:]; !cmp.Equal(got, want) {
+			t.Errorf("Begin of %s wrote %v, want %v", op, got, want)
+		}
+		m.Fail(func(call string) error {
+			if call == "Sync" {
+				return errors.New("gone")
+			}
+			return nil
+		})
+		if err := f.Begin(s); (err != nil) != synced {
+			t.Errorf("Begin of %s that cannot be made durable: %v", op, err)
+		}
+	}
+}
+
 func TestCloseFoldsTheJournal(t *testing.T) {
 	t.Parallel()
 	m := statetest.NewMemory()
