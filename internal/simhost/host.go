@@ -20,6 +20,7 @@ type Host struct {
 	name, address string
 	disk          *disk.FS
 
+	power   sync.Mutex // held while the power goes or comes
 	mu      sync.Mutex
 	up      bool
 	boots   int
@@ -77,6 +78,8 @@ func (h *Host) bootID() string {
 // PowerOff takes the power away: processes, connections, what was mounted and the kernel's state are gone at once. Of files that were written since
 // the last sync, tear says how many bytes are left; nil keeps them whole.
 func (h *Host) PowerOff(tear func(name string, size int) int) {
+	h.power.Lock()
+	defer h.power.Unlock()
 	h.mu.Lock()
 	if !h.up {
 		h.mu.Unlock()
@@ -104,9 +107,11 @@ func (h *Host) takeConns() []net.Conn {
 
 // PowerOn boots the host: the unit that Berth installs runs before containerd starts, as systemd would have it.
 func (h *Host) PowerOn() {
+	h.power.Lock()
 	h.mu.Lock()
 	if h.up {
 		h.mu.Unlock()
+		h.power.Unlock()
 		return
 	}
 	h.boots++
@@ -123,8 +128,11 @@ func (h *Host) PowerOn() {
 	ctx, m := h.ctx, h.machine
 	h.up = true
 	h.mu.Unlock()
+	h.power.Unlock() // it may go again while the host boots
 	m.Run(ctx, bootScript, nil, nil, shell.Streams{})
-	h.cd.powerOn(ctx)
+	if ctx.Err() == nil {
+		h.cd.powerOn(ctx)
+	}
 }
 
 // bootScript is what systemd does of what matters here.
