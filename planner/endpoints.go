@@ -8,7 +8,7 @@ import (
 	"berth.dev/berth/api"
 )
 
-// Endpoints plans nothing but the rules of the services that mean some pods, on the nodes that are up: after it was seen, and recorded in the
+// Endpoints plans nothing but the rules of the services that mean some pods, and the records of headless ones, on the nodes that are up: after it was seen, and recorded in the
 // state, that these pods are ready, are not, or have another address. All nodes are set at once. It follows from the state alone, so
 // that no host has to be asked before traffic leaves a pod that cannot take it.
 func Endpoints(s *api.State, uids []string, up func(node string) bool) (*api.Plan, api.Diagnostics) {
@@ -22,7 +22,7 @@ func Endpoints(s *api.State, uids []string, up func(node string) bool) (*api.Pla
 	}
 	d.propagate()
 	for _, v := range d.services {
-		if v.rules && !v.frozen && slices.ContainsFunc(uids, func(uid string) bool { return v.means(s, uid) }) {
+		if v.listed() && !v.frozen && slices.ContainsFunc(uids, func(uid string) bool { return v.means(s, uid) }) {
 			d.setRules(v, "its pods are ready or not", nil)
 		}
 	}

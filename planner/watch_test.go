@@ -174,3 +174,22 @@ func TestTimetable(t *testing.T) {
 		t.Errorf("its pause: %+v", got)
 	}
 }
+
+func TestEndpointsOfHeadlessServicesAreRecords(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nodes("a1", "a2", "a3"))
+	c := config(nodes("a1", "a2", "a3"), webDeployment(3, "nginx:1"), webService(func(v *corev1.Service) { v.Spec.ClusterIP = corev1.ClusterIPNone }))
+	c.Cluster.DNS = "10.96.0.10"
+	w.apply(w.plan(c, Options{}), first, everything)
+	gone := &w.state.Pods[0]
+	gone.Ready = false
+	p, ds := Endpoints(w.state, []string{gone.UID}, func(string) bool { return true })
+	if ds.HasErrors() || len(p.Steps) != 3 {
+		t.Fatalf("%d steps, %v", len(p.Steps), ds.Err())
+	}
+	for _, s := range p.Steps {
+		if s.Op != api.OpDNSSet || len(s.DNS.Put) != 1 || len(s.DNS.Put[0].Endpoints) != 2 {
+			t.Errorf("%+v", s.DNS)
+		}
+	}
+}
