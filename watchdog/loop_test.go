@@ -15,7 +15,6 @@ import (
 type world struct {
 	mu      sync.Mutex
 	applied *Applied
-	version int
 	pods    map[string]int // restarts, by uid
 	tending map[string]int
 	most    int // tended at once
