@@ -18,6 +18,7 @@ import (
 type Allocations struct {
 	serviceNet netip.Prefix
 	low, high  int32                      // node ports, inclusive
+	pools      []pool                     // of load balancer addresses
 	held       holders                    // by services of the prior state: left alone while others can be had
 	claimed    holders                    // in this evaluation: taken
 	prior      map[string]*corev1.Service // "namespace/name"
@@ -26,10 +27,13 @@ type Allocations struct {
 // holders says which service, "namespace/name", has an address or a port.
 type holders struct {
 	ips   map[netip.Addr]string
+	lbs   map[netip.Addr]string // load balancer addresses
 	ports map[portKey]string
 }
 
-func newHolders() holders { return holders{map[netip.Addr]string{}, map[portKey]string{}} }
+func newHolders() holders {
+	return holders{map[netip.Addr]string{}, map[netip.Addr]string{}, map[portKey]string{}}
+}
 
 // AllocationError says which field of a service asks for an address or a port that cannot be given.
 type AllocationError struct {
@@ -57,7 +61,11 @@ func NewAllocations(c Cluster, prior *State) (*Allocations, error) {
 	if err != nil {
 		return nil, fmt.Errorf("node_ports: %w", err)
 	}
-	a := &Allocations{net.Masked(), low, high, newHolders(), newHolders(), map[string]*corev1.Service{}}
+	pools, err := readPools(c)
+	if err != nil {
+		return nil, err
+	}
+	a := &Allocations{net.Masked(), low, high, pools, newHolders(), newHolders(), map[string]*corev1.Service{}}
 	if ip, err := netip.ParseAddr(c.DNS); err == nil {
 		a.claimed.ips[ip] = SystemNamespace + "/" + DNSServiceName
 	}
@@ -73,6 +81,9 @@ func NewAllocations(c Cluster, prior *State) (*Allocations, error) {
 		a.prior[id] = svc
 		if ip, err := netip.ParseAddr(svc.Spec.ClusterIP); err == nil && a.serviceNet.Contains(ip) {
 			a.held.ips[ip] = id
+		}
+		if ip, err := netip.ParseAddr(svc.Spec.LoadBalancerIP); err == nil {
+			a.held.lbs[ip] = id
 		}
 		for _, p := range svc.Spec.Ports {
 			if p.NodePort != 0 {
@@ -101,7 +112,7 @@ func protocolOf(p corev1.ServicePort) corev1.Protocol {
 	return p.Protocol
 }
 
-// Complete fills in the cluster IP and the node ports that svc needs and does not set. It returns an error
+// Complete fills in the cluster IP, the load balancer's address and the node ports that svc needs and does not set. It returns an error
 // in Kubernetes' words, an *[AllocationError], when an explicit one is taken or out of range, or none is left.
 func (a *Allocations) Complete(svc *corev1.Service) error {
 	id := svc.Namespace + "/" + svc.Name
@@ -114,7 +125,16 @@ func (a *Allocations) Complete(svc *corev1.Service) error {
 	if svc.Spec.Type != corev1.ServiceTypeNodePort && svc.Spec.Type != corev1.ServiceTypeLoadBalancer {
 		return nil
 	}
+	balanced := svc.Spec.Type == corev1.ServiceTypeLoadBalancer
+	if balanced {
+		if err := a.loadBalancer(id, svc); err != nil {
+			return err
+		}
+	}
 	for i := range svc.Spec.Ports {
+		if no := svc.Spec.AllocateLoadBalancerNodePorts; balanced && no != nil && !*no && svc.Spec.Ports[i].NodePort == 0 {
+			continue
+		}
 		if err := a.nodePort(id, &svc.Spec.Ports[i]); err != nil {
 			key := svc.Spec.Ports[i].Name
 			if key == "" {

@@ -19,12 +19,12 @@ type EndpointVersion struct {
 
 // Equal reports whether two links are the same in every field.
 func (l EndpointLink) Equal(m EndpointLink) bool {
-	return l.Pod == m.Pod && l.Node == m.Node && maps.Equal(l.Ports, m.Ports)
+	return l.Pod == m.Pod && l.Node == m.Node && l.IP == m.IP && l.Terminating == m.Terminating && maps.Equal(l.Ports, m.Ports)
 }
 
-// Compare orders links by pod and node.
+// Compare orders links by pod, node and written address.
 func (l EndpointLink) Compare(m EndpointLink) int {
-	return cmp.Or(l.Pod.Compare(m.Pod), strings.Compare(l.Node, m.Node))
+	return cmp.Or(l.Pod.Compare(m.Pod), strings.Compare(l.Node, m.Node), strings.Compare(l.IP, m.IP))
 }
 
 // Endpoints finds who is behind services at the steps of a plan. It is for a plan whose steps are asked for more or less in their

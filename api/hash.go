@@ -32,6 +32,9 @@ func ServiceHash(w *ServiceWork, ips []string) string {
 		e := w.Endpoints[i]
 		var b strings.Builder
 		b.WriteString(ip + "@" + e.Node)
+		if e.Terminating {
+			b.WriteString(" terminating")
+		}
 		for _, name := range slices.Sorted(maps.Keys(e.Ports)) {
 			b.WriteString(" " + name + "=" + strconv.Itoa(int(e.Ports[name])))
 		}
@@ -43,7 +46,8 @@ func ServiceHash(w *ServiceWork, ips []string) string {
 		Name      string             `json:"name"`
 		Spec      corev1.ServiceSpec `json:"spec"`
 		Endpoints []string           `json:"endpoints"`
-	}{w.Service.Namespace, w.Service.Name, *spec, endpoints})
+		Holder    string             `json:"holder,omitempty"`
+	}{w.Service.Namespace, w.Service.Name, *spec, endpoints, w.Holder})
 }
 
 // contentHash is the start of the SHA-256 of v's JSON, which has its map keys sorted.

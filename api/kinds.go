@@ -7,6 +7,7 @@ import (
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	schedulingv1 "k8s.io/api/scheduling/v1"
 )
@@ -29,6 +30,8 @@ const (
 	KindSecret      = "secret"
 	KindNamespace   = "namespace"
 	KindImage       = "image"
+
+	KindEndpointSlice = "endpoint_slice"
 
 	KindAutoscaler       = "autoscaler"
 	KindDisruptionBudget = "disruption_budget"
@@ -61,6 +64,7 @@ var Kinds = []Kind{
 	{Name: KindDaemonSet, Block: "workload", Plural: "daemonsets", Short: []string{"ds"}, APIVersion: "apps/v1", APIKind: "DaemonSet", Namespaced: true, OwnsPods: true, Workload: true, New: func() Value { return &appsv1.DaemonSet{} }},
 	{Name: KindDeployment, Block: "workload", Plural: "deployments", Short: []string{"deploy"}, APIVersion: "apps/v1", APIKind: "Deployment", Namespaced: true, OwnsPods: true, Workload: true, New: func() Value { return &Deployment{} }},
 	{Name: KindDisruptionBudget, Block: "disruption_budget", Plural: "poddisruptionbudgets", Short: []string{"pdb", "disruption_budgets", "poddisruptionbudget"}, APIVersion: "policy/v1", APIKind: "PodDisruptionBudget", Namespaced: true, New: func() Value { return &policyv1.PodDisruptionBudget{} }},
+	{Name: KindEndpointSlice, Block: "endpoint_slice", Plural: "endpointslices", Short: []string{"endpointslice", "endpoint_slices"}, APIVersion: "discovery.k8s.io/v1", APIKind: "EndpointSlice", Namespaced: true, New: func() Value { return &discoveryv1.EndpointSlice{} }},
 	{Name: KindImage, Block: "image", Plural: "images", APIVersion: "berth.dev/v1", APIKind: "Image", New: func() Value { return &Image{} }},
 	{Name: KindJob, Block: "workload", Plural: "jobs", APIVersion: "batch/v1", APIKind: "Job", Namespaced: true, OwnsPods: true, Workload: true, New: func() Value { return &batchv1.Job{} }},
 	{Name: KindLimitRange, Block: "limit_range", Plural: "limitranges", Short: []string{"limits", "limitrange", "limit_ranges"}, APIVersion: "v1", APIKind: "LimitRange", Namespaced: true, New: func() Value { return &corev1.LimitRange{} }},

@@ -1,6 +1,8 @@
 package api
 
 import (
+	"reflect"
+
 	corev1 "k8s.io/api/core/v1"
 )
 
@@ -76,8 +78,21 @@ type Cluster struct {
 	DNS string `json:"dns,omitempty"`
 	// AllowedUnsafeSysctls are names and prefixes ("kernel.msg*") between commas, as the kubelet's flag of this name has them.
 	AllowedUnsafeSysctls string `json:"allowed_unsafe_sysctls,omitempty"`
+	// LoadBalancers are the pools from which services of type LoadBalancer take their addresses, in the order in which they are written.
+	LoadBalancers []LoadBalancerPool `json:"load_balancers,omitempty"`
 	// PodPidsLimit is how many processes and threads a new pod may have, as the kubelet's podPidsLimit; 0 for as many as its node.
 	PodPidsLimit int64 `json:"pod_pids_limit,omitempty"`
+}
+
+// Equal reports whether two clusters are set the same.
+func (c Cluster) Equal(o Cluster) bool { return reflect.DeepEqual(c, o) }
+
+// LoadBalancerPool is a set of addresses for services of type LoadBalancer. Each address that is in use is held by one node, which answers
+// for it in its network.
+type LoadBalancerPool struct {
+	Name string `json:"name"` // what a service's loadBalancerClass names
+	// Addresses are IPv4 addresses, ranges "192.0.2.10-192.0.2.20" with both ends, and networks "192.0.2.32/28" with all their addresses.
+	Addresses []string `json:"addresses"`
 }
 
 // DefaultCluster holds the values of attributes that a cluster block leaves out (design.md section 4).
@@ -85,6 +100,13 @@ var DefaultCluster = Cluster{
 	Name: "default", PodCIDR: "10.244.0.0/16", ServiceCIDR: "10.96.0.0/12",
 	NodePorts: "30000-32767", Network: "vxlan", Domain: "cluster.local",
 }
+
+// What a host may lack.
+const (
+	LacksSCTP     = "sctp"     // the kernel does not know the protocol
+	LacksAffinity = "recent"   // iptables cannot remember clients: the kernel module xt_recent
+	LacksAnnounce = "announce" // there is neither perl nor python3, with one of which a host tells its network of an address
+)
 
 // NodeFacts is what a host says of itself: gathered by observing, kept in the state for planning while the
 // host is away.
@@ -111,4 +133,6 @@ type NodeFacts struct {
 	AppArmor         bool   `json:"apparmor,omitempty"`
 	// StrictGroups: the runtime can leave out the groups that the image has for the user.
 	StrictGroups bool `json:"strict_groups,omitempty"`
+	// Lacks names what the kernel or the system does not have and some services need: the Lacks constants, sorted, with blanks between.
+	Lacks string `json:"lacks,omitempty"`
 }

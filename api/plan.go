@@ -53,6 +53,8 @@ type Plan struct {
 	Paused []RolloutState `json:"paused,omitempty"`
 	// Unreachable lists the nodes on which nothing was planned, with the reason.
 	Unreachable []NodeReason `json:"unreachable,omitempty"`
+	// Exposure lists the addresses and ports that become reachable from outside the cluster, or stop being so; sorted.
+	Exposure []Exposure `json:"exposure,omitempty"`
 	// Placements of pods that stay where they are: for `show` and scheduling explanations. Count only.
 	Kept int `json:"kept"` // pods left as they are
 
@@ -295,12 +297,20 @@ type ServiceWork struct {
 	// Version, where it is not 0, is that of the service's endpoints in Plan.Endpoints. Then Endpoints is empty until the step is
 	// carried out.
 	Version int `json:"version,omitempty"`
+	// Holder is the node that holds the service's load balancer address; "" for none.
+	Holder string `json:"holder,omitempty"`
+	// Repair says that the rules on the node were changed by hand: nothing about them is taken as known.
+	Repair bool `json:"repair,omitempty"`
 }
 
 // EndpointLink is a pod behind a service; the executor resolves it to an IP when it acts.
 type EndpointLink struct {
 	Pod  Address `json:"pod"`
 	Node string  `json:"node"`
+	// IP is that of an endpoint which is no pod, Pod being zero then, or of a pod that goes.
+	IP string `json:"ip,omitempty"`
+	// Terminating marks a pod that is about to go: it is sent to only while there is no other.
+	Terminating bool `json:"terminating,omitempty"`
 	// Ports maps the service port's name ("" for a single unnamed one) to the pod's port number.
 	Ports map[string]int32 `json:"ports"`
 }

@@ -38,6 +38,8 @@ type State struct {
 	Source string `json:"source,omitempty"`
 	// Pending is the watchdog's plan that waits for approval; nil when none does.
 	Pending *PendingPlan `json:"pending,omitempty"`
+	// Holders say which node holds which load balancer address, by address.
+	Holders []Holder `json:"holders,omitempty"`
 	// Gone are bare pods that came to their end: nobody makes them again.
 	Gone []GonePod `json:"gone,omitempty"`
 	// Events are what happened lately, by number: see [State.Happened]. They change no serial.
@@ -85,6 +87,12 @@ type GonePod struct {
 	Reason  string  `json:"reason"`  // "node a2 leaves the cluster"
 }
 
+// Holder is the node that holds a load balancer address.
+type Holder struct {
+	IP   string `json:"ip"`
+	Node string `json:"node"`
+}
+
 // ImagePin remembers the digest that a reference of the configuration meant when it was last resolved.
 type ImagePin struct {
 	Ref    string `json:"ref"`    // as written: "nginx:1.25"
@@ -129,6 +137,8 @@ type Delta struct {
 	PutSource   *string      `json:"put_source,omitempty"`
 	PutPending  *PendingPlan `json:"put_pending,omitempty"`
 	DropPending bool         `json:"drop_pending,omitempty"`
+	PutHolder   *Holder      `json:"put_holder,omitempty"`
+	DropHolder  string       `json:"drop_holder,omitempty"` // an IP
 
 	PutGone  *GonePod `json:"put_gone,omitempty"`
 	DropGone *Address `json:"drop_gone,omitempty"`
@@ -189,6 +199,12 @@ func (s *State) Apply(d Delta) {
 	if d.DropVolume != nil {
 		s.Volumes = drop(s.Volumes, VolumeState{Address: *d.DropVolume}, byVolumeAddress)
 	}
+	if d.PutHolder != nil {
+		s.Holders = put(s.Holders, *d.PutHolder, byHolderIP)
+	}
+	if d.DropHolder != "" {
+		s.Holders = drop(s.Holders, Holder{IP: d.DropHolder}, byHolderIP)
+	}
 	for _, p := range d.PutPin {
 		s.rememberPin(p.Ref)
 		s.Pins = put(s.Pins, p, byPinRef)
@@ -233,6 +249,7 @@ func byJobKey(a, b JobState) int           { return a.Key().Compare(b.Key()) }
 func byVolumeAddress(a, b VolumeState) int { return a.Address.Compare(b.Address) }
 func byOverride(a, b Override) int         { return a.Key().Compare(b.Key()) }
 func byGoneAddress(a, b GonePod) int       { return a.Address.Compare(b.Address) }
+func byHolderIP(a, b Holder) int           { return strings.Compare(a.IP, b.IP) }
 func byPinRef(a, b ImagePin) int           { return strings.Compare(a.Ref, b.Ref) }
 
 func put[T any](s []T, v T, cmp func(a, b T) int) []T {
@@ -281,6 +298,14 @@ func (s *State) GonePod(a Address) *GonePod {
 		return &s.Gone[i]
 	}
 	return nil
+}
+
+// Holder returns the node that holds a load balancer address, "" for none.
+func (s *State) Holder(ip string) string {
+	if i, ok := slices.BinarySearchFunc(s.Holders, Holder{IP: ip}, byHolderIP); ok {
+		return s.Holders[i].Node
+	}
+	return ""
 }
 
 // Volume returns where a managed volume lies, or nil.

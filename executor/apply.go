@@ -248,7 +248,10 @@ func (w *walk) work(a *action) (*providers.Work, error) {
 		}
 	}
 	for _, link := range links {
-		ip := w.facts.podIP(link.Pod)
+		ip := link.IP
+		if ip == "" {
+			ip = w.facts.podIP(link.Pod)
+		}
 		if ip == "" {
 			return nil, fmt.Errorf("the address of pod %s is not known: no step has made it run", link.Pod)
 		}

@@ -8,6 +8,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/util/intstr"
 
@@ -23,6 +24,7 @@ type cross struct {
 	byName     map[objectName]*api.Object
 	pods       map[string][]podTemplate // by namespace
 	labelled   map[podLabel][]podTemplate
+	endpoints  map[string]bool // "namespace/name" of the services that endpoint slices name
 	links      []link
 	diags      api.Diagnostics
 }
@@ -47,7 +49,7 @@ type podTemplate struct {
 }
 
 func newCross(cluster api.Cluster, objects []*api.Object, nodes []*api.Node, incomplete bool) *cross {
-	c := &cross{cluster: cluster, objects: objects, incomplete: incomplete, byName: make(map[objectName]*api.Object, len(objects)), pods: map[string][]podTemplate{}, labelled: map[podLabel][]podTemplate{}}
+	c := &cross{cluster: cluster, objects: objects, incomplete: incomplete, byName: make(map[objectName]*api.Object, len(objects)), pods: map[string][]podTemplate{}, labelled: map[podLabel][]podTemplate{}, endpoints: map[string]bool{}}
 	for _, n := range nodes {
 		c.nodes = append(c.nodes, n.Name)
 	}
@@ -58,6 +60,9 @@ func newCross(cluster api.Cluster, objects []*api.Object, nodes []*api.Node, inc
 			continue
 		}
 		c.byName[id] = o
+		if e, ok := o.Value.(*discoveryv1.EndpointSlice); ok {
+			c.endpoints[o.Namespace()+"/"+e.Labels[discoveryv1.LabelServiceName]] = true
+		}
 		if t, ok := templateOf(o); ok {
 			c.pods[o.Namespace()] = append(c.pods[o.Namespace()], t)
 			for k, v := range t.labels {
@@ -112,6 +117,8 @@ func (c *cross) check() {
 			c.service(o, v)
 		case *appsv1.StatefulSet:
 			c.governing(o, v)
+		case *discoveryv1.EndpointSlice:
+			c.endpointSlice(o, v)
 		case *autoscalingv2.HorizontalPodAutoscaler:
 			c.autoscaler(o, v)
 		}
@@ -277,7 +284,14 @@ func elementPath(list, name string, i int) string {
 // service checks that a service can have endpoints: some workload's pods have its labels, and the ports that it names.
 func (c *cross) service(o *api.Object, svc *corev1.Service) {
 	c.nameless(o, svc)
-	if len(svc.Spec.Selector) == 0 || c.incomplete || svc.Spec.Type == corev1.ServiceTypeExternalName {
+	if c.incomplete || svc.Spec.Type == corev1.ServiceTypeExternalName {
+		return
+	}
+	if len(svc.Spec.Selector) == 0 {
+		if !c.endpoints[o.Namespace()+"/"+svc.Name] {
+			c.errorf(o, "spec.selector", "Service without endpoints", "The service has no selector, and no endpoint_slice block in namespace %q has the label %s = %q, so it would never have an endpoint. Write one of them.",
+				o.Namespace(), discoveryv1.LabelServiceName, svc.Name)
+		}
 		return
 	}
 	selected := c.selectPods(o.Namespace(), svc.Spec.Selector)
@@ -327,6 +341,33 @@ func (c *cross) governing(o *api.Object, set *appsv1.StatefulSet) {
 			Severity: api.SeverityWarning, Summary: "Pods have no names", Address: o.Address.String(), Range: &r,
 			Detail: "The pods of a stateful set have names below a headless service, and " + used.Address.String() + " is none. Set its cluster_ip = \"None\".",
 		})
+	}
+}
+
+// endpointSlice checks that endpoints are those of a service that has no others.
+func (c *cross) endpointSlice(o *api.Object, e *discoveryv1.EndpointSlice) {
+	name := e.Labels[discoveryv1.LabelServiceName]
+	if c.incomplete || name == "" {
+		return
+	}
+	s := c.byName[objectName{api.KindService, o.Namespace(), name}]
+	if s == nil {
+		c.errorf(o, "metadata.labels", "Service not found", "The label %s names the service %q, which namespace %q does not have.", discoveryv1.LabelServiceName, name, o.Namespace())
+		return
+	}
+	c.links = append(c.links, link{s, o.Address})
+	svc := s.Value.(*corev1.Service)
+	if len(svc.Spec.Selector) > 0 {
+		c.errorf(o, "metadata.labels", "Service has a selector", "The endpoints of the service %q are the pods that its selector means, so these would be no part of it. Take the selector away, or the endpoints.", name)
+	}
+	for i, p := range e.Ports {
+		name := ""
+		if p.Name != nil {
+			name = *p.Name
+		}
+		if !slices.ContainsFunc(svc.Spec.Ports, func(sp corev1.ServicePort) bool { return sp.Name == name }) && len(svc.Spec.Ports) > 0 {
+			c.errorf(o, fmt.Sprintf("ports[%d].name", i), "Port not found", "The service %q has no port named %q.", svc.Name, name)
+		}
 	}
 }
 

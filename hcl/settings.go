@@ -177,7 +177,7 @@ func evaluateCluster(block *hcl2.Block, ctx *hcl2.EvalContext) (api.Cluster, hcl
 	if block == nil {
 		return c, nil
 	}
-	s := &hcl2.BodySchema{Blocks: slices.Concat(fenceBlock.Blocks, dnsBlock.Blocks)}
+	s := &hcl2.BodySchema{Blocks: slices.Concat(fenceBlock.Blocks, dnsBlock.Blocks, loadBalancerBlock.Blocks)}
 	for _, f := range clusterFields {
 		s.Attributes = append(s.Attributes, hcl2.AttributeSchema{Name: f.name})
 	}
@@ -199,6 +199,7 @@ func evaluateCluster(block *hcl2.Block, ctx *hcl2.EvalContext) (api.Cluster, hcl
 	if diags.HasErrors() {
 		return c, diags
 	}
+	c.LoadBalancers, diags = loadBalancers(content.Blocks.OfType("load_balancer"), c, ctx)
 	pods, services := netip.MustParsePrefix(c.PodCIDR), netip.MustParsePrefix(c.ServiceCIDR)
 	if pods.Overlaps(services) {
 		r := block.DefRange

@@ -22,6 +22,7 @@ func (s *service) entry() api.DNSEntry {
 				Hostname:     api.EndpointHostname(p.spec, s.value.Name),
 			})
 		}
+		e.Endpoints = append(e.Endpoints, s.manual...)
 	}
 	return e
 }

@@ -41,6 +41,14 @@ func dump(p *api.Plan) string {
 	for _, c := range p.Pods {
 		line(&b, "  ", symbol(c.Action), c.Address.String(), "on", c.Node, paren(c.Reason), word("placed", c.Placement), wave(c.Wave), note("files", c.Files))
 	}
+	section(&b, "exposure", len(p.Exposure))
+	for _, e := range p.Exposure {
+		var at []string
+		for _, a := range e.At {
+			at = append(at, strings.Trim(a.Node+"="+a.IP, "="))
+		}
+		line(&b, "  ", symbol(e.Action), e.Service.String(), fmt.Sprintf("%d/%s", e.Port, e.Protocol), "by "+e.By, word("from", strings.Join(e.Sources, " ")), "at "+strings.Join(at, " "))
+	}
 	section(&b, "steps", len(p.Steps))
 	ends := api.NewEndpoints(p)
 	for _, s := range p.Steps {
@@ -163,9 +171,23 @@ func detail(s *api.Step, ends *api.Endpoints) string {
 		var pods []string
 		links, _ := ends.Of(s)
 		for _, e := range links {
-			pods = append(pods, e.Pod.Pod)
+			name := e.Pod.Pod
+			if name == "" {
+				name = e.IP
+			}
+			if e.Terminating {
+				name += "!"
+			}
+			pods = append(pods, name)
 		}
-		return "[" + strings.Join(pods, " ") + "]"
+		text := "[" + strings.Join(pods, " ") + "]"
+		if s.Service.Holder != "" {
+			text += " held by " + s.Service.Holder
+		}
+		if s.Service.Repair {
+			text += " repair"
+		}
+		return text
 	case s.DNS != nil:
 		return dnsText(s.DNS)
 	case s.Op == api.OpPodReady && s.Pod.MinReadySeconds > 0:
@@ -202,6 +224,7 @@ func deltas(d *api.Delta) string {
 		}
 	}
 	note(d.Cluster != nil, "cluster")
+	note(d.DropHolder != "", "-holder "+d.DropHolder)
 	note(d.PutNode != nil, "+node")
 	note(d.DropNode != "", "-node")
 	note(d.PutObject != nil, "+object")

@@ -111,7 +111,7 @@ func (d *draft) endObjects() {
 		if o.Address.Kind == api.KindService {
 			after = append(after, unnamed...)
 		}
-		delta := api.Delta{DropObject: &o.Address, DropJobs: d.endedRuns(o.Address)}
+		delta := api.Delta{DropObject: &o.Address, DropJobs: d.endedRuns(o.Address), DropHolder: d.unheld(o, nil)}
 		if d.prior.GonePod(o.Address) != nil {
 			delta.DropGone = &o.Address
 		}

@@ -246,7 +246,7 @@ func storyConfig(t *testing.T, text []byte) *api.Config {
 }
 
 // event does to a host what a line of a story says: cut, refuse, ill, reboot, foreign, crash CONTAINER, lose (its first pod),
-// flush (its services), containerd VERSION, fill (a volume of its first pod), unrecord (the objects of its pods), unset (its network), nodir (its volumes), stray (a pod and rules nobody knows).
+// flush (its services), containerd VERSION, fill (a volume of its first pod), unrecord (the objects of its pods), unset (its network), nodir (its volumes), lacks WHAT, damage (the rules of its services), stray (a pod and rules nobody knows).
 func (w *world) event(f []string) {
 	w.t.Helper()
 	if f[0] == "override" { // a command put it in force before
@@ -282,6 +282,12 @@ func (w *world) event(f []string) {
 		for i := range h.Pods {
 			stop(&h.Pods[i])
 			h.Pods[i].SandboxReady = false
+		}
+	case "lacks":
+		h.Facts.Lacks = f[2]
+	case "damage": // the rules of its services
+		for key := range h.Services {
+			h.Services[key] = ""
 		}
 	case "foreign":
 		h.Lineage = "99999999-0000-0000-0000-000000000000"

@@ -48,9 +48,10 @@ type host struct {
 	answers  []graph.Step // after which its first DNS server answers
 	pulled   map[string]graph.Step
 	volumes  map[api.Address]graph.Step
-	jobs     bool // a job makes pods on it while it runs
-	recorded bool // a step records what a command has changed about it
-	mended   bool // a pod is made to run again: its boot id is to be remembered
+	jobs     bool         // a job makes pods on it while it runs
+	recorded bool         // a step records what a command has changed about it
+	mended   bool         // a pod is made to run again: its boot id is to be remembered
+	handed   []graph.Step // by which others take over the addresses that it holds
 	cleared  map[string]bool
 	podsSeen map[string]bool // uids
 }

@@ -10,7 +10,7 @@ import (
 
 // joinHosts sets the pod network of every member where it is not in force yet, before anything else happens there.
 func (d *draft) joinHosts() {
-	if d.prior.Cluster != d.Config.Cluster {
+	if !d.prior.Cluster.Equal(d.Config.Cluster) {
 		cluster := d.Config.Cluster
 		d.graph.Add(api.Step{Op: api.OpRecord, Reason: "the cluster's settings", Delta: api.Delta{Cluster: &cluster}})
 	}
@@ -113,7 +113,7 @@ func (d *draft) leaveHost(h *host) {
 		return
 	}
 	for _, key := range sortedKeys(h.seen.Services) {
-		d.removeKey(h, key, slices.Clone(h.steps))
+		d.removeKey(h, key, slices.Concat(h.steps, h.handed))
 	}
 	images := d.onHost(h, api.Step{Op: api.OpImageRemove, Address: h.address(), Reason: reason}, slices.Clone(h.steps)...)
 	d.onHost(h, api.Step{Op: api.OpNodeRemove, Address: h.address(), Reason: reason, Delta: delta}, images)

@@ -151,9 +151,13 @@ func (d *draft) users() map[api.Address][]api.Address {
 	return out
 }
 
-// samePorts reports whether two services cannot be in force at the same time: one cluster IP or one node port.
+// samePorts reports whether two services cannot be in force at the same time: one cluster IP, one node port or
+// one load balancer address.
 func samePorts(a, b *corev1.Service) bool {
 	if a.Spec.ClusterIP != "" && a.Spec.ClusterIP != corev1.ClusterIPNone && a.Spec.ClusterIP == b.Spec.ClusterIP {
+		return true
+	}
+	if a.Spec.LoadBalancerIP != "" && a.Spec.LoadBalancerIP == b.Spec.LoadBalancerIP {
 		return true
 	}
 	for _, p := range a.Spec.Ports {

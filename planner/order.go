@@ -26,6 +26,7 @@ func (d *draft) order() (*api.Plan, api.Diagnostics) {
 		p.Changes = append(p.Changes, *d.changes[a])
 	}
 	d.podChanges()
+	d.expose()
 	d.reachable()
 	p.Pins = d.allPins()
 	for _, o := range d.desired {

@@ -28,6 +28,10 @@ type service struct {
 	suspect  bool            // rules in force somewhere are not those that the state tells of: nobody knows where they lead
 	settled  []graph.Step    // after which they are
 	members  []*pod          // behind it now, in the order of their addresses
+	ending   []*pod          // those that have left it, but are sent to while there is no other
+	manual   []api.DNSLink   // endpoints that somebody has written
+	holder   string          // the node that holds its load balancer address
+	held     string          // the one that the state knows, or a step of this plan has told it of
 	ports    map[*pod]map[string]int32
 	last     map[*host]graph.Step // its latest rules on each host
 	before   map[*host][]graph.Step
@@ -55,8 +59,13 @@ func (d *draft) wantServices() {
 		if old := priorService(s.prior); old != nil && len(old.Spec.Selector) > 0 && (hasRules(old) || s.headless && api.Headless(old)) {
 			s.former = labels.SelectorFromSet(old.Spec.Selector)
 		}
+		if s.listed() {
+			s.manual = d.manualEndpoints(s)
+		}
+		s.held = d.prior.Holder(v.Spec.LoadBalancerIP)
 		d.services = append(d.services, s)
 	}
+	d.checkServices()
 }
 
 func serviceKey(v *corev1.Service) string { return v.Namespace + "/" + v.Name }
@@ -73,7 +82,7 @@ func (d *draft) propagate() {
 		for _, s := range w.services {
 			for _, p := range slices.Concat(w.pods, w.preempted) {
 				// A pod that the old selector meant and that goes in this plan stays behind the service until then.
-				if p.serves() && !w.hidden(p) && (s.selects(p) || p.removed && s.selectsBy(s.former, p)) {
+				if s.takes(p) && !w.hidden(p) && (s.selects(p) || p.removed && s.selectsBy(s.former, p)) {
 					s.join(p)
 				}
 			}
@@ -204,7 +213,7 @@ func namedPort(spec *corev1.PodSpec, name string, protocol corev1.Protocol) int3
 	if spec == nil {
 		return 0
 	}
-	for _, c := range spec.Containers {
+	for _, c := range slices.Concat(spec.Containers, sidecarContainers(spec)) {
 		for _, p := range c.Ports {
 			if p.Name == name && (p.Protocol == protocol || p.Protocol == "" && protocol == corev1.ProtocolTCP) {
 				return p.ContainerPort
@@ -238,21 +247,40 @@ func (s *service) leave(p *pod) bool {
 
 // work is the service's rules with the pods that are behind it now.
 func (s *service) work() *api.ServiceWork {
-	w := &api.ServiceWork{Service: s.value, Endpoints: make([]api.EndpointLink, 0, len(s.members))}
+	w := &api.ServiceWork{Service: s.value, Holder: s.holder, Endpoints: make([]api.EndpointLink, 0, len(s.members))}
 	for _, p := range s.members {
 		w.Endpoints = append(w.Endpoints, s.linkTo(p))
+	}
+	for _, p := range s.ending {
+		w.Endpoints = append(w.Endpoints, s.endingLink(p))
+	}
+	for _, m := range s.manual {
+		w.Endpoints = append(w.Endpoints, m.EndpointLink)
 	}
 	return w
 }
 
+// on is the same work for one host, which may have to be told that its rules are not as they were left.
+func (s *service) on(h *host, w *api.ServiceWork) *api.ServiceWork {
+	if hash, known := h.seen.Services[s.key]; w == nil || !known || hash != "" {
+		return w
+	}
+	repair := *w
+	repair.Repair = true
+	return &repair
+}
+
 // hash is that of the rules when all addresses are known already, else "".
 func (s *service) hash(w *api.ServiceWork) string {
-	ips := make([]string, len(s.members))
-	for i, p := range s.members {
+	ips := make([]string, 0, len(w.Endpoints))
+	for _, p := range slices.Concat(s.members, s.ending) {
 		if p.moves() {
 			return ""
 		}
-		ips[i] = p.ip
+		ips = append(ips, p.ip)
+	}
+	for _, m := range s.manual {
+		ips = append(ips, m.IP)
 	}
 	if s.headless {
 		e := s.entry()
@@ -279,18 +307,17 @@ func (d *draft) setRules(s *service, reason string, after []graph.Step) []graph.
 	if !s.listed() {
 		return nil
 	}
+	d.hold(s)
 	hash := s.hashNow()
 	work := d.share(s)
 	var out []graph.Step
-	for _, h := range d.hosts {
-		if !h.member() {
-			continue
-		}
+	for _, h := range d.holderFirst(s) {
 		last, again := s.last[h]
 		if !again && hash != "" && s.inForce(h) == hash {
 			continue
 		}
-		step := d.onHost(h, s.step(work, reason), after...)
+		step := d.onHost(h, s.step(s.on(h, work), reason), after...)
+		d.handOver(s, h, step)
 		d.graph.Wait(step, h.set...)
 		d.graph.Wait(step, s.before[h]...)
 		if again {
@@ -329,11 +356,17 @@ func (d *draft) share(s *service) *api.ServiceWork {
 		}
 	}
 	s.touched = nil
+	if s.version == 0 {
+		for _, m := range s.manual {
+			v.Put = append(v.Put, m.EndpointLink)
+		}
+		slices.SortStableFunc(v.Put, api.EndpointLink.Compare)
+	}
 	if s.version == 0 || len(v.Put)+len(v.Drop) > 0 {
 		s.version++
 		d.plan.Endpoints = append(d.plan.Endpoints, v)
 	}
-	return &api.ServiceWork{Service: s.value, Version: s.version}
+	return &api.ServiceWork{Service: s.value, Holder: s.holder, Version: s.version}
 }
 
 // link is a pod as the service's rules have it; false when it is not behind the service.
@@ -344,7 +377,17 @@ func (s *service) link(p *pod) (api.EndpointLink, bool) {
 			return s.linkTo(p), true
 		}
 	}
+	if slices.Contains(s.ending, p) {
+		return s.endingLink(p), true
+	}
 	return api.EndpointLink{}, false
+}
+
+// endingLink has the pod's address, which nobody may know any more when the step is carried out.
+func (s *service) endingLink(p *pod) api.EndpointLink {
+	l := s.linkTo(p)
+	l.IP, l.Terminating = p.ip, true
+	return l
 }
 
 func (s *service) linkTo(p *pod) api.EndpointLink {

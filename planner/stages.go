@@ -156,6 +156,7 @@ func (t *changeOver) switchOver(gate []graph.Step) []graph.Step {
 		switch {
 		case w.hidden(p):
 			leave = append(leave, p)
+		case p.removed: // from a node that it had to leave
 		case p.fresh || p.mend || p.serves():
 			come = append(come, p)
 		}

@@ -79,7 +79,7 @@ func (d *draft) record(o *api.Object, needs, own []graph.Step) []graph.Step {
 	c := d.changes[o.Address]
 	prior := d.prior.Object(o.Address)
 	unchanged := c == nil || prior != nil && c.Action == api.Update && len(c.Diffs) == 0 && sameLinks(prior, o)
-	delta := api.Delta{PutObject: o, PutPin: d.newPins(o)}
+	delta := api.Delta{PutObject: o, PutPin: d.newPins(o), DropHolder: d.unheld(prior, o)}
 	d.overrideDelta(o.Address, &delta)
 	d.endRevision(d.work[o.Address], &delta)
 	d.endStages(d.work[o.Address], &delta)
@@ -148,6 +148,7 @@ func (d *draft) changeWorkload(w *workload, needs []graph.Step) []graph.Step {
 			continue
 		}
 		removed := t.remove(wave, slices.Concat(gate, sets))
+		removed = append(removed, t.forgetEnded(removed)...)
 		var made []graph.Step
 		mending := slices.Concat(gate, sets)
 		if w.want != nil && w.want.Fixed() {
@@ -164,6 +165,7 @@ func (d *draft) changeWorkload(w *workload, needs []graph.Step) []graph.Step {
 			}
 			made = append(made, t.make(p, after))
 		}
+		t.publish(k, wave)
 		gate = slices.Concat(made, removed)
 		if len(gate) == 0 {
 			gate = orElse(sets, needs)
@@ -191,6 +193,7 @@ type changeOver struct {
 	*draft
 	workload *workload
 	own      []graph.Step
+	ensured  []graph.Step // of the wave: pods that have their addresses
 }
 
 // dropGone forgets pods that are no longer there: on hosts that can be reached, what is left of them is removed.
@@ -232,6 +235,8 @@ func (t *changeOver) leaveServices(k int, wave rollout.Wave, gate []graph.Step) 
 	for _, s := range w.services {
 		if t.moveMembers(s, come, leave) || k == 0 && t.hadDead(s, dead) {
 			sets = append(sets, t.setRules(s, "pods of "+w.address.String()+" change", gate)...)
+		} else if len(s.ending) > 0 {
+			sets = append(sets, t.lastSets(s)...) // which lead to those that go
 		}
 	}
 	t.own = append(t.own, sets...)
@@ -268,11 +273,22 @@ func (t *changeOver) moveMembers(s *service, come, leave []*pod) bool {
 			moved = moved || joined
 		}
 	}
+	var left []*pod
 	for _, p := range leave {
-		left := s.leave(p)
-		moved = moved || left
+		if s.leave(p) {
+			left = append(left, p)
+		}
 	}
-	return moved
+	ending := len(s.ending)
+	for _, p := range left {
+		if s.lingers(p) {
+			s.ending = append(s.ending, p)
+		}
+	}
+	if !moved && ending == 0 && len(s.members) == 0 && len(s.ending) == len(left) {
+		return false // all of them go, and until they are gone packets go where they went before
+	}
+	return moved || len(left) > 0
 }
 
 func (t *changeOver) hadDead(s *service, dead []*pod) bool {
@@ -303,6 +319,7 @@ func (t *changeOver) make(p *pod, after []graph.Step) graph.Step {
 	readied := t.onHost(p.host, api.Step{Op: api.OpPodReady, Address: p.address, Pod: work, Delta: api.Delta{PutPod: p.state(true)}}, ensured)
 	t.own = append(t.own, ensured, readied)
 	p.readied = append(p.readied, readied)
+	t.ensured = append(t.ensured, ensured)
 	if p.mend && p.host.rebooted() {
 		p.host.mended = true
 	}
@@ -392,16 +409,18 @@ func priorService(o *api.Object) *corev1.Service {
 
 // setMissing sets the rules on those members where no step has set them and others are in force.
 func (d *draft) setMissing(s *service, reason string, needs []graph.Step) []graph.Step {
+	d.hold(s)
 	hash := s.hashNow()
 	work := d.share(s)
 	remade := d.remade[s.object.Address]
 	var out []graph.Step
-	for _, h := range d.hosts {
+	for _, h := range d.holderFirst(s) {
 		_, done := s.last[h]
-		if !h.member() || done || hash != "" && s.inForce(h) == hash && !remade {
+		if done || hash != "" && s.inForce(h) == hash && !remade {
 			continue
 		}
-		step := d.onHost(h, s.step(work, reason), slices.Concat(needs, h.set, s.before[h])...)
+		step := d.onHost(h, s.step(s.on(h, work), reason), slices.Concat(needs, h.set, s.before[h])...)
+		d.handOver(s, h, step)
 		s.last[h] = step
 		out = append(out, step)
 	}

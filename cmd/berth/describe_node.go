@@ -145,6 +145,7 @@ func describeService(d *description, l *live, e entry) error {
 	d.some("Desired LoadBalancer IP", s.Spec.LoadBalancerIP)
 	if s.Spec.Type == corev1.ServiceTypeLoadBalancer {
 		d.key("LoadBalancer Ingress", serviceExternal(&s))
+		d.some("Held By", l.state.Holder(s.Spec.LoadBalancerIP))
 	}
 	for i := range s.Spec.Ports {
 		p := &s.Spec.Ports[i]
@@ -188,7 +189,11 @@ func describeEndpoints(d *description, l *live, e entry) error {
 			d.put(1, "Port:\t%s %d/%s", or(p.Name, "<unset>"), p.Port, or(string(p.Protocol), "TCP"))
 			var rows []string
 			for _, ep := range l.endpoints(s, p) {
-				rows = append(rows, fmt.Sprintf("%s (%s on %s)", ep.address, ep.pod, ep.node))
+				row := ep.address
+				if ep.pod != "" {
+					row = fmt.Sprintf("%s (%s on %s)", ep.address, ep.pod, ep.node)
+				}
+				rows = append(rows, row)
 			}
 			d.list(2, "Addresses", rows)
 		}

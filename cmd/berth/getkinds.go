@@ -42,6 +42,8 @@ var getKinds = []*getKind{
 		global: true, hosts: true, fields: &fieldTable{[]string{"spec.unschedulable"}, nodeFields}, list: listNodes, describe: describeNode},
 	{kind: api.KindService, names: []string{"services", "service", "svc"}, columns: []string{"NAME", "TYPE", "CLUSTER-IP", "EXTERNAL-IP", "PORT(S)", "AGE"}, wide: []string{"SELECTOR"}, list: listServices, describe: describeService},
 	{names: []string{"endpoints", "endpoints", "ep"}, columns: []string{"NAME", "ENDPOINTS", "AGE"}, hosts: true, list: listEndpoints, describe: describeEndpoints},
+	{kind: api.KindEndpointSlice, names: []string{"endpointslices", "endpointslice.discovery.k8s.io", "endpointslice", "endpoint_slice", "endpoint_slices"}, columns: []string{"NAME", "ADDRESSTYPE", "PORTS", "ENDPOINTS", "AGE"},
+		list: listEndpointSlices, describe: describeEndpointSlice},
 	{names: []string{"workloads", "workload"}, columns: []string{"NAME", "READY", "STATUS", "AGE"}, wide: []string{"CONTAINERS", "IMAGES", "SELECTOR"}, hosts: true, list: listWorkloads},
 	{kind: api.KindDeployment, names: []string{"deployments", "deployment.apps", "deployment", "deploy", "deployments.apps"}, columns: []string{"NAME", "READY", "UP-TO-DATE", "AVAILABLE", "AGE"},
 		wide: []string{"CONTAINERS", "IMAGES", "SELECTOR"}, hosts: true, list: listDeployments, describe: describeDeployment},

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 
@@ -16,12 +17,23 @@ import (
 func listServices(l *live) []entry {
 	var out []entry
 	for _, o := range l.objects(api.KindService) {
-		s := o.Value.(*corev1.Service)
+		s := l.service(o)
 		out = append(out, entry{meta: s, object: covered(o, s), cells: []string{
 			s.Name, or(string(s.Spec.Type), string(corev1.ServiceTypeClusterIP)), serviceIP(s), serviceExternal(s), servicePorts(s), l.ageOf(o), labelText(s.Spec.Selector),
 		}})
 	}
 	return out
+}
+
+// service is an applied service with its status: the load balancer's address, once a node holds it.
+func (l *live) service(o *api.Object) *corev1.Service {
+	s := o.Value.(*corev1.Service)
+	if s.Spec.Type != corev1.ServiceTypeLoadBalancer || l.state.Holder(s.Spec.LoadBalancerIP) == "" {
+		return s
+	}
+	s = s.DeepCopy()
+	s.Status.LoadBalancer.Ingress = []corev1.LoadBalancerIngress{{IP: s.Spec.LoadBalancerIP}}
+	return s
 }
 
 // serviceIP is the CLUSTER-IP cell (semantics.md 8.3).
@@ -68,10 +80,10 @@ type endpoint struct {
 
 // endpoints lists the ready pods behind a service's port, by address.
 func (l *live) endpoints(s *corev1.Service, port *corev1.ServicePort) []endpoint {
-	var out []endpoint
 	if len(s.Spec.Selector) == 0 {
-		return nil
+		return l.manualEndpoints(s, port)
 	}
+	var out []endpoint
 	selector := labels.SelectorFromSet(s.Spec.Selector)
 	for _, p := range l.pods() {
 		ready := podReady(&p) && p.DeletionTimestamp == nil || s.Spec.PublishNotReadyAddresses
@@ -84,6 +96,36 @@ func (l *live) endpoints(s *corev1.Service, port *corev1.ServicePort) []endpoint
 	}
 	slices.SortFunc(out, func(a, b endpoint) int { return strings.Compare(a.address, b.address) })
 	return out
+}
+
+// manualEndpoints are those that somebody has written for a service without selector.
+func (l *live) manualEndpoints(s *corev1.Service, port *corev1.ServicePort) []endpoint {
+	var out []endpoint
+	for _, o := range l.objects(api.KindEndpointSlice) {
+		e := o.Value.(*discoveryv1.EndpointSlice)
+		if e.Namespace != s.Namespace || e.Labels[discoveryv1.LabelServiceName] != s.Name {
+			continue
+		}
+		for _, p := range e.Ports {
+			if p.Port == nil || text(p.Name) != port.Name {
+				continue
+			}
+			for _, end := range e.Endpoints {
+				if end.Conditions.Ready == nil || *end.Conditions.Ready || s.Spec.PublishNotReadyAddresses {
+					out = append(out, endpoint{node: text(end.NodeName), address: fmt.Sprintf("%s:%d", end.Addresses[0], *p.Port)})
+				}
+			}
+		}
+	}
+	slices.SortFunc(out, func(a, b endpoint) int { return strings.Compare(a.address, b.address) })
+	return out
+}
+
+func text(s *string) string {
+	if s == nil {
+		return ""
+	}
+	return *s
 }
 
 // targetPort is the number in the pod of a service's port; 0 when the pod has no port of that name.
@@ -118,6 +160,56 @@ func firstThree(list []endpoint) string {
 	return text
 }
 
+func listEndpointSlices(l *live) []entry {
+	var out []entry
+	for _, o := range l.objects(api.KindEndpointSlice) {
+		e := o.Value.(*discoveryv1.EndpointSlice)
+		var ports, ends []string
+		for _, p := range e.Ports {
+			if p.Port != nil {
+				ports = append(ports, strconv.Itoa(int(*p.Port)))
+			}
+		}
+		for _, end := range e.Endpoints {
+			ends = append(ends, end.Addresses...)
+		}
+		out = append(out, entry{meta: e, object: covered(o, e), cells: []string{
+			e.Name, string(e.AddressType), or(strings.Join(ports, ","), "<unset>"), or(strings.Join(ends, ","), "<unset>"), l.ageOf(o),
+		}})
+	}
+	return out
+}
+
+// describeEndpointSlice shows endpoints that somebody has written.
+func describeEndpointSlice(d *description, _ *live, e entry) error {
+	var s discoveryv1.EndpointSlice
+	if err := uncovered(e, &s); err != nil {
+		return err
+	}
+	d.head(&s, true)
+	d.labels(&s)
+	d.key("AddressType", s.AddressType)
+	d.put(0, "Ports:")
+	for _, p := range s.Ports {
+		number, protocol := "<unset>", string(corev1.ProtocolTCP)
+		if p.Port != nil {
+			number = strconv.Itoa(int(*p.Port))
+		}
+		if p.Protocol != nil {
+			protocol = string(*p.Protocol)
+		}
+		d.put(1, "%s\t%s/%s", or(text(p.Name), "<unset>"), number, protocol)
+	}
+	d.put(0, "Endpoints:")
+	for _, end := range s.Endpoints {
+		d.put(1, "- Addresses:\t%s", strings.Join(end.Addresses, ","))
+		d.put(1, "  Ready:\t%t", end.Conditions.Ready == nil || *end.Conditions.Ready)
+		d.put(1, "  Hostname:\t%s", or(text(end.Hostname), "<unset>"))
+		d.put(1, "  NodeName:\t%s", or(text(end.NodeName), "<unset>"))
+	}
+	return nil
+}
+
 func listEndpoints(l *live) []entry {
 	var out []entry
 	for _, o := range l.objects(api.KindService) {
@@ -142,7 +234,14 @@ func subset(port *corev1.ServicePort, list []endpoint) map[string]any {
 	for _, e := range list {
 		ip, n, _ := strings.Cut(e.address, ":")
 		number, _ = strconv.ParseInt(n, 10, 32)
-		addresses = append(addresses, map[string]any{"ip": ip, "nodeName": e.node, "targetRef": map[string]any{"kind": "Pod", "name": e.pod}})
+		address := map[string]any{"ip": ip}
+		if e.node != "" {
+			address["nodeName"] = e.node
+		}
+		if e.pod != "" {
+			address["targetRef"] = map[string]any{"kind": "Pod", "name": e.pod}
+		}
+		addresses = append(addresses, address)
 	}
 	return map[string]any{"addresses": addresses, "ports": []map[string]any{{"name": port.Name, "port": number, "protocol": or(string(port.Protocol), "TCP")}}}
 }

@@ -184,6 +184,8 @@ need an SSH server, containerd and iptables; nothing of Berth is installed on th
 			newAttach(g),
 			newCp(g),
 			newPortForward(g),
+			newProxy(g),
+			newNet(g),
 			newDebug(g),
 			newDrift(g),
 			newShow(g),

@@ -16,35 +16,37 @@ import (
 )
 
 var commands = map[string]func(ctx context.Context, args []string) error{
-	"serve":   serve,   // HTTP on $ADDR
-	"load":    load,    // URL [keep]: requests until stdin ends, then a report in JSON
-	"get":     get,     // URL: the page
-	"cat":     cat,     // FILE
-	"put":     put,     // FILE: standard input goes into it, durably
-	"echo":    echo,    // standard input comes out again
-	"stat":    stat,    // FILE: mode, owner, kind of file system
-	"look":    look,    // FILE...: text, mode, owner, file system, in JSON
-	"env":     env,     // all of it
-	"crash":   crash,   // CODE MESSAGE: says it and ends so
-	"say":     say,     // MESSAGE N: says it N times, then sleeps
-	"eat":     eat,     // N: takes so many MiB of memory and keeps them
-	"note":    note,    // FILE TEXT: adds a line with the time
-	"step":    step,    // FILE NAME DURATION: notes its start and its end
-	"live":    live,    // FILE NAME ADDR: serves probes, and notes what happens to it
-	"tries":   tries,   // FILE NAME N CODE: fails until its Nth start
-	"sleep":   sleep,   // DURATION, deaf to SIGTERM
-	"tmpfs":   tmpfs,   // DIRECTORY: mounts one there
-	"spin":    spin,    // PERCENT: keeps one processor that busy
-	"attempt": attempt, // DIR FAILURES DURATION: one pod of a job
-	"ask":     ask,     // URL: a pod of a job that ends as the answer says
-	"watch":   watch,   // FILE: says when it reads something else
-	"answers": answers, // FILE ADDR TLSADDR: notes requests for /CODE/WHAT and answers them so
-	"signals": signals, // FILE NAME: notes the signal that ends it
-	"last":    last,    // FILE CODE TEXT: writes its last words
-	"moody":   moody,   // ADDR: serves, and is ready and alive as it is told
-	"sick":    sick,    // FILE NAME ADDR: is not well before its second start
-	"reach":   reach,   // ADDRESS SIZE: whether a packet of that size arrives in one part
-	"asks":    asks,    // SERVER NAME N [PAUSE]: asks for a name N times, and prints how long it took
+	"serve":   serve,    // HTTP on $ADDR
+	"load":    load,     // URL [keep]: requests until stdin ends, then a report in JSON
+	"get":     get,      // URL: the page
+	"cat":     cat,      // FILE
+	"put":     put,      // FILE: standard input goes into it, durably
+	"echo":    echo,     // standard input comes out again
+	"stat":    stat,     // FILE: mode, owner, kind of file system
+	"look":    look,     // FILE...: text, mode, owner, file system, in JSON
+	"env":     env,      // all of it
+	"crash":   crash,    // CODE MESSAGE: says it and ends so
+	"say":     say,      // MESSAGE N: says it N times, then sleeps
+	"eat":     eat,      // N: takes so many MiB of memory and keeps them
+	"note":    note,     // FILE TEXT: adds a line with the time
+	"step":    step,     // FILE NAME DURATION: notes its start and its end
+	"live":    live,     // FILE NAME ADDR: serves probes, and notes what happens to it
+	"tries":   tries,    // FILE NAME N CODE: fails until its Nth start
+	"sleep":   sleep,    // DURATION, deaf to SIGTERM
+	"tmpfs":   tmpfs,    // DIRECTORY: mounts one there
+	"spin":    spin,     // PERCENT: keeps one processor that busy
+	"attempt": attempt,  // DIR FAILURES DURATION: one pod of a job
+	"ask":     ask,      // URL: a pod of a job that ends as the answer says
+	"watch":   watch,    // FILE: says when it reads something else
+	"answers": answers,  // FILE ADDR TLSADDR: notes requests for /CODE/WHAT and answers them so
+	"signals": signals,  // FILE NAME: notes the signal that ends it
+	"last":    last,     // FILE CODE TEXT: writes its last words
+	"moody":   moody,    // ADDR: serves, and is ready and alive as it is told
+	"sick":    sick,     // FILE NAME ADDR: is not well before its second start
+	"reach":   reach,    // ADDRESS SIZE: whether a packet of that size arrives in one part
+	"asks":    asks,     // SERVER NAME N [PAUSE]: asks for a name N times, and prints how long it took
+	"hear":    hear,     // ADDR: answers datagrams
+	"send":    datagram, // ADDRESS PORT: one datagram from that port, and the answer
 
 	"numbers":   numbers,   // N PAUSE [stay]: numbered lines
 	"give":      give,      // ADDRESS N: a server that sends N bytes of noise

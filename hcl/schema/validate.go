@@ -12,6 +12,7 @@ import (
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	schedulingv1 "k8s.io/api/scheduling/v1"
 	"k8s.io/apimachinery/pkg/util/validation"
@@ -40,6 +41,8 @@ func Validate(o *api.Object) api.Diagnostics {
 		c.podSpec("spec", &v.Spec, nil)
 	case *corev1.Service:
 		c.service(v)
+	case *discoveryv1.EndpointSlice:
+		c.endpointSlice(v)
 	case *corev1.ConfigMap:
 		c.configMap(v)
 	case *corev1.Secret:

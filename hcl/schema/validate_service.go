@@ -2,11 +2,14 @@ package schema
 
 import (
 	"fmt"
+	"net/netip"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/apimachinery/pkg/util/validation"
+	k8sfield "k8s.io/apimachinery/pkg/util/validation/field"
 )
 
 func (c *checker) service(svc *corev1.Service) {
@@ -16,19 +19,16 @@ func (c *checker) service(svc *corev1.Service) {
 	if len(s.Ports) == 0 && !headless && !named {
 		c.required("spec.ports", "a service needs at least one port block")
 	}
-	if len(s.Selector) == 0 && !named {
-		c.required("spec.selector", "the labels of the pods that the service leads to")
-	}
 	c.labels("spec.selector", s.Selector)
 	switch {
-	case headless && s.Type == corev1.ServiceTypeNodePort:
-		c.invalid("spec.clusterIP", s.ClusterIP, "may not be set to 'None' for NodePort services")
+	case headless && (s.Type == corev1.ServiceTypeNodePort || s.Type == corev1.ServiceTypeLoadBalancer):
+		c.invalid("spec.clusterIP", s.ClusterIP, "may not be set to 'None' for "+string(s.Type)+" services")
 	case s.ClusterIP != "" && named:
 		c.forbidden("spec.clusterIP", "may not be set for ExternalName services")
 	case s.ClusterIP != "" && !headless:
 		c.ip("spec.clusterIP", s.ClusterIP)
 	}
-	c.externalName(s)
+	c.serviceReach(s)
 	names, ports, nodePorts := once{}, once{}, once{}
 	for i, p := range elements("spec.ports", s.Ports, func(p *corev1.ServicePort) string { return p.Name }) {
 		c.servicePort(p, &s.Ports[i], s.Type)
@@ -47,16 +47,144 @@ func (c *checker) service(svc *corev1.Service) {
 	}
 }
 
-// externalName checks the name that a service stands for.
-func (c *checker) externalName(s *corev1.ServiceSpec) {
-	if s.Type != corev1.ServiceTypeExternalName {
-		if s.ExternalName != "" {
-			c.forbidden("spec.externalName", "may only be used when `type` is 'ExternalName'")
+// serviceReach checks from where a service is reached and who answers: affinity, traffic policies, addresses.
+func (c *checker) serviceReach(s *corev1.ServiceSpec) {
+	balanced := s.Type == corev1.ServiceTypeLoadBalancer
+	outside := balanced || s.Type == corev1.ServiceTypeNodePort || len(s.ExternalIPs) > 0
+	for _, f := range []struct {
+		path string
+		set  bool
+	}{
+		{"spec.loadBalancerSourceRanges", len(s.LoadBalancerSourceRanges) > 0},
+		{"spec.loadBalancerClass", s.LoadBalancerClass != nil},
+		{"spec.allocateLoadBalancerNodePorts", s.AllocateLoadBalancerNodePorts != nil},
+		{"spec.loadBalancerIP", s.LoadBalancerIP != ""},
+	} {
+		if f.set && !balanced {
+			c.forbidden(f.path, "may only be used when `type` is 'LoadBalancer'")
 		}
+	}
+	if s.ExternalTrafficPolicy != "" && !outside {
+		c.invalid("spec.externalTrafficPolicy", string(s.ExternalTrafficPolicy), "may only be set for externally-accessible services")
+	}
+	c.affinity(s)
+	if s.LoadBalancerIP != "" {
+		c.ipv4("spec.loadBalancerIP", s.LoadBalancerIP)
+	}
+	for i, ip := range s.ExternalIPs {
+		c.outsideIP(fmt.Sprintf("spec.externalIPs[%d]", i), ip)
+	}
+	for i, r := range s.LoadBalancerSourceRanges {
+		p := fmt.Sprintf("spec.loadBalancerSourceRanges[%d]", i)
+		for _, e := range validation.IsValidCIDR(nil, r) {
+			c.invalid(p, r, e.Detail)
+		}
+		if net, err := netip.ParsePrefix(r); err == nil && !net.Addr().Is4() {
+			c.invalid(p, r, "services are IPv4")
+		}
+	}
+	if s.Type == corev1.ServiceTypeExternalName {
+		if c.needs("spec.externalName", s.ExternalName, "the name that the service stands for") {
+			c.invalid("spec.externalName", s.ExternalName, validation.IsDNS1123Subdomain(strings.TrimSuffix(s.ExternalName, "."))...)
+		}
+	} else if s.ExternalName != "" {
+		c.forbidden("spec.externalName", "may only be used when `type` is 'ExternalName'")
+	}
+}
+
+func (c *checker) affinity(s *corev1.ServiceSpec) {
+	config := s.SessionAffinityConfig
+	if config == nil {
 		return
 	}
-	if c.needs("spec.externalName", s.ExternalName, "the name that the service stands for") {
-		c.invalid("spec.externalName", s.ExternalName, validation.IsDNS1123Subdomain(strings.TrimSuffix(s.ExternalName, "."))...)
+	if s.SessionAffinity != corev1.ServiceAffinityClientIP {
+		c.forbidden("spec.sessionAffinityConfig", fmt.Sprintf("must not be set when session affinity is %s", corev1.ServiceAffinityNone))
+		return
+	}
+	if config.ClientIP != nil && config.ClientIP.TimeoutSeconds != nil {
+		if n := *config.ClientIP.TimeoutSeconds; n <= 0 || n > maxAffinitySeconds {
+			c.invalid("spec.sessionAffinityConfig.clientIP.timeoutSeconds", n, fmt.Sprintf("must be greater than 0 and less than %d", maxAffinitySeconds))
+		}
+	}
+}
+
+// maxAffinitySeconds is a day, as in Kubernetes.
+const maxAffinitySeconds = 86400
+
+func (c *checker) ipv4(path, value string) {
+	c.ip(path, value)
+	if ip, err := netip.ParseAddr(value); err == nil && !ip.Is4() {
+		c.invalid(path, value, "services are IPv4")
+	}
+}
+
+// outsideIP checks an address that is not the cluster's: Kubernetes' ValidateNonSpecialIP.
+func (c *checker) outsideIP(path, value string) {
+	c.ipv4(path, value)
+	ip, err := netip.ParseAddr(value)
+	if err != nil {
+		return
+	}
+	for _, bad := range []struct {
+		is   bool
+		text string
+	}{
+		{ip.IsUnspecified(), "may not be unspecified (0.0.0.0 or ::)"},
+		{ip.IsLoopback(), "may not be in the loopback range (127.0.0.0/8, ::1/128)"},
+		{ip.IsLinkLocalUnicast(), "may not be in the link-local range (169.254.0.0/16, fe80::/10)"},
+		{ip.IsLinkLocalMulticast(), "may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)"},
+	} {
+		if bad.is {
+			c.invalid(path, value, bad.text)
+		}
+	}
+}
+
+// maxEndpoints is how many endpoints one slice may have, as in Kubernetes; a service may have several slices.
+const maxEndpoints = 1000
+
+// endpointSlice checks endpoints that somebody has written for a service without selector.
+func (c *checker) endpointSlice(s *discoveryv1.EndpointSlice) {
+	if c.needs("addressType", string(s.AddressType), `write "IPv4"`) && s.Labels[discoveryv1.LabelServiceName] == "" {
+		c.required("metadata.labels", fmt.Sprintf("the label %s = NAME says which service the endpoints belong to", discoveryv1.LabelServiceName))
+	}
+	if len(s.Endpoints) > maxEndpoints {
+		c.report("endpoints", k8sfield.TooMany(nil, len(s.Endpoints), maxEndpoints))
+	}
+	for i := range s.Endpoints {
+		e, p := &s.Endpoints[i], fmt.Sprintf("endpoints[%d]", i)
+		if len(e.Addresses) == 0 {
+			c.required(p+".addresses", "must contain at least 1 address")
+		}
+		if len(e.Addresses) > 1 {
+			c.report(p+".addresses", k8sfield.TooMany(nil, len(e.Addresses), 1))
+		}
+		for j, ip := range e.Addresses {
+			c.outsideIP(fmt.Sprintf("%s.addresses[%d]", p, j), ip)
+		}
+		if e.Hostname != nil {
+			c.invalid(p+".hostname", *e.Hostname, validation.IsDNS1123Label(*e.Hostname)...)
+		}
+		if e.NodeName != nil {
+			c.invalid(p+".nodeName", *e.NodeName, validation.IsDNS1123Subdomain(*e.NodeName)...)
+		}
+	}
+	names := once{}
+	for i := range s.Ports {
+		port, p := &s.Ports[i], fmt.Sprintf("ports[%d]", i)
+		name := ""
+		if port.Name != nil {
+			name = *port.Name
+		}
+		if name != "" {
+			c.invalid(p+".name", name, validation.IsDNS1123Label(name)...)
+		}
+		names.add(c, p+".name", name)
+		if port.Port == nil {
+			c.required(p+".port", "")
+			continue
+		}
+		c.invalid(p+".port", *port.Port, validation.IsValidPortNum(int(*port.Port))...)
 	}
 }
 
@@ -75,7 +203,7 @@ func (c *checker) servicePort(p string, port *corev1.ServicePort, kind corev1.Se
 	if port.NodePort == 0 {
 		return
 	}
-	if kind != corev1.ServiceTypeNodePort {
+	if kind != corev1.ServiceTypeNodePort && kind != corev1.ServiceTypeLoadBalancer {
 		c.forbidden(p+".nodePort", "may not be used when `type` is 'ClusterIP'; set type = \"NodePort\"")
 	}
 	c.invalid(p+".nodePort", port.NodePort, validation.IsValidPortNum(int(port.NodePort))...)

@@ -158,6 +158,11 @@ func ServiceDefaults(s *corev1.Service) *corev1.Service {
 	return s
 }
 
+// ExternalLocal reports whether packets from outside go only to pods of the node that they arrive at.
+func ExternalLocal(s *corev1.Service) bool {
+	return s.Spec.ExternalTrafficPolicy == corev1.ServiceExternalTrafficPolicyLocal
+}
+
 func affinityDefaults(spec *corev1.ServiceSpec) {
 	if spec.SessionAffinityConfig == nil {
 		spec.SessionAffinityConfig = &corev1.SessionAffinityConfig{}

@@ -41,6 +41,8 @@ ip -4 route show proto 98 | while read -r prefix rest; do ip route del "$prefix"
 for dev in berth.1 berth0; do
 	if ip link show dev $dev >/dev/null 2>&1; then ip link del dev $dev; fi
 done
+set -- "$berth_net"/services/*.rules
+if [ -e "$1" ]; then berth_held "$@" | while read -r address; do berth_leave "$address"; done; fi
 rm -rf /var/lib/cni/networks/` + NetworkName + `
 
 if [ -e "$berth_net/before" ]; then

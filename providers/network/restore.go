@@ -193,7 +193,10 @@ berth_rules() {
 	berth_restore "$t/change"
 	if [ "${rebuild:-0}" = 1 ]; then
 		set -- "$berth_net"/services/*.rules
-		if [ -e "$1" ]; then berth_restore_all "$@"; fi
+		if [ -e "$1" ]; then
+			berth_restore_all "$@"
+			berth_held "$@" | while read -r address; do berth_hold "$address"; done
+		fi
 	fi
 }
 `

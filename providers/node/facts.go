@@ -112,6 +112,7 @@ func parse(text string) (*seen, error) {
 		"conntrack":  func(string) { s.conntrack = true },
 		"containerd": func(string) { s.containerd = true },
 		"closed":     func(string) { s.closed = true },
+		"lacks":      func(v string) { f.Lacks = strings.TrimSpace(f.Lacks + " " + v) },
 		"missing":    func(v string) { s.missing = append(s.missing, v) },
 		"cap": func(v string) {
 			bits, err := strconv.ParseUint(v, 16, 64)
@@ -259,6 +260,9 @@ if berth_ipt 2>/dev/null; then
 	say iptables "$("$ipt" --version | sed 's/^iptables v//')"
 	"$ipt" -S INPUT 2>/dev/null | grep -q '^-P INPUT DROP' && say closed
 fi
+command -v perl >/dev/null || command -v python3 >/dev/null || say lacks ` + api.LacksAnnounce + `
+[ -d /proc/net/xt_recent ] || grep -qx recent /proc/net/ip_tables_matches 2>/dev/null || modprobe -n -q xt_recent 2>/dev/null || say lacks ` + api.LacksAffinity + `
+grep -qw SCTP /proc/net/protocols || modprobe -n -q sctp 2>/dev/null || say lacks ` + api.LacksSCTP + `
 command -v conntrack >/dev/null && say conntrack
 command -v containerd >/dev/null && say containerd
 if [ -e /proc/sys/net/bridge/bridge-nf-call-iptables ] || modprobe -n -q br_netfilter 2>/dev/null; then say bridgenf; fi

@@ -112,7 +112,13 @@ func (w *world) ends(pods ...*hosttest.Pod) []string {
 }
 
 func (w *world) step(ctx context.Context, host int, op api.Op, s *corev1.Service, ends ...string) (string, error) {
+	return w.stepOf(ctx, host, op, s, false, ends...)
+}
+
+// stepOf is a step that was planned with rules damaged, or not.
+func (w *world) stepOf(ctx context.Context, host int, op api.Op, s *corev1.Service, repair bool, ends ...string) (string, error) {
 	sw, list := work(s, ends...)
+	sw.Repair = repair
 	h := w.hosts[host]
 	var said []string
 	_, err := proxy.New().Apply(ctx, h, &providers.Work{
@@ -437,7 +443,7 @@ func TestObserveAndDrift(t *testing.T) {
 		{"dispatch added", `iptables -t nat -I BERTH-SERVICES -d 10.96.0.10/32 -m comment --comment "default/web theirs" -j RETURN`},
 		{"reject added", `iptables -I BERTH-SERVICES -d 10.96.0.10/32 -m comment --comment "default/web has no endpoints" -j DROP`},
 		{"node port gone", "iptables -t nat -F BERTH-NODEPORTS"},
-		{"unfinished", "echo 'nat BERTH-SVC-STALE' >/var/lib/berth/network/services/default_web.chains"},
+		{"unfinished", "iptables -t nat -N BERTH-SVC-STALE; echo 'default/web nat BERTH-SVC-STALE' >/var/lib/berth/network/services/pending"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			w.hosts[0].Sh(t, tt.damage)
@@ -448,11 +454,11 @@ func TestObserveAndDrift(t *testing.T) {
 			if got["default/web-2"] != want["default/web-2"] {
 				t.Error("another service shows as damaged")
 			}
-			if _, err := w.step(t.Context(), 0, api.OpServiceSet, web, many...); err != nil {
+			if _, err := w.stepOf(t.Context(), 0, api.OpServiceSet, web, true, many...); err != nil {
 				t.Fatal(err)
 			}
 			if tt.name == "node port gone" {
-				if _, err := w.step(t.Context(), 0, api.OpServiceSet, sticky, append(many[:2:2], "10.244.1.9@n1")...); err != nil {
+				if _, err := w.stepOf(t.Context(), 0, api.OpServiceSet, sticky, true, append(many[:2:2], "10.244.1.9@n1")...); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -501,7 +507,7 @@ func TestKilled(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := rules()
-	for _, program := range []string{"iptables-restore", "mv", "rm", "comm"} {
+	for _, program := range []string{"iptables-restore", "mv", "rm", "awk"} {
 		t.Run(program, func(t *testing.T) {
 			if _, err := w.step(t.Context(), 0, api.OpServiceSet, svc, old...); err != nil {
 				t.Fatal(err)
@@ -622,7 +628,7 @@ func BenchmarkServices(b *testing.B) {
 	for i := range n {
 		s, ends := one(i, 0)
 		sw, list := work(s, ends...)
-		r, err := proxy.Render(sw, list, "n1", podCIDR)
+		r, err := proxy.Render(sw, list, proxy.On{Node: "n1", IP: "10.90.1.11", PodCIDR: podCIDR})
 		if err != nil {
 			b.Fatal(err)
 		}

@@ -47,7 +47,5 @@ if [ -e "$1" ]; then
 		berth_dump 2>/dev/null | berth_live "$@" | sed 's/^/live /'
 	fi
 fi
-for f in "$berth_net"/services/*.chains; do
-	if [ -e "$f" ]; then echo "unfinished $(basename "$f" .chains | tr _ /)"; fi
-done
+if [ -e "$berth_net/services/pending" ]; then awk '{ print "unfinished", $1 }' "$berth_net/services/pending"; fi
 `

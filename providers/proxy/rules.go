@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"net/netip"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -25,6 +26,13 @@ const (
 // defaultAffinitySeconds is how long a client stays with its pod when the service does not say.
 const defaultAffinitySeconds = 10800
 
+// On is the node that rules are for.
+type On struct {
+	Node    string // its name
+	IP      string // its address; "" when it is not known
+	PodCIDR string // of the cluster
+}
+
 // servicePort is one port of a service as the rules of one node need it.
 type servicePort struct {
 	id       string // "namespace/name" or "namespace/name:port", for comments and chain names
@@ -32,12 +40,15 @@ type servicePort struct {
 	vip      string
 	port     int32
 	nodePort int32
-	podCIDR  string // of the cluster
-	affinity int32  // seconds; 0 for none
+	external []string // other addresses from outside, sorted
+	balancer string   // the load balancer's address
+	sources  []string // networks that may use it; none for all
+	on       On
+	affinity int32 // seconds; 0 for none
 
-	all, local []target // endpoints, sorted; local is the part on this node
+	all, local []target // endpoints to send to, sorted; local is the part for packets that do not leave the node
 	internal   policy
-	external   policy
+	outside    policy
 }
 
 type policy string
@@ -56,39 +67,73 @@ func (t target) String() string { return t.ip + ":" + strconv.Itoa(int(t.port)) 
 
 // Render makes the rules of a service for one node. Equal services and endpoints give equal text, whatever their order.
 // A headless service and one of type ExternalName have no rules.
-func Render(w *api.ServiceWork, endpoints []providers.Endpoint, node, podCIDR string) (*iptables.Rules, error) {
+func Render(w *api.ServiceWork, endpoints []providers.Endpoint, on On) (*iptables.Rules, error) {
 	svc := w.Service
 	r := &iptables.Rules{Name: svc.Namespace + "/" + svc.Name, Hash: api.ServiceHash(w, addresses(endpoints))}
-	if err := supported(svc); err != nil {
-		return nil, fmt.Errorf("service %s: %w", r.Name, err)
+	for _, name := range []string{svc.Namespace, svc.Name} { // of files, and part of the rules' text
+		if !nameShape.MatchString(name) {
+			return nil, fmt.Errorf("service %q: %q is not a name", r.Name, name)
+		}
 	}
 	if svc.Spec.Type == corev1.ServiceTypeExternalName || svc.Spec.ClusterIP == corev1.ClusterIPNone {
 		return r, nil
 	}
-	if ip, err := netip.ParseAddr(svc.Spec.ClusterIP); err != nil || !ip.Is4() {
-		return nil, fmt.Errorf("service %s: cluster IP %q: not an IPv4 address", r.Name, svc.Spec.ClusterIP)
+	if err := checkAddresses(svc); err != nil {
+		return nil, fmt.Errorf("service %s: %w", r.Name, err)
 	}
 	for _, p := range svc.Spec.Ports {
-		sp, err := portOf(svc, p, endpoints, node, podCIDR)
+		sp, err := portOf(svc, p, on)
+		if err == nil {
+			err = sp.addEndpoints(p.Name, w, endpoints)
+		}
 		if err != nil {
 			return nil, fmt.Errorf("service %s: %w", r.Name, err)
 		}
 		sp.render(r)
 	}
+	if ip := balancerOf(svc); ip != "" {
+		hold(r, ip, w.Holder == on.Node)
+	}
 	return r, nil
 }
 
-// supported refuses by name what these rules would not do.
-func supported(svc *corev1.Service) error {
-	switch svc.Spec.Type {
-	case "", corev1.ServiceTypeClusterIP, corev1.ServiceTypeNodePort, corev1.ServiceTypeExternalName:
-	default:
-		return fmt.Errorf("type %q is not supported", svc.Spec.Type)
+// hold notes who holds a load balancer's address. Where it is held, nothing else of the node is reached through it.
+func hold(r *iptables.Rules, ip string, here bool) {
+	if !here {
+		r.Note(iptables.NoteLeave + " " + ip)
+		return
 	}
-	if len(svc.Spec.ExternalIPs) > 0 {
-		return fmt.Errorf("externalIPs are not supported")
+	r.Note(iptables.NoteHold + " " + ip)
+	r.Add(iptables.Filter, nodePorts, "-d "+ip+"/32 ! -p icmp -m comment --comment \""+r.Name+" no such port\" -j "+reject)
+}
+
+func balancerOf(svc *corev1.Service) string {
+	if svc.Spec.Type != corev1.ServiceTypeLoadBalancer {
+		return ""
+	}
+	return svc.Spec.LoadBalancerIP
+}
+
+// checkAddresses refuses addresses that are none: they become part of the rules' text.
+func checkAddresses(svc *corev1.Service) error {
+	for _, a := range []struct {
+		what string
+		ips  []string
+	}{{"cluster IP", []string{svc.Spec.ClusterIP}}, {"external IP", svc.Spec.ExternalIPs}, {"load balancer address", list(balancerOf(svc))}} {
+		for _, text := range a.ips {
+			if ip, err := netip.ParseAddr(text); err != nil || !ip.Is4() {
+				return fmt.Errorf("%s %q: not an IPv4 address", a.what, text)
+			}
+		}
 	}
 	return nil
+}
+
+func list(s string) []string {
+	if s == "" {
+		return nil
+	}
+	return []string{s}
 }
 
 func addresses(endpoints []providers.Endpoint) []string {
@@ -99,27 +144,41 @@ func addresses(endpoints []providers.Endpoint) []string {
 	return ips
 }
 
-func portOf(svc *corev1.Service, p corev1.ServicePort, endpoints []providers.Endpoint, node, podCIDR string) (*servicePort, error) {
+var nameShape = regexp.MustCompile(`^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$`)
+
+func portOf(svc *corev1.Service, p corev1.ServicePort, on On) (*servicePort, error) {
 	sp := &servicePort{
 		id:       svc.Namespace + "/" + svc.Name,
 		protocol: strings.ToLower(string(cmp.Or(p.Protocol, corev1.ProtocolTCP))),
 		vip:      svc.Spec.ClusterIP,
 		port:     p.Port,
-		podCIDR:  podCIDR,
+		external: slices.Clone(svc.Spec.ExternalIPs),
+		balancer: balancerOf(svc),
+		on:       on,
 		internal: policyCluster,
-		external: policyCluster,
+		outside:  policyCluster,
 	}
 	if p.Name != "" {
 		sp.id += ":" + p.Name
+	}
+	if p.Name != "" && !nameShape.MatchString(p.Name) {
+		return nil, fmt.Errorf("%q is not a name", p.Name)
 	}
 	switch sp.protocol {
 	case "tcp", "udp", "sctp":
 	default:
 		return nil, fmt.Errorf("port %d: protocol %q is not supported", p.Port, p.Protocol)
 	}
-	if svc.Spec.Type == corev1.ServiceTypeNodePort {
+	for _, n := range []int32{p.Port, max(p.NodePort, 1)} {
+		if n < 1 || n > 65535 {
+			return nil, fmt.Errorf("port %d: out of range", n)
+		}
+	}
+	if svc.Spec.Type == corev1.ServiceTypeNodePort || svc.Spec.Type == corev1.ServiceTypeLoadBalancer {
 		sp.nodePort = p.NodePort
 	}
+	slices.Sort(sp.external)
+	sp.external = slices.DeleteFunc(slices.Compact(sp.external), func(ip string) bool { return ip == sp.balancer })
 	if svc.Spec.SessionAffinity == corev1.ServiceAffinityClientIP {
 		sp.affinity = defaultAffinitySeconds
 		if c := svc.Spec.SessionAffinityConfig; c != nil && c.ClientIP != nil && c.ClientIP.TimeoutSeconds != nil {
@@ -130,19 +189,37 @@ func portOf(svc *corev1.Service, p corev1.ServicePort, endpoints []providers.End
 		sp.internal = policyLocal
 	}
 	if svc.Spec.ExternalTrafficPolicy == corev1.ServiceExternalTrafficPolicyLocal {
-		sp.external = policyLocal
+		sp.outside = policyLocal
 	}
-	if err := sp.addEndpoints(p.Name, endpoints, node); err != nil {
-		return nil, err
-	}
-	if d := svc.Spec.TrafficDistribution; d != nil && *d == corev1.ServiceTrafficDistributionPreferSameNode && len(sp.local) > 0 {
-		sp.all = sp.local // the others are for nodes that have none
-	}
-	return sp, nil
+	return sp, sp.addSources(svc.Spec.LoadBalancerSourceRanges)
 }
 
-func (sp *servicePort) addEndpoints(name string, endpoints []providers.Endpoint, node string) error {
-	for _, e := range endpoints {
+// addSources takes the networks that may use the load balancer's address. One that is all of them is no restriction.
+func (sp *servicePort) addSources(ranges []string) error {
+	everybody := false
+	for _, text := range ranges {
+		p, err := netip.ParsePrefix(strings.TrimSpace(text))
+		if err != nil || !p.Addr().Is4() {
+			return fmt.Errorf("source range %q: not an IPv4 network", text)
+		}
+		everybody = everybody || p.Bits() == 0
+		sp.sources = append(sp.sources, p.Masked().String())
+		if ip, err := netip.ParseAddr(sp.on.IP); err == nil && p.Contains(ip) && sp.balancer != "" {
+			sp.sources = append(sp.sources, sp.balancer+"/32") // as which a node that holds the address asks itself
+		}
+	}
+	slices.Sort(sp.sources)
+	sp.sources = slices.Compact(sp.sources)
+	if everybody {
+		sp.sources = nil
+	}
+	return nil
+}
+
+// addEndpoints chooses whom the port sends to (semantics.md 4.2): those that are ready, and where none is, those that are about to go.
+func (sp *servicePort) addEndpoints(name string, w *api.ServiceWork, endpoints []providers.Endpoint) error {
+	var all, local [2][]target // ready, terminating
+	for i, e := range endpoints {
 		port, ok := e.Ports[name]
 		if !ok || e.IP == "" {
 			continue // a pod without a port of that name, or without an address yet
@@ -150,17 +227,33 @@ func (sp *servicePort) addEndpoints(name string, endpoints []providers.Endpoint,
 		if ip, err := netip.ParseAddr(e.IP); err != nil || !ip.Is4() {
 			return fmt.Errorf("endpoint %s: %q is not an IPv4 address", e.Pod, e.IP)
 		}
+		if port < 1 || port > 65535 {
+			return fmt.Errorf("endpoint %s: port %d: out of range", e.Pod, port)
+		}
+		k := 0
+		if w.Endpoints[i].Terminating {
+			k = 1
+		}
 		t := target{e.IP, port}
-		sp.all = append(sp.all, t)
-		if e.Node == node {
-			sp.local = append(sp.local, t)
+		all[k] = append(all[k], t)
+		if e.Node == sp.on.Node {
+			local[k] = append(local[k], t)
 		}
 	}
-	for _, list := range []*[]target{&sp.all, &sp.local} {
-		slices.SortFunc(*list, compareTargets)
-		*list = slices.Compact(*list)
+	sp.all, sp.local = chosen(all), chosen(local)
+	if d := w.Service.Spec.TrafficDistribution; d != nil && *d == corev1.ServiceTrafficDistributionPreferSameNode && len(local[0]) > 0 {
+		sp.all = sp.local // the others are for nodes that have none
 	}
 	return nil
+}
+
+func chosen(of [2][]target) []target {
+	out := of[0]
+	if len(out) == 0 {
+		out = of[1]
+	}
+	slices.SortFunc(out, compareTargets)
+	return slices.Compact(out)
 }
 
 func compareTargets(a, b target) int {
@@ -189,9 +282,8 @@ func (sp *servicePort) to(port int32, comment string) string {
 func (sp *servicePort) render(r *iptables.Rules) {
 	sp.note(r)
 	if len(sp.all) == 0 {
-		sp.refuse(r, sp.vip, "REJECT --reject-with icmp-port-unreachable", " has no endpoints")
-		if sp.nodePort != 0 {
-			sp.refuse(r, "", "REJECT --reject-with icmp-port-unreachable", " has no endpoints")
+		for _, to := range append([]string{sp.vip}, sp.entries()...) {
+			sp.refuse(r, to, reject, " has no endpoints")
 		}
 		return
 	}
@@ -205,31 +297,59 @@ func (sp *servicePort) render(r *iptables.Rules) {
 		}
 		r.Add(iptables.NAT, chain, "-p "+sp.protocol+" "+sp.comment("")+recent+" -m "+sp.protocol+" -j DNAT --to-destination "+t.String())
 	}
-	if sp.internal == policyCluster || sp.nodePort != 0 {
+	if sp.spreadsAll() {
 		sp.spread(r, sp.chain("SVC"), sp.all)
 	}
-	if (sp.internal == policyLocal || sp.external == policyLocal && sp.nodePort != 0) && len(sp.local) > 0 {
+	if sp.spreadsLocal() {
 		sp.spread(r, sp.chain("SVL"), sp.local)
 	}
 	sp.clusterIP(r)
-	if sp.nodePort != 0 {
-		sp.node(r)
+	if entries := sp.entries(); len(entries) > 0 {
+		sp.fromOutside(r, entries)
 	}
+}
+
+// nodeEntry stands for the node port among the entries.
+const nodeEntry = "node"
+
+// entries are the ways in from outside: addresses, and [nodeEntry].
+func (sp *servicePort) entries() []string {
+	out := slices.Clone(sp.external)
+	if sp.balancer != "" {
+		out = append(out, sp.balancer)
+	}
+	if sp.nodePort != 0 {
+		out = append(out, nodeEntry)
+	}
+	return out
+}
+
+func (sp *servicePort) spreadsAll() bool {
+	return sp.internal == policyCluster || len(sp.entries()) > 0
+}
+
+func (sp *servicePort) spreadsLocal() bool {
+	return len(sp.local) > 0 && (sp.internal == policyLocal || sp.outside == policyLocal && len(sp.entries()) > 0)
 }
 
 // used are the endpoints that some chain of this port leads to.
 func (sp *servicePort) used() []target {
-	if sp.internal == policyLocal && sp.nodePort == 0 {
-		return sp.local
+	var out []target
+	if sp.spreadsAll() {
+		out = append(out, sp.all...)
 	}
-	return sp.all
+	if sp.spreadsLocal() {
+		out = append(out, sp.local...)
+	}
+	slices.SortFunc(out, compareTargets)
+	return slices.Compact(out)
 }
 
 // spread fills a chain that chooses among targets with equal chances.
 func (sp *servicePort) spread(r *iptables.Rules, chain string, targets []target) {
 	r.Own(iptables.NAT, chain)
 	if chain == sp.chain(sp.internalKind()) {
-		r.Add(iptables.NAT, chain, "! -s "+sp.podCIDR+" -d "+sp.vip+"/32 "+sp.to(sp.port, sp.comment(" cluster IP"))+" "+markMasq)
+		r.Add(iptables.NAT, chain, "! -s "+sp.on.PodCIDR+" -d "+sp.vip+"/32 "+sp.to(sp.port, sp.comment(" cluster IP"))+" "+markMasq)
 	}
 	if sp.affinity > 0 {
 		for _, t := range targets {
@@ -262,34 +382,64 @@ func (sp *servicePort) clusterIP(r *iptables.Rules) {
 	r.Add(iptables.NAT, services, "-d "+sp.vip+"/32 "+sp.to(sp.port, sp.comment(" cluster IP"))+" -j "+sp.chain(sp.internalKind()))
 }
 
-// node makes the port reachable on every address of the node but loopback.
-func (sp *servicePort) node(r *iptables.Rules) {
+// fromOutside makes the port reachable by its entries.
+func (sp *servicePort) fromOutside(r *iptables.Rules, entries []string) {
 	ext := sp.chain("EXT")
 	r.Own(iptables.NAT, ext)
-	if sp.external == policyCluster {
+	if sp.outside == policyCluster {
 		r.Add(iptables.NAT, ext, sp.comment("")+" "+markMasq)
 		r.Add(iptables.NAT, ext, sp.comment("")+" -j "+sp.chain("SVC"))
 	} else {
 		// Pods and the node itself may go anywhere; others only to pods here, so that these see who asks.
-		r.Add(iptables.NAT, ext, "-s "+sp.podCIDR+" "+sp.comment(" from pods")+" -j "+sp.chain("SVC"))
+		r.Add(iptables.NAT, ext, "-s "+sp.on.PodCIDR+" "+sp.comment(" from pods")+" -j "+sp.chain("SVC"))
 		r.Add(iptables.NAT, ext, sp.comment(" from the node")+" -m addrtype --src-type LOCAL "+markMasq)
 		r.Add(iptables.NAT, ext, sp.comment(" from the node")+" -m addrtype --src-type LOCAL -j "+sp.chain("SVC"))
 		if len(sp.local) > 0 {
 			r.Add(iptables.NAT, ext, sp.comment("")+" -j "+sp.chain("SVL"))
-		} else {
-			sp.refuse(r, "", "DROP", " has no local endpoints")
 		}
 	}
-	r.Add(iptables.NAT, nodePorts, sp.to(sp.nodePort, sp.comment(" node port"))+" -j "+ext)
+	for _, to := range entries {
+		switch {
+		case to == nodeEntry:
+			r.Add(iptables.NAT, nodePorts, sp.to(sp.nodePort, sp.comment(" node port"))+" -j "+ext)
+		case to == sp.balancer:
+			sp.balance(r, ext)
+		default:
+			r.Add(iptables.NAT, services, "-d "+to+"/32 "+sp.to(sp.port, sp.comment(" external IP"))+" -j "+ext)
+		}
+		if sp.outside == policyLocal && len(sp.local) == 0 {
+			sp.refuse(r, to, "DROP", " has no local endpoints")
+		}
+	}
 }
 
-// refuse answers what nobody would answer: packets to the cluster IP, or with none to the node port.
-func (sp *servicePort) refuse(r *iptables.Rules, vip, verdict, why string) {
-	if vip != "" {
-		r.Add(iptables.Filter, services, "-d "+vip+"/32 "+sp.to(sp.port, sp.comment(why))+" -j "+verdict)
+// balance leads packets for the load balancer's address on, of those who may use it.
+func (sp *servicePort) balance(r *iptables.Rules, ext string) {
+	next := ext
+	if len(sp.sources) > 0 {
+		next = sp.chain("FW")
+		r.Own(iptables.NAT, next)
+		for _, s := range sp.sources {
+			r.Add(iptables.NAT, next, "-s "+s+" "+sp.comment("")+" -j "+ext)
+		}
+		sp.refuse(r, sp.balancer, "DROP", " not for this source")
+	}
+	r.Add(iptables.NAT, services, "-d "+sp.balancer+"/32 "+sp.to(sp.port, sp.comment(" load balancer"))+" -j "+next)
+}
+
+const reject = "REJECT --reject-with icmp-port-unreachable"
+
+// refuse answers what nobody would answer: packets to an address, or to the node port. One that comes from outside may be the node's own.
+func (sp *servicePort) refuse(r *iptables.Rules, to, verdict, why string) {
+	if to == nodeEntry {
+		r.Add(iptables.Filter, nodePorts, sp.to(sp.nodePort, sp.comment(why))+" -j "+verdict)
 		return
 	}
-	r.Add(iptables.Filter, nodePorts, sp.to(sp.nodePort, sp.comment(why))+" -j "+verdict)
+	rule := "-d " + to + "/32 " + sp.to(sp.port, sp.comment(why)) + " -j " + verdict
+	r.Add(iptables.Filter, services, rule)
+	if to != sp.vip {
+		r.Add(iptables.Filter, nodePorts, rule)
+	}
 }
 
 // note tells the script which answers to UDP packets are still right: the kernel would go on sending those of a
@@ -303,9 +453,12 @@ func (sp *servicePort) note(r *iptables.Rules) {
 		ends = append(ends, t.ip)
 	}
 	slices.Sort(ends)
-	list := strings.Join(slices.Compact(ends), " ")
-	r.Note(strings.TrimRight(fmt.Sprintf("udp %s %d %s", sp.vip, sp.port, list), " "))
-	if sp.nodePort != 0 {
-		r.Note(strings.TrimRight(fmt.Sprintf("udp node %d %s", sp.nodePort, list), " "))
+	ips := strings.Join(slices.Compact(ends), " ")
+	for _, to := range append([]string{sp.vip}, sp.entries()...) {
+		port := sp.port
+		if to == nodeEntry {
+			port = sp.nodePort
+		}
+		r.Note(strings.TrimRight(fmt.Sprintf("udp %s %d %s", to, port, ips), " "))
 	}
 }

@@ -1,6 +1,7 @@
 package proxy_test
 
 import (
+	"cmp"
 	"flag"
 	"os"
 	"path/filepath"
@@ -8,7 +9,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
+	gocmp "github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -36,17 +37,21 @@ func service(change func(*corev1.Service)) *corev1.Service {
 	return s
 }
 
-// work is a step's content and its endpoints: "ip@node", each with port number 8080 for every port of the service.
+// work is a step's content and its endpoints: "ip@node", "ip@node!" for one that is about to go, each with port number 8080 for every port of the service.
 func work(s *corev1.Service, ends ...string) (*api.ServiceWork, []providers.Endpoint) {
 	w := &api.ServiceWork{Service: s}
+	if s.Spec.Type == corev1.ServiceTypeLoadBalancer {
+		w.Holder = cmp.Or(s.Labels["holder"], "n1")
+	}
 	var list []providers.Endpoint
 	for _, e := range ends {
+		e, terminating := strings.CutSuffix(e, "!")
 		ip, node, _ := strings.Cut(e, "@")
 		ports := map[string]int32{}
 		for _, p := range s.Spec.Ports {
 			ports[p.Name] = 8080
 		}
-		w.Endpoints = append(w.Endpoints, api.EndpointLink{Node: node, Ports: ports})
+		w.Endpoints = append(w.Endpoints, api.EndpointLink{Node: node, Ports: ports, Terminating: terminating})
 		list = append(list, providers.Endpoint{Node: node, IP: ip, Ports: ports})
 	}
 	return w, list
@@ -54,6 +59,12 @@ func work(s *corev1.Service, ends ...string) (*api.ServiceWork, []providers.Endp
 
 func nodePort(s *corev1.Service) {
 	s.Spec.Type = corev1.ServiceTypeNodePort
+	s.Spec.Ports[0].NodePort = 30080
+}
+
+// balanced makes the service one with a load balancer's address, which n1 holds.
+func balanced(s *corev1.Service) {
+	s.Spec.Type, s.Spec.LoadBalancerIP = corev1.ServiceTypeLoadBalancer, "192.0.2.10"
 	s.Spec.Ports[0].NodePort = 30080
 }
 
@@ -85,12 +96,36 @@ func TestRender(t *testing.T) {
 		{"internal-local", func(s *corev1.Service) { s.Spec.InternalTrafficPolicy = &local }, []string{"10.244.1.5@n1", "10.244.2.7@n2"}},
 		{"internal-local-none-here", func(s *corev1.Service) { s.Spec.InternalTrafficPolicy = &local }, []string{"10.244.2.7@n2"}},
 		{"headless", func(s *corev1.Service) { s.Spec.ClusterIP = corev1.ClusterIPNone }, []string{"10.244.1.5@n1"}},
+		{"sctp", func(s *corev1.Service) { nodePort(s); s.Spec.Ports[0].Protocol = corev1.ProtocolSCTP }, []string{"10.244.1.5@n1"}},
+		{"external-ips", func(s *corev1.Service) { s.Spec.ExternalIPs = []string{"198.51.100.7", "198.51.100.6"} }, []string{"10.244.1.5@n1"}},
+		{"external-ips-no-endpoints", func(s *corev1.Service) { s.Spec.ExternalIPs = []string{"198.51.100.7"} }, nil},
+		{"load-balancer", balanced, []string{"10.244.1.5@n1", "10.244.2.7@n2"}},
+		{"load-balancer-elsewhere", func(s *corev1.Service) { balanced(s); s.Labels = map[string]string{"holder": "n2"} }, []string{"10.244.1.5@n1"}},
+		{"load-balancer-sources", func(s *corev1.Service) {
+			balanced(s)
+			s.Spec.LoadBalancerSourceRanges = []string{"10.90.1.0/24", "203.0.113.9/32"}
+		}, []string{"10.244.1.5@n1"}},
+		{"load-balancer-local-none-here", func(s *corev1.Service) {
+			balanced(s)
+			s.Spec.ExternalTrafficPolicy = corev1.ServiceExternalTrafficPolicyLocal
+		}, []string{"10.244.2.7@n2"}},
+		{"terminating", nil, []string{"10.244.1.5@n1!", "10.244.2.7@n2"}},
+		{"terminating-only", nil, []string{"10.244.1.5@n1!"}},
+		{"terminating-local", func(s *corev1.Service) {
+			nodePort(s)
+			s.Spec.ExternalTrafficPolicy = corev1.ServiceExternalTrafficPolicyLocal
+		}, []string{"10.244.1.5@n1!", "10.244.2.7@n2"}},
+		{"several-ports", func(s *corev1.Service) {
+			nodePort(s)
+			s.Spec.Ports[0].Name = "http"
+			s.Spec.Ports = append(s.Spec.Ports, corev1.ServicePort{Name: "dns", Port: 53, NodePort: 30053, Protocol: corev1.ProtocolUDP})
+		}, []string{"10.244.1.5@n1", "10.244.2.7@n2"}},
 		{"udp-node-port", func(s *corev1.Service) { nodePort(s); s.Spec.Ports[0].Protocol = corev1.ProtocolUDP }, []string{"10.244.1.5@n1"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			w, ends := work(service(tt.change), tt.ends...)
-			r, err := proxy.Render(w, ends, "n1", podCIDR)
+			r, err := proxy.Render(w, ends, proxy.On{Node: "n1", IP: "10.90.1.11", PodCIDR: podCIDR})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -99,11 +134,11 @@ func TestRender(t *testing.T) {
 				j := len(ends) - 1 - i
 				w.Endpoints[i], w.Endpoints[j], ends[i], ends[j] = w.Endpoints[j], e, ends[j], ends[i]
 			}
-			again, err := proxy.Render(w, ends, "n1", podCIDR)
+			again, err := proxy.Render(w, ends, proxy.On{Node: "n1", IP: "10.90.1.11", PodCIDR: podCIDR})
 			if err != nil {
 				t.Fatal(err)
 			}
-			if diff := cmp.Diff(r.Text(), again.Text()); diff != "" {
+			if diff := gocmp.Diff(r.Text(), again.Text()); diff != "" {
 				t.Errorf("another order gives another text:\n%s", diff)
 			}
 		})
@@ -122,7 +157,7 @@ func golden(t *testing.T, name, got string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(string(want), got); diff != "" {
+	if diff := gocmp.Diff(string(want), got); diff != "" {
 		t.Errorf("rules differ from %s (-want +got):\n%s", file, diff)
 	}
 }
@@ -131,7 +166,7 @@ func golden(t *testing.T, name, got string) {
 func TestChainNames(t *testing.T) {
 	t.Parallel()
 	w, ends := work(service(nil), "10.244.1.5@n1")
-	r, err := proxy.Render(w, ends, "n1", podCIDR)
+	r, err := proxy.Render(w, ends, proxy.On{Node: "n1", IP: "10.90.1.11", PodCIDR: podCIDR})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -151,7 +186,7 @@ func TestChainNames(t *testing.T) {
 func TestHash(t *testing.T) {
 	t.Parallel()
 	w, ends := work(service(nil), "10.244.1.5@n1", "@n2")
-	r, err := proxy.Render(w, ends, "n1", podCIDR)
+	r, err := proxy.Render(w, ends, proxy.On{Node: "n1", IP: "10.90.1.11", PodCIDR: podCIDR})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -171,8 +206,11 @@ func TestRenderRefuses(t *testing.T) {
 		end    string
 		want   string
 	}{
-		{"type", func(s *corev1.Service) { s.Spec.Type = corev1.ServiceTypeLoadBalancer }, "10.244.1.5@n1", `type "LoadBalancer" is not supported`},
-		{"external IPs", func(s *corev1.Service) { s.Spec.ExternalIPs = []string{"192.0.2.1"} }, "10.244.1.5@n1", "externalIPs"},
+		{"external IPs", func(s *corev1.Service) { s.Spec.ExternalIPs = []string{"192.0.2.1 -j ACCEPT"} }, "10.244.1.5@n1", "not an IPv4 address"},
+		{"load balancer", func(s *corev1.Service) { balanced(s); s.Spec.LoadBalancerIP = "x" }, "10.244.1.5@n1", "not an IPv4 address"},
+		{"source range", func(s *corev1.Service) { balanced(s); s.Spec.LoadBalancerSourceRanges = []string{"all"} }, "10.244.1.5@n1", "not an IPv4 network"},
+		{"port", func(s *corev1.Service) { s.Spec.Ports[0].Port = 0 }, "10.244.1.5@n1", "out of range"},
+		{"name", func(s *corev1.Service) { s.Spec.Ports[0].Name = "a\nb" }, "10.244.1.5@n1", "not a name"},
 		{"cluster IP", func(s *corev1.Service) { s.Spec.ClusterIP = "x; reboot" }, "10.244.1.5@n1", "not an IPv4 address"},
 		{"protocol", func(s *corev1.Service) { s.Spec.Ports[0].Protocol = "ICMP" }, "10.244.1.5@n1", `"ICMP" is not supported`},
 		{"endpoint", nil, "fd00::1@n1", "not an IPv4 address"},
@@ -180,7 +218,7 @@ func TestRenderRefuses(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			w, ends := work(service(tt.change), tt.end)
-			if _, err := proxy.Render(w, ends, "n1", podCIDR); err == nil || !strings.Contains(err.Error(), tt.want) || !strings.Contains(err.Error(), "default/web") {
+			if _, err := proxy.Render(w, ends, proxy.On{Node: "n1", IP: "10.90.1.11", PodCIDR: podCIDR}); err == nil || !strings.Contains(err.Error(), tt.want) || !strings.Contains(err.Error(), "default/web") {
 				t.Errorf("got %v, want one that says %q", err, tt.want)
 			}
 		})
@@ -196,7 +234,7 @@ func TestPortsByName(t *testing.T) {
 	w, ends := work(s, "10.244.1.5@n1", "10.244.2.7@n2")
 	ends[0].Ports = map[string]int32{"http": 1000, "admin": 2000}
 	ends[1].Ports = map[string]int32{"http": 3000}
-	r, err := proxy.Render(w, ends, "n1", podCIDR)
+	r, err := proxy.Render(w, ends, proxy.On{Node: "n1", IP: "10.90.1.11", PodCIDR: podCIDR})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -207,7 +245,7 @@ func TestPortsByName(t *testing.T) {
 		}
 	}
 	slices.Sort(got)
-	if diff := cmp.Diff([]string{"10.244.1.5:1000", "10.244.1.5:2000", "10.244.2.7:3000"}, got); diff != "" {
+	if diff := gocmp.Diff([]string{"10.244.1.5:1000", "10.244.1.5:2000", "10.244.2.7:3000"}, got); diff != "" {
 		t.Errorf("destinations (-want +got):\n%s", diff)
 	}
 }

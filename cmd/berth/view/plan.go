@@ -74,6 +74,7 @@ func (s Stream) Plan(p *api.Plan) {
 		s.Println(s.paint(bold, "  # "+owner) + s.paint(bold, " has pods that do not belong to it"))
 		s.pods(pods[owner])
 	}
+	s.exposure(p.Exposure)
 	s.overrides(p.Overrides)
 	s.paused(p.Paused)
 	add, change, destroy := p.Summary()

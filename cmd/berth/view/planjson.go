@@ -37,7 +37,7 @@ func PlanJSON(p *api.Plan, version string) ([]byte, error) {
 	add, change, remove := p.Summary()
 	return json.MarshalIndent(map[string]any{
 		"format_version": "1.2", "berth_version": version, "applyable": !p.Empty(), "complete": len(p.Unreachable) == 0, "errored": false,
-		"resource_changes": changes, "output_changes": outputs, "pods": p.Pods, "steps": steps, "unreachable": p.Unreachable,
+		"resource_changes": changes, "output_changes": outputs, "pods": p.Pods, "steps": steps, "unreachable": p.Unreachable, "exposure": exposureJSON(p.Exposure),
 		"overrides": overridesJSON(p.Overrides), "paused": p.Paused,
 		"summary":     map[string]int{"add": add, "change": change, "destroy": remove},
 		"prior_state": map[string]any{"lineage": p.Lineage, "serial": p.Serial},

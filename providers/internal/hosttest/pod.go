@@ -126,6 +126,11 @@ func (p *Pod) serve(t testing.TB) {
 	})
 }
 
+// Command prepares the test program inside the pod, for the caller to run.
+func (p *Pod) Command(ctx context.Context, args ...string) (*exec.Cmd, error) {
+	return p.host.Command(ctx, append([]string{"nsenter", "--net=/run/netns/" + p.Name, "--", probePath}, args...)...)
+}
+
 // Probe runs the test program inside the pod.
 func (p *Pod) Probe(ctx context.Context, args ...string) (string, error) {
 	out, err := p.host.Run(ctx, providers.Command{

@@ -12,6 +12,12 @@ const (
 	Filter = "filter"
 )
 
+// Notes that the scripts act on: an address of a load balancer that this host holds, or that another one does.
+const (
+	NoteHold  = "hold"
+	NoteLeave = "leave"
+)
+
 // Rules is one text of rules under a name. The zero value with a name is the empty text.
 type Rules struct {
 	Name   string // "static", or "namespace/name" of a service: what comments in dispatch chains begin with

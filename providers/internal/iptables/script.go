@@ -2,7 +2,7 @@ package iptables
 
 // Prelude is shell text with the functions that bring rules into force. It needs $berth_net, the folder of our network files.
 // It contains nothing that runs by itself.
-const Prelude = pick + compare + compose + together
+const Prelude = pick + compare + compose + together + hold
 
 // pick chooses the backend. Rules of two backends on one host work against each other, so it is the one that carries rules
 // already, and once chosen it stays.
@@ -24,7 +24,10 @@ berth_ipt() {
 	command -v "$ipt-restore" >/dev/null || { echo "iptables is not installed: run berth node prepare" >&2; return 1; }
 }
 # berth_dump: what is in force, as iptables-save prints it
-berth_dump() { "$ipt-save" -t nat && "$ipt-save" -t filter; }
+berth_dump() {
+	ip -4 -o addr show | awk '{ sub(/\/.*/, "", $4); print "here", $4 }'
+	"$ipt-save" -t nat && "$ipt-save" -t filter
+}
 # berth_restore FILE: brings a text into force, one table at a time, each at once
 berth_restore() {
 	[ -s "$1" ] || return 0
@@ -45,6 +48,9 @@ berth_live() {
 		return s
 	}
 	/^# berth / { name = $3; hash[name] = $4; names[++n] = name; next }
+	/^# hold / { held[name] = $3; next }
+	/^# leave / { left[name] = $3; next }
+	live && /^here / { here[$2] = 1; next }
 	/^# need / { lines[name, ++k[name]] = $3 " :" $4; next }
 	/^#/ || /^COMMIT/ { next }
 	/^\*/ { table = substr($1, 2); next }
@@ -69,6 +75,7 @@ berth_live() {
 			name = names[i]; ok = 1
 			for (j = 1; j <= m[name]; j++) { c = owned[name, j]; if (!(c in there) || text[c] != want[c]) ok = 0 }
 			for (j = 1; j <= k[name]; j++) if (!(lines[name, j] in line)) ok = 0
+			if ((name in held) && !(held[name] in here) || (name in left) && (left[name] in here)) ok = 0
 			if (name != "static" && seen[name] + 0 != shared[name] + 0) ok = 0
 			if (ok) print name, hash[name]
 		}

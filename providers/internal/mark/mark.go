@@ -56,8 +56,8 @@ shift 3
 berth_read_mark() {
 	had= seen=0
 	[ -s "$berth_mark" ] || return 0
-	had=$(sed -n 's/^{"lineage":"\([^"]*\)".*/\1/p' "$berth_mark")
-	seen=$(sed -n 's/.*"fence":\([0-9]*\)}$/\1/p' "$berth_mark")
+	read -r line <"$berth_mark" || : # by the shell alone: this comes with every step
+	case $line in '{"lineage":"'*'","'*'"fence":'[0-9]*'}') had=${line#'{"lineage":"'} had=${had%%'"'*} seen=${line##*'"fence":'} seen=${seen%'}'} ;; esac
 	[ -n "$had" ] || { echo "$berth_mark is damaged: remove it if this host belongs to no other cluster" >&2; exit 1; }
 	[ "$had" = "$berth_lineage" ] || { echo "$had" >&2; exit 76; }
 	[ "${seen:=0}" -le "$berth_fence" ] || [ "$berth_fence" = 0 ] || exit 75

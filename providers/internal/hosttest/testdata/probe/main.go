@@ -3,6 +3,8 @@
 //	probe serve PORT NAME
 //	probe get ADDRESS:PORT [TIMES]
 //	probe udp ADDRESS:PORT LOCALPORT [TIMES]
+//	probe sctp ADDRESS:PORT
+//	probe sctp-hear
 package main
 
 import (
@@ -24,6 +26,10 @@ func main() {
 		err = repeat(3, func() (string, error) { return get(os.Args[2]) })
 	case "udp":
 		err = repeat(4, func() (string, error) { return udp(os.Args[2], os.Args[3]) })
+	case "sctp":
+		err = sctp(os.Args[2])
+	case "sctp-hear":
+		err = sctpHear()
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
