@@ -91,7 +91,8 @@ func TestDiskFull(t *testing.T) {
 	s := begin(t, web)
 	n1 := s.lab.Node("n1")
 	const ingest = "/var/lib/containerd/io.containerd.content.v1.content/ingest"
-	sh(t, t.Context(), n1, "mkdir -p "+ingest+" && mount -t tmpfs -o size=64k tmpfs "+ingest)
+	// Not even a small file may fit: one that did could not be renamed from this file system to the next.
+	sh(t, t.Context(), n1, "mkdir -p "+ingest+" && mount -t tmpfs -o size=4k tmpfs "+ingest)
 	afterwards(t, n1, "mountpoint -q "+ingest+" && umount "+ingest+" || true")
 	s.fails([]string{"n1", "no space left on device"}, "apply", "--auto-approve")
 	sh(t, t.Context(), n1, "umount "+ingest)

@@ -452,7 +452,8 @@ func TestLinksAreResolvedWhenTheStepRuns(t *testing.T) {
 		secret := &api.Object{Address: api.Address{Kind: "secret", Name: "s"}, Value: &corev1.Secret{}}
 		made, old := web.WithPod("new"), web.WithPod("old")
 		w := newWorld()
-		w.state.Pods = []api.PodState{{Address: old, IP: "10.244.1.9", UID: "1"}}
+		again := web.WithPod("again") // a run that was killed has made its sandbox anew
+		w.state.Pods = []api.PodState{{Address: again, IP: "10.244.1.2", SandboxID: "s0", UID: "3"}, {Address: old, IP: "10.244.1.9", UID: "1"}}
 		w.state.Nodes = []api.NodeState{{Name: "n1", IP: "192.0.2.1", PodCIDR: "10.244.0.0/24", Facts: api.NodeFacts{CPUs: 2}}}
 		w.result = func(work *providers.Work) providers.Result {
 			switch work.Step.Op {
@@ -468,13 +469,16 @@ func TestLinksAreResolvedWhenTheStepRuns(t *testing.T) {
 		ensure.Delta.PutPod = &api.PodState{Address: made, UID: "2", Node: "n1"}
 		ready.Delta.PutPod = &api.PodState{Address: made, UID: "2", Node: "n1"}
 		set.Service = &api.ServiceWork{Endpoints: []api.EndpointLink{
-			{Pod: made, Node: "n1", Ports: map[string]int32{"http": 80}}, {Pod: old, Node: "n2"},
+			{Pod: made, Node: "n1", Ports: map[string]int32{"http": 80}}, {Pod: old, Node: "n2"}, {Pod: again, Node: "n2"},
 		}}
 		p := plan(ensure, ready, set)
 		p.Objects = []*api.Object{secret}
 		p.Cluster.Name = "prod"
 		in := w.input(p)
 		in.Fence = 7
+		in.Observed = &api.Observation{Nodes: []*api.NodeObservation{{Name: "n2", Pods: []api.ObservedPod{
+			{Address: again, UID: "3", SandboxID: "s3", IP: "10.244.1.3"}, {Address: old, UID: "an orphan", IP: "10.244.1.4"},
+		}}}}
 		if out, err := executor.Apply(t.Context(), w.options(executor.Options{}), in); err != nil || out.Done != 3 {
 			t.Fatalf("outcome %+v, %v", out, err)
 		}
@@ -482,7 +486,7 @@ func TestLinksAreResolvedWhenTheStepRuns(t *testing.T) {
 			t.Errorf("objects %v", w.works[0].Objects)
 		}
 		want := []providers.Endpoint{
-			{Pod: made, Node: "n1", IP: "10.244.0.7", Ports: map[string]int32{"http": 80}}, {Pod: old, Node: "n2", IP: "10.244.1.9"},
+			{Pod: made, Node: "n1", IP: "10.244.0.7", Ports: map[string]int32{"http": 80}}, {Pod: old, Node: "n2", IP: "10.244.1.9"}, {Pod: again, Node: "n2", IP: "10.244.1.3"},
 		}
 		if d := cmp.Diff(want, w.works[2].Endpoints); d != "" {
 			t.Errorf("endpoints (-want +got):\n%s", d)

@@ -19,10 +19,19 @@ type facts struct {
 	begun map[api.RevisionKey]*time.Time
 }
 
-func newFacts(s *api.State) *facts {
+// newFacts takes the addresses of pods from what was seen, where it was: a run that was killed may have made a sandbox anew, or a host
+// may have come back, without the state having heard of it.
+func newFacts(s *api.State, seen *api.Observation) *facts {
 	f := &facts{pods: make(map[api.Address]api.PodState, len(s.Pods)), nodes: make(map[string]api.NodeState, len(s.Nodes)), born: make(map[api.Address]*time.Time, len(s.Objects)), begun: map[api.RevisionKey]*time.Time{}}
 	for _, p := range s.Pods {
 		f.pods[p.Address] = p
+	}
+	if seen != nil {
+		for _, n := range seen.Nodes {
+			for i := range n.Pods {
+				f.see(&n.Pods[i])
+			}
+		}
 	}
 	for _, n := range s.Nodes {
 		f.nodes[n.Name] = n
@@ -34,6 +43,13 @@ func newFacts(s *api.State) *facts {
 		f.begun[r.Key()] = r.At
 	}
 	return f
+}
+
+func (f *facts) see(o *api.ObservedPod) {
+	if p, ok := f.pods[o.Address]; ok && p.UID == o.UID && o.IP != "" {
+		p.SandboxID, p.IP = o.SandboxID, o.IP
+		f.pods[o.Address] = p
+	}
 }
 
 func (f *facts) podIP(a api.Address) string {

@@ -317,6 +317,8 @@ func (w *world) event(f []string) {
 		}
 	case "capable":
 		h.Facts.AppArmor, h.Facts.StrictGroups = true, true
+	case "dir": // the directory of a volume lies there, and nobody knows
+		h.Volumes = append(h.Volumes, api.ObservedVolume{Namespace: "dev", Name: f[2], Path: api.VolumesDir + "/dev/" + f[2]})
 	case "nodir":
 		h.Volumes = nil
 	case "unready":

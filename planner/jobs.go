@@ -332,7 +332,7 @@ func (d *draft) placeJob(w *workload) *refusal {
 		r.slots = slices.DeleteFunc(r.slots, func(p *pod) bool { return p.fresh }) // of an attempt before
 		for len(r.slots) < rollout.JobAtOnce(&r.state) {
 			p := &pod{address: w.address, namespace: w.object.Namespace(), uid: r.state.UID, hash: r.state.Hash, labels: d.jobLabels(r), spec: &r.template.Spec, fresh: true, slot: -1}
-			fit := d.room.place(w, p, slices.Concat(d.pins(w, p.spec), d.imagePins(p.spec)))
+			fit := d.placeClaiming(w, p)
 			if fit != nil && len(r.slots) > 0 {
 				break
 			}

@@ -227,7 +227,7 @@ func (d *draft) placeWorkload(w *workload) *refusal {
 			p, n = d.newPod(w, slot, n, taken)
 			r := quotas.admit(p)
 			if r == nil {
-				r = d.room.place(w, p, slices.Concat(d.pins(w, p.spec), d.imagePins(p.spec)))
+				r = d.placeClaiming(w, p)
 			}
 			if r != nil {
 				undo()

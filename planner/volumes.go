@@ -146,6 +146,39 @@ func (d *draft) pins(w *workload, spec *corev1.PodSpec) []schedule.Pin {
 	return out
 }
 
+// placeClaiming gives a new pod a node: the one where the directory of a volume that it claims lies already, although the state does
+// not know it, if the pod fits there. An apply that was killed has left it, or it was kept when its volume was destroyed.
+func (d *draft) placeClaiming(w *workload, p *pod) *refusal {
+	pins := slices.Concat(d.pins(w, p.spec), d.imagePins(p.spec))
+	if left := d.leftVolumes(w, p.spec); len(left) > 0 {
+		if d.room.place(w, p, slices.Concat(pins, left)) == nil {
+			return nil
+		}
+	}
+	return d.room.place(w, p, pins)
+}
+
+// leftVolumes are the nodes that have the directories of a pod's volumes which have no node yet. Of a directory that lies on several
+// nodes nobody knows which is meant.
+func (d *draft) leftVolumes(w *workload, spec *corev1.PodSpec) []schedule.Pin {
+	var out []schedule.Pin
+	for _, v := range d.volumesIn(w, spec) {
+		if v.host != nil || v.object == nil {
+			continue
+		}
+		var on []*host
+		for _, h := range d.hosts {
+			if h.member() && slices.ContainsFunc(h.seen.Volumes, func(o api.ObservedVolume) bool { return o.Path == v.path }) {
+				on = append(on, h)
+			}
+		}
+		if len(on) == 1 {
+			out = append(out, schedule.Pin{Node: on[0].name, Why: "the directory of volume " + v.object.Name() + " is here"})
+		}
+	}
+	return out
+}
+
 // volumesOf are the volumes that a workload's pods claim, in the order of their names.
 func (d *draft) volumesOf(w *workload) []*volume {
 	var out []*volume
