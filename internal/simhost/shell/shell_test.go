@@ -63,6 +63,7 @@ var scripts = []struct{ name, text, in string }{
 	{"grep class", `grep -qs '^nameserver[[:space:]]*127\.0\.0\.53' && echo stub`, "nameserver 127.0.0.53\n"},
 	{"awk", `awk -v t=nat '/^:/ { print t, substr($1, 2) } END { print NR }'`, ":A - [0:0]\n-A x\n:B -\n"},
 	{"awk files", `printf '1 a\n2 b\n' >one; printf '3 c\n' >two; echo 4 d | awk '{ print v, FNR, $2 } ' v=x - v=y one v=z two`, ""},
+	{"awk writes and pipes", `mkdir d; printf 'x 1\ny 2\n' >d/in; awk -v d="$(pwd)/d" -v to="sort -r >d/piped && : >d/done" '{ print $2 >(d "/out"); print $1 | to } END { close(d "/out"); while ((getline l <(d "/out")) > 0) n++; print n; close(to) }' d/in; cat d/out d/piped; ls d`, ""},
 	{"comm", `printf 'a\nb\n' >1; printf 'b\nc\n' >2; comm -13 1 2; comm -12 1 2; cmp -s 1 1 && echo same; cmp -s 1 2 || echo other; sort 1 2 | uniq -d`, ""},
 	{"tr", `echo net.ipv4.x | tr . /; printf 'a\nb\n' | tr '\n' ' '`, ""},
 	{"tails", `printf '1\n2\n3\n4\n' >f; tail -n 2 f; tail -n +3 f; head -n 1 f; tail -c 3 f; tac f; wc -l <f`, ""},

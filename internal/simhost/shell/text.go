@@ -1,20 +1,15 @@
 package shell
 
 import (
-	"bufio"
 	"bytes"
 	"compress/gzip"
 	"crypto/sha256"
 	"fmt"
 	"io"
-	"os"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
-
-	awkinterp "github.com/benhoyt/goawk/interp"
-	awk "github.com/benhoyt/goawk/parser"
 )
 
 func sortProgram(p *Process) int {
@@ -497,92 +492,4 @@ func replacement(s string) string {
 		}
 	}
 	return b.String()
-}
-
-// awkProgram runs awk. Files are handed over as real ones, because the library opens them by itself.
-func awkProgram(p *Process) int {
-	args := p.Args[1:]
-	var vars []string
-	for len(args) > 1 && args[0] != "--" && strings.HasPrefix(args[0], "-") {
-		switch {
-		case args[0] == "-v":
-			name, value, _ := strings.Cut(args[1], "=")
-			vars, args = append(vars, name, value), args[2:]
-		case strings.HasPrefix(args[0], "-F"):
-			vars, args = append(vars, "FS", args[0][2:]), args[1:]
-		default:
-			return p.Fail(2, "unknown option %s", args[0])
-		}
-	}
-	if len(args) == 0 {
-		return p.Fail(2, "no program")
-	}
-	prog, err := p.m.lib.awks.get(args[0], func(text string) (*awk.Program, error) { return awk.ParseProgram([]byte(text), nil) })
-	if err != nil {
-		return p.Fail(2, "%v", err)
-	}
-	files, in, done, err := p.awkFiles(args[1:])
-	defer done()
-	if err != nil {
-		return p.Fail(2, "%v", err)
-	}
-	out := bufio.NewWriter(onlyWriter{p.Out()})
-	code, err := awkinterp.ExecProgram(prog, &awkinterp.Config{
-		Stdin: in, Output: out, Error: p.fds.writer(2), Argv0: "awk", Args: files, Vars: vars, Environ: []string{}, NoExec: true, NoFileWrites: true,
-	})
-	if err != nil {
-		return p.Fail(2, "%v", err)
-	}
-	if err := out.Flush(); err != nil {
-		return p.Fail(2, "write error: %s", reason(err))
-	}
-	return code
-}
-
-// awkFiles makes files of the machine readable for the library. A single one becomes standard input.
-func (p *Process) awkFiles(args []string) (files []string, in io.Reader, done func(), err error) {
-	var made []string
-	done = func() {
-		for _, f := range made {
-			_ = os.Remove(f) // of a temporary folder
-		}
-	}
-	in = p.In()
-	n := 0
-	usesIn := false
-	for _, a := range args {
-		if !strings.Contains(a, "=") {
-			n++
-			usesIn = usesIn || a == "-"
-		}
-	}
-	for _, a := range args {
-		if a == "-" || strings.Contains(a, "=") {
-			files = append(files, a)
-			continue
-		}
-		b, err := p.m.Disk.ReadFile(p.abs(a))
-		if err != nil {
-			return nil, nil, done, fmt.Errorf("cannot open %s (%s)", a, reason(err))
-		}
-		if n == 1 && !usesIn {
-			in = bytes.NewReader(b)
-			files = append(files, "-")
-			continue
-		}
-		f, err := os.CreateTemp("", "simhost-awk-*")
-		if err != nil {
-			return nil, nil, done, err
-		}
-		made = append(made, f.Name())
-		_, err = f.Write(b)
-		if closed := f.Close(); err == nil {
-			err = closed
-		}
-		if err != nil {
-			return nil, nil, done, err
-		}
-		files = append(files, f.Name())
-	}
-	return files, in, done, nil
 }

@@ -18,7 +18,14 @@ import (
 	"berth.dev/berth/planner"
 )
 
-func TestMain(m *testing.M) { labtest.Main(m, lab.Config{Nodes: 1}) }
+func TestMain(m *testing.M) {
+	// Thousands of states are written and synced: in memory, where that can be, no disk has to keep up. A crash is a copy of a folder here.
+	if dir, err := os.MkdirTemp("/dev/shm", "berth-simtest-"); err == nil {
+		defer os.RemoveAll(dir)
+		os.Setenv("TMPDIR", dir)
+	}
+	labtest.Main(m, lab.Config{Nodes: 1})
+}
 
 // small is a configuration whose next version changes everything in it.
 func small(after bool) string {
