@@ -101,11 +101,10 @@ func (h *Host) openPump(ctx context.Context, network, address string, free func(
 			return &pumpConn{process: p, out: out, free: free, address: pumpAddr{network, address}}, nil
 		}
 	}
-	p.close()
+	b := lastWords(p, said)
 	if ctx.Err() != nil {
 		return nil, ctx.Err()
 	}
-	b := <-said
 	if i := bytes.Index(b, []byte(mark)); i >= 0 { // what came before is the start-up files'
 		_, b, _ = bytes.Cut(b[i:], []byte("\n"))
 	}
@@ -113,6 +112,21 @@ func (h *Host) openPump(ctx context.Context, network, address string, free func(
 		return nil, errors.New(text)
 	}
 	return nil, errNotBegun
+}
+
+// lastWords closes a session that is of no use, and returns what it has said on standard error. One that ends by itself has a moment to
+// finish: its outputs end one after the other.
+func lastWords(p *process, said <-chan []byte) []byte {
+	moment := time.NewTimer(time.Second)
+	defer moment.Stop()
+	select {
+	case b := <-said:
+		p.close()
+		return b
+	case <-moment.C:
+		p.close()
+		return <-said
+	}
 }
 
 // pumpConn is a connection through a pump.
