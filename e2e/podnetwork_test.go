@@ -99,7 +99,7 @@ X
 			}
 		}
 		sh(t, t.Context(), n, script)
-		afterwards(t, n, fmt.Sprintf(`rm -f %s; ip link del other0 2>/dev/null; rm -rf /var/lib/cni/networks/other; ip route | grep '^10\.50' | while read -r r; do ip route del $r; done; rmdir /etc/cni/net.d /etc/cni 2>/dev/null; iptables -t nat -S | grep -q CNI-DN || true`, file))
+		afterwards(t, n, fmt.Sprintf(`rm -f %s; ip link del other0 2>/dev/null; rm -rf /var/lib/cni/networks/other; ip route | grep '^10\.50' | while read -r r; do ip route del $r; done; iptables -t nat -S | grep -q CNI-DN || true`, file))
 		before[n.Name] = sh(t, t.Context(), n, "cat "+file+"; ip route show table all | grep 10.50")
 	}
 	// Its own destroy comes before what was put on the hosts goes.

@@ -190,10 +190,15 @@ func (c *netChecker) wanted(n *api.NodeState) []way {
 		if !ok || svc.Spec.ClusterIP == "" || svc.Spec.ClusterIP == corev1.ClusterIPNone || len(out) > len(c.state.Nodes)*3+maxServices {
 			continue
 		}
+		behind := podsBehind(c.state, svc)
+		if local := svc.Spec.InternalTrafficPolicy; local != nil && *local == corev1.ServiceInternalTrafficPolicyLocal && len(svc.Spec.Selector) > 0 &&
+			!slices.ContainsFunc(behind, func(p *api.PodState) bool { return p.Node == n.Name }) {
+			continue // the service is not for this node: by its policy packets from here go nowhere
+		}
 		for _, p := range svc.Spec.Ports {
 			if p.Protocol == "" || p.Protocol == corev1.ProtocolTCP {
 				to := svc.Namespace + "/" + svc.Name + ":" + or(p.Name, strconv.Itoa(int(p.Port)))
-				none := len(svc.Spec.Selector) > 0 && len(podsBehind(c.state, svc)) == 0
+				none := len(svc.Spec.Selector) > 0 && len(behind) == 0
 				out = append(out, way{Kind: wayService, From: n.Name, To: to, ip: svc.Spec.ClusterIP, port: p.Port, none: none})
 			}
 		}
