@@ -121,7 +121,7 @@ func connectAgain(t testing.TB, f *fixture) *fixture {
 
 func (f *fixture) eventually(t testing.TB, what string, yes func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(30 * time.Second)
+	deadline := time.Now().Add(90 * time.Second) // a grace period of 30 s, a pause of 20 s, and a busy machine
 	for !yes() {
 		if time.Now().After(deadline) {
 			t.Fatalf("%s did not come", what)

@@ -171,6 +171,7 @@ func TestTendProbes(t *testing.T) {
 	probe := func(failures int32) *corev1.Probe {
 		return &corev1.Probe{PeriodSeconds: 1, FailureThreshold: failures, ProbeHandler: corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{Path: "/healthz", Port: intstr.FromInt32(8080)}}}
 	}
+	pod.Spec.TerminationGracePeriodSeconds = new(int64(2))
 	pod.Spec.Containers[0].ReadinessProbe, pod.Spec.Containers[0].LivenessProbe = probe(1), probe(4)
 	pod.Spec.Containers[0].ReadinessProbe.SuccessThreshold = 1
 	j := f.take(t, pod)
