@@ -13,9 +13,10 @@ import (
 
 // Who is behind a service beside the pods that are ready (semantics.md 4.2).
 
-// takes reports whether a pod that exists is behind the services that mean it: it is ready, or the service does not care.
+// takes reports whether a pod that exists is behind the services that mean it: it is ready, or the service does not care. One that
+// the state does not know has no address for others before it is taken over.
 func (s *service) takes(p *pod) bool {
-	return p.serves() || s.value.Spec.PublishNotReadyAddresses && !p.dead && !p.missing && p.ip != ""
+	return p.serves() || s.value.Spec.PublishNotReadyAddresses && p.known && !p.dead && !p.missing && p.ip != ""
 }
 
 // manualEndpoints are those of the endpoint slices that name a service without selector.
