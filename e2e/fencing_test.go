@@ -5,6 +5,7 @@ import (
 	"slices"
 	"syscall"
 	"testing"
+	"time"
 
 	"berth.dev/berth/api"
 	"berth.dev/berth/internal/lab"
@@ -29,7 +30,7 @@ func TestSleepingHolderIsRefused(t *testing.T) {
 			s.mark(n, `s/"fence":9\([0-9]*\)}/"fence":\1}/`)
 		}
 	}()
-	before := s.containerIDs()
+	before := s.quiet(t) // what containerd was asked for before comes to its end
 	if err := r.Process.Signal(syscall.SIGCONT); err != nil {
 		t.Fatal(err)
 	}
@@ -48,6 +49,19 @@ func TestSleepingHolderIsRefused(t *testing.T) {
 	if after := s.containerIDs(); !slices.Equal(before, after) {
 		t.Errorf("containers were changed:\n%v\n%v", before, after)
 	}
+}
+
+// quiet returns the containers when nothing has changed about them for two seconds.
+func (s *story) quiet(t *testing.T) []string {
+	t.Helper()
+	last, since := s.containerIDs(), time.Now()
+	poll(t, deadline, "hosts on which nothing happens", func() bool {
+		if now := s.containerIDs(); !slices.Equal(now, last) {
+			last, since = now, time.Now()
+		}
+		return time.Since(since) > 2*time.Second
+	})
+	return last
 }
 
 // mark edits a host's mark.
