@@ -88,6 +88,9 @@ func TestLikeTheRealShell(t *testing.T) {
 	t.Parallel()
 	real, err := exec.LookPath("dash")
 	if err != nil {
+		if os.Getenv("CI") == "true" {
+			t.Fatal("no dash here to compare with")
+		}
 		t.Skip("no dash here to compare with")
 	}
 	for _, s := range scripts {
