@@ -21,7 +21,8 @@ type Tender struct {
 	trouble map[string]life.Trouble // by container
 	beside  context.Context         // of what goes on beside: that of the call with which the tender began
 	cancel  context.CancelFunc
-	crowded bool // a probe was left for later
+	crowded bool      // a probe was left for later
+	lagging time.Time // since when CRI has not shown an end that containerd has told; zero for not
 }
 
 // TendOptions say what a tender is called for.
@@ -77,9 +78,11 @@ func (t *Tender) Tend(ctx context.Context, h providers.Host, w *providers.Work, 
 			t.k.trust = false
 		}
 		t.refresh()
-		if t.behind(o.Ended) {
+		if !t.behind(o.Ended) {
+			t.lagging = time.Time{}
+		} else if again := t.lag(); !again.IsZero() {
 			r := t.result(d)
-			r.Again, r.Relook = time.Now().Add(lag), true
+			r.Again, r.Relook = again, true
 			return r, nil
 		}
 		d = life.Next(t.k.b.pod, *t.seen, m.now())
@@ -102,8 +105,25 @@ func (t *Tender) Tend(ctx context.Context, h providers.Host, w *providers.Work, 
 	return t.result(d), nil
 }
 
-// lag is how soon to look again where CRI has not noticed yet what containerd has told.
-const lag = 5 * time.Millisecond
+// Where CRI has not noticed yet what containerd has told, it is asked again soon, then less and less often, and believed after a while: it may
+// be that an end was told of a container that runs.
+const (
+	shortestLag = 5 * time.Millisecond
+	longestLag  = 10 * time.Second
+)
+
+// lag is when to look again: after a tenth of the time it has taken until now. Zero when CRI is to be believed.
+func (t *Tender) lag() time.Time {
+	now := time.Now()
+	if t.lagging.IsZero() {
+		t.lagging = now
+	}
+	waited := now.Sub(t.lagging)
+	if waited > longestLag {
+		return time.Time{}
+	}
+	return now.Add(max(shortestLag, waited/10))
+}
 
 // Close ends what goes on beside, and waits for it.
 func (t *Tender) Close() {
@@ -265,7 +285,7 @@ func (t *Tender) result(d life.Decision) Tended {
 		r.Again = time.Now().Add(d.Again.Sub(t.k.m.now()))
 	}
 	if t.crowded {
-		r.Again = time.Now().Add(lag)
+		r.Again = time.Now().Add(shortestLag)
 	}
 	return r
 }

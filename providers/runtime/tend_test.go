@@ -93,8 +93,11 @@ func (j *job) tend(t testing.TB, ready bool) *tending {
 			case <-due:
 			case <-k.woken:
 			case h := <-k.hints:
-				if slices.Contains(r.IDs, h.ID) {
-					o.Look, o.Ended = true, append(o.Ended, h.ID)
+				if !slices.Contains(r.IDs, h.ID) {
+					break
+				}
+				if o.Look = true; h.What == "exit" {
+					o.Ended = append(o.Ended, h.ID)
 				}
 			}
 		}
@@ -173,7 +176,7 @@ func TestTendProbes(t *testing.T) {
 	}
 	pod.Spec.TerminationGracePeriodSeconds = new(int64(2))
 	pod.Spec.Containers[0].ReadinessProbe, pod.Spec.Containers[0].LivenessProbe = probe(1), probe(4)
-	pod.Spec.Containers[0].ReadinessProbe.SuccessThreshold = 1
+	pod.Spec.Containers[0].ReadinessProbe.InitialDelaySeconds = 1 // longer than it takes to hear of the start
 	j := f.take(t, pod)
 	j.must(api.OpPodEnsure, api.OpPodReady)
 	again := connectAgain(t, f)
@@ -238,6 +241,7 @@ func TestTendCutOff(t *testing.T) {
 	pod := f.pod(t, "httpd", ":8080")
 	probe := &corev1.Probe{PeriodSeconds: 1, FailureThreshold: 1, ProbeHandler: corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{Path: "/healthz", Port: intstr.FromInt32(8080)}}}
 	pod.Spec.Containers[0].ReadinessProbe, pod.Spec.Containers[0].LivenessProbe = probe, probe.DeepCopy()
+	pod.Spec.Containers[0].StartupProbe = &corev1.Probe{PeriodSeconds: 1, FailureThreshold: 60, ProbeHandler: probe.ProbeHandler} // it may be slow to begin
 	j := f.take(t, pod)
 	j.must(api.OpPodEnsure, api.OpPodReady)
 	k := j.tend(t, true)
