@@ -185,7 +185,7 @@ func makePods(ctx context.Context, c cri.RuntimeServiceClient, n int) ([]string,
 			box.Metadata.Uid = fmt.Sprintf("floor-%d", i)
 			box.LogDirectory = ""
 			box.Labels = nil
-			ctr.LogPath = ""
+			ctr.LogPath, ctr.Labels = "", nil // they are nobody's
 			run, err := c.RunPodSandbox(ctx, &cri.RunPodSandboxRequest{Config: box})
 			if err != nil {
 				return err

@@ -217,7 +217,7 @@ func (m *Mind) hinted(f Hinted) {
 	m.stats.Hints++
 	if uid, ok := m.byID[f.Hint.ID]; ok && m.pods[uid] != nil {
 		if f.Hint.Kind == HintExit {
-			m.pods[uid].end(f.Hint.ID)
+			m.pods[uid].end(f.Hint)
 		}
 		m.want(m.pods[uid], m.now, true)
 		return

@@ -16,7 +16,7 @@ type pod struct {
 	due     time.Time // zero for never
 	at      int       // its place in the queue, -1 for none
 	look    bool      // when it is tended next
-	ended   []string  // what was told to have ended and not seen yet
+	ended   []End     // what was told to have ended and not seen yet
 	tending bool
 	again   bool // it was wanted while it was being tended
 	busy    bool // a run in progress is about it
@@ -66,9 +66,9 @@ func (m *Mind) takePods(a *Applied) {
 const mostEnded = 8
 
 // end remembers that something of a pod has ended.
-func (p *pod) end(id string) {
+func (p *pod) end(h Hint) {
 	if len(p.ended) < mostEnded {
-		p.ended = append(slices.Clone(p.ended), id)
+		p.ended = append(slices.Clone(p.ended), End{h.ID, h.Code, h.At})
 	}
 }
 

@@ -68,6 +68,14 @@ type Sight interface {
 type Hint struct {
 	ID   string // of the container or the sandbox
 	Kind HintKind
+	Code int32     // of an exit
+	At   time.Time // of an exit, by the host's clock
+}
+
+// End is what was told of the end of a container or sandbox.
+type End struct {
+	ID   string
+	Code int32
 	At   time.Time // by the host's clock
 }
 
@@ -129,8 +137,8 @@ type TendRequest struct {
 	// Anew says that this watchdog knows nothing of the pod, or no more. Ready, what was last known of it, then counts for as long as its
 	// probes have no verdict of their own.
 	Anew, Ready bool
-	// Ended are ids of its containers and sandboxes that were told to have ended: the host may show it a moment later.
-	Ended []string
+	// Ended are those of its containers and sandboxes that were told to have ended: the host may show it a moment later.
+	Ended []End
 	// Fence is the fencing number that this watchdog acts under.
 	Fence uint64
 	Wake  func(look bool)

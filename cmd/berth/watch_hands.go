@@ -42,8 +42,12 @@ func (w *watchHands) Tend(ctx context.Context, r watchdog.TendRequest) (watchdog
 			w.events.add(e)
 		},
 	}
+	var ended []runtime.End
+	for _, e := range r.Ended {
+		ended = append(ended, runtime.End(e))
+	}
 	t, err := w.tender(r.Pod.UID).Tend(ctx, h, work, runtime.TendOptions{
-		Look: r.Look, Anew: r.Anew, Ready: r.Ready, Ended: r.Ended,
+		Look: r.Look, Anew: r.Anew, Ready: r.Ready, Ended: ended,
 		Wake: func() { r.Wake(false) },
 		May:  func(ctx context.Context) error { return w.goal.may(ctx, r.Pod.UID) },
 	})

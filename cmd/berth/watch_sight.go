@@ -37,7 +37,7 @@ func (s *watchSight) Follow(ctx context.Context, node string, opened func(), tel
 		return &watchdog.LostError{Refused: errors.As(err, &known) && known.Permanent(), Err: err}
 	}
 	err = runtime.Follow(ctx, h, opened, func(e runtime.Happening) {
-		tell(watchdog.Hint{ID: e.ID, Kind: watchdog.HintKind(e.What), At: time.Now()})
+		tell(watchdog.Hint{ID: e.ID, Kind: watchdog.HintKind(e.What), Code: e.Code, At: e.At})
 	})
 	return &watchdog.LostError{Reached: answers(ctx, h), Err: err}
 }

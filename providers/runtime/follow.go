@@ -18,8 +18,10 @@ import (
 
 // Happening is something that containerd tells of a container or a sandbox on a host.
 type Happening struct {
-	ID   string // of the container or the sandbox
-	What string // "exit", "oom", "start"
+	ID   string    // of the container or the sandbox
+	What string    // "exit", "oom", "start"
+	Code int32     // of an exit: 0-255
+	At   time.Time // of an exit, by the host's clock
 }
 
 // What containerd publishes of containers, and what we publish to know that we are heard. Its namespace for pods is "k8s.io".
@@ -119,17 +121,17 @@ func happening(topic string, body *anypb.Any) (Happening, bool) {
 	case topicExit:
 		var m eventsapi.TaskExit
 		if proto.Unmarshal(body.GetValue(), &m) == nil && m.GetID() == m.GetContainerID() {
-			return Happening{m.GetContainerID(), "exit"}, true
+			return Happening{ID: m.GetContainerID(), What: "exit", Code: int32(m.GetExitStatus()), At: m.GetExitedAt().AsTime()}, true //nolint:gosec // 0-255
 		}
 	case topicOOM:
 		var m eventsapi.TaskOOM
 		if proto.Unmarshal(body.GetValue(), &m) == nil {
-			return Happening{m.GetContainerID(), "oom"}, true
+			return Happening{ID: m.GetContainerID(), What: "oom"}, true
 		}
 	case topicStart:
 		var m eventsapi.TaskStart
 		if proto.Unmarshal(body.GetValue(), &m) == nil {
-			return Happening{m.GetContainerID(), "start"}, true
+			return Happening{ID: m.GetContainerID(), What: "start"}, true
 		}
 	}
 	return Happening{}, false

@@ -3,6 +3,7 @@ package runtime
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -32,12 +33,19 @@ type TendOptions struct {
 	// Anew says that nothing was known of the pod before: Ready, what was recorded, then counts for those of its containers that run, until
 	// their probes have a verdict.
 	Anew, Ready bool
-	// Ended are ids of containers that are known to have ended: CRI shows it a moment later.
-	Ended []string
+	// Ended are containers and sandboxes that are known to have ended: CRI shows it a moment later.
+	Ended []End
 	// Wake is called when something that ran beside has ended; that of the first call counts.
 	Wake func()
 	// May is asked before anything is changed on the host. An error of it is returned as it is.
 	May func(ctx context.Context) error
+}
+
+// End is what containerd has told of the end of a container's or sandbox's first process.
+type End struct {
+	ID   string
+	Code int32     // its exit code
+	At   time.Time // by the host's clock
 }
 
 // Tended is how a pod stands after it was tended.
@@ -79,6 +87,8 @@ func (t *Tender) Tend(ctx context.Context, h providers.Host, w *providers.Work, 
 		}
 		t.refresh()
 		if !t.behind(o.Ended) {
+			t.lagging = time.Time{}
+		} else if t.foresee(o.Ended) {
 			t.lagging = time.Time{}
 		} else if again := t.lag(); !again.IsZero() {
 			r := t.result(d)
@@ -179,18 +189,55 @@ func (t *Tender) refresh() {
 }
 
 // behind reports whether CRI still shows a container or the sandbox as running that is known to have ended.
-func (t *Tender) behind(ended []string) bool {
-	for _, id := range ended {
-		if s := t.seen.Sandbox; s != nil && s.ID == id && s.Ready {
+func (t *Tender) behind(ended []End) bool {
+	for _, e := range ended {
+		if s := t.seen.Sandbox; s != nil && s.ID == e.ID && s.Ready || t.running(e.ID) != nil {
 			return true
-		}
-		for i := range t.seen.Containers {
-			if c := &t.seen.Containers[i]; c.ID == id && c.State == api.ContainerRunning {
-				return true
-			}
 		}
 	}
 	return false
+}
+
+// running is the container of that id if CRI shows it as running, or nil.
+func (t *Tender) running(id string) *life.Container {
+	i := slices.IndexFunc(t.seen.Containers, func(c life.Container) bool { return c.ID == id && c.State == api.ContainerRunning })
+	if i < 0 {
+		return nil
+	}
+	return &t.seen.Containers[i]
+}
+
+// foresee takes what has ended for ended before CRI says so, which needs some 50 ms, if all of it is to start again at once: nothing that CRI would
+// add (why it ended) matters to that. Where containers share processes with others, CRI ends those first.
+func (t *Tender) foresee(ended []End) bool {
+	pod := t.k.b.pod
+	if s := t.seen.Sandbox; s == nil || pod.Spec.HostPID || pod.Spec.ShareProcessNamespace != nil && *pod.Spec.ShareProcessNamespace {
+		return false
+	}
+	for _, e := range ended {
+		if e.ID == t.seen.Sandbox.ID {
+			return false
+		}
+		c := t.running(e.ID)
+		if c == nil {
+			continue
+		}
+		spec, end := t.k.spec(c.Name), *c
+		end.State, end.ExitCode, end.FinishedAt = api.ContainerExited, e.Code, e.At
+		if !life.Restarts(pod, spec, e.Code) || life.BackoffOf(&end, life.ContainerHash(spec), t.seen.Asked).Until.After(t.k.m.now()) {
+			return false
+		}
+	}
+	for _, e := range ended {
+		if c := t.running(e.ID); c != nil {
+			c.State, c.ExitCode, c.FinishedAt, c.Reason = api.ContainerExited, e.Code, e.At, "Error"
+			if e.Code == 0 {
+				c.Reason = "Completed"
+			}
+			t.k.memory.crash(&c.ObservedContainer)
+		}
+	}
+	return true
 }
 
 // act does what is to be done now, one after the other. A container that cannot be made or started waits in trouble; the others go on.

@@ -97,7 +97,7 @@ func (j *job) tend(t testing.TB, ready bool) *tending {
 					break
 				}
 				if o.Look = true; h.What == "exit" {
-					o.Ended = append(o.Ended, h.ID)
+					o.Ended = append(o.Ended, runtime.End{ID: h.ID, Code: h.Code, At: h.At})
 				}
 			}
 		}
@@ -153,6 +153,10 @@ func TestTendRestartsWhatEnds(t *testing.T) {
 		t.Error("the other container was restarted, too")
 	}
 	k.happened(t, "Started", "Started container app")
+	f.eventually(t, "one app and one other", func() bool {
+		lines := strings.Split(f.containerIDs(t, pod), "\n")
+		return len(lines) == 2 && strings.HasPrefix(lines[0], "app 1 ") && strings.HasPrefix(lines[1], "second 0 ")
+	})
 
 	// The second end has a pause before it: the host says so, whoever keeps the pod.
 	j.kill("app")
