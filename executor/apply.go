@@ -33,6 +33,7 @@ type ApplyInput struct {
 	Observed *api.Observation // for the hosts' processors; nil when nothing was observed
 	Journal  Journal
 	Fence    uint64 // the lock's fencing number; 0 when there is none
+	Term     uint64 // the number of the watchdog that leads; 0 for whoever is none
 	// Leaving are the pods whose removal an earlier run has begun, and of whose end nothing is known.
 	Leaving map[api.Address]providers.Leaving
 
@@ -222,7 +223,7 @@ func (w *walk) try(ctx context.Context, a *action, work *providers.Work) (provid
 func (w *walk) work(a *action) (*providers.Work, error) {
 	s := a.step
 	work := &providers.Work{
-		Step: s, Lineage: w.lineage, Cluster: w.in.Plan.Cluster, Fence: w.in.Fence, NodeIP: w.facts.nodeIP(s.Node),
+		Step: s, Lineage: w.lineage, Cluster: w.in.Plan.Cluster, Fence: w.in.Fence, Term: w.in.Term, NodeIP: w.facts.nodeIP(s.Node),
 		Report: w.reporter(s.ID), Event: w.teller(a), Restarted: a.restarted, Patience: w.patience(s), Leaving: w.leaving(s),
 		Rest: func(ctx context.Context, d time.Duration) error { return w.rest(ctx, s.ID, d) },
 	}

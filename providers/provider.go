@@ -6,6 +6,7 @@ package providers
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"strconv"
@@ -45,6 +46,7 @@ type Work struct {
 	Lineage string // of the cluster; goes into every mark
 	Cluster api.Cluster
 	Fence   uint64 // the lock's fencing number; 0 when the backend has none
+	Term    uint64 // the number of the watchdog that leads; 0 for whoever is none
 	NodeIP  string // of the step's node, from the state; "" when it is not known yet
 
 	// Leaving is set for a pod.remove that an earlier run has begun: the grace period counts from then.
@@ -175,6 +177,19 @@ var (
 	// ErrFenced: the host has seen a newer fencing number; this process has lost its lock and must stop.
 	ErrFenced = errors.New("a newer holder of the lock has been here")
 )
+
+// OutrankedError is the refusal by a host that has seen a watchdog which led later: it is an ErrFenced.
+type OutrankedError struct {
+	Host string
+	Term uint64 // that one's number
+}
+
+func (e *OutrankedError) Error() string {
+	return fmt.Sprintf("on %s: a watchdog that leads since has been here", e.Host)
+}
+
+// Unwrap returns ErrFenced.
+func (e *OutrankedError) Unwrap() error { return ErrFenced }
 
 // Registry is the list of providers in the order in which they observe.
 type Registry []Provider

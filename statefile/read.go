@@ -13,18 +13,38 @@ import (
 // Read returns the state without taking the lock, with every step that has finished so far. It returns an empty
 // state when there is none. The serial tells it apart from the state at any other moment.
 func Read(ctx context.Context, store Store) (*api.State, error) {
-	s, _, err := ReadInFlight(ctx, store)
-	return s, err
+	g, err := Look(ctx, store)
+	if err != nil {
+		return nil, err
+	}
+	return g.State, nil
 }
 
-// ReadInFlight is Read that also returns the steps which have begun and not ended: those of a run in progress, or of one that
-// was killed.
-func ReadInFlight(ctx context.Context, store Store) (*api.State, []StepNote, error) {
+// Glance is what is to be known of a state without the lock.
+type Glance struct {
+	State *api.State
+	// InFlight are the steps which have begun and not ended: those of a run in progress, or of one that was killed.
+	InFlight []StepNote
+	// Fence is the fencing number of the newest run that has begun a step; hosts have seen no greater one, unless the state is a copy.
+	Fence uint64
+}
+
+// Look is Read that also returns what a run in progress is about.
+func Look(ctx context.Context, store Store) (*Glance, error) {
 	l, err := load(ctx, store)
+	if err != nil {
+		return nil, err
+	}
+	return &Glance{l.state, l.recovery.InFlight, l.fence}, nil
+}
+
+// ReadInFlight is Read that also returns the steps which have begun and not ended.
+func ReadInFlight(ctx context.Context, store Store) (*api.State, []StepNote, error) {
+	g, err := Look(ctx, store)
 	if err != nil {
 		return nil, nil, err
 	}
-	return l.state, l.recovery.InFlight, nil
+	return g.State, g.InFlight, nil
 }
 
 // decode reads a document of any version we know.

@@ -27,6 +27,7 @@ type watchCommand struct {
 	listen    string
 	logFormat string
 	logLevel  string
+	alone     bool
 }
 
 func newWatch(g *globals) *cobra.Command {
@@ -41,8 +42,9 @@ cronjobs run by their schedules, and what else is not as applied is repaired by 
 It takes the state's lock only to write. What somebody applies meanwhile counts at once and is never undone. About a host
 that cannot be reached nothing is concluded. With --config it also applies a configuration whenever that changes.
 
-Where several watchdogs run over one state, one of them acts and the others stand by. When none runs, everything on the hosts
-goes on as it is, and what is said above waits.
+Where several watchdogs run over one state, one of them acts and the others stand by: they take over within ten seconds when it
+is gone or does not move any more, and hosts then refuse what it may still send. When none runs, everything on the hosts goes on
+as it is, and what is said above waits.
 
 The first SIGTERM or Ctrl-C finishes the running steps and saves; a second one stops at once.`,
 		Example: `  berth watch
@@ -57,6 +59,7 @@ The first SIGTERM or Ctrl-C finishes the running steps and saves; a second one s
 	f.StringVar(&o.config, "config", "", "apply the configuration in this `directory`, too, now and whenever it changes")
 	f.StringVar(&o.approve, "approve", "auto", "with --config: apply changes (auto), or have each plan wait for berth approve (manual)")
 	f.StringVar(&o.drift, "drift", "repair", "what is not as it was applied is repaired, or only told of (report)")
+	f.BoolVar(&o.alone, "alone", false, "this is the only watchdog, of which you make sure: for a backend that cannot tell several apart (http)")
 	f.StringVar(&o.listen, "listen", "127.0.0.1:9640", "serve /healthz, /readyz and /metrics at this `address`; none for nowhere")
 	f.StringVar(&o.logFormat, "log-format", "text", "text or json")
 	f.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
@@ -120,6 +123,12 @@ func runWatch(ctx context.Context, g *globals, o watchCommand) error {
 	}
 	stop := g.stopper.Graceful()
 	p := newWatchParts(r, o, log, stop, listener)
+	if err := p.leader.check(); err != nil {
+		if listener != nil {
+			err = errors.Join(err, listener.Close())
+		}
+		return err
+	}
 	var all errgroup.Group
 	if listener != nil {
 		log.Info("serves health and metrics", "address", listener.Addr().String())
@@ -176,19 +185,19 @@ type watchParts struct {
 func newWatchParts(r *round, o watchCommand, log *slog.Logger, stop <-chan struct{}, listener net.Listener) *watchParts {
 	p := &watchParts{goal: &watchGoal{store: r.store, now: r.g.proc.Now}}
 	events := &watchEvents{now: r.g.proc.Now, log: log, noted: func() { p.dog.Noted() }}
-	sight := &watchSight{hosts: executor.Dialer(r.pool), goal: p.goal}
+	p.leader = &watchLeader{store: r.store, proc: r.g.proc, log: log, alone: o.alone}
+	sight := &watchSight{hosts: executor.Dialer(r.pool), goal: p.goal, leader: p.leader}
 	rounds := &watchRounds{
-		r: r, goal: p.goal, events: events, log: log, stop: stop,
+		r: r, goal: p.goal, leader: p.leader, events: events, log: log, stop: stop,
 		config: o.config != "", manual: o.approve == "manual", report: o.drift == "report", source: watchSource{r.g.dir},
 	}
-	p.leader = &watchLeader{store: r.store, proc: r.g.proc, log: log}
 	if listener != nil {
 		p.leader.listen = listener.Addr().String()
 	}
 	p.http = newWatchHTTP(p, r.g.proc.Now)
 	c := watchdog.Config{
 		Clock: watchdog.System{}, Goal: p.goal, Sight: sight, Rounds: rounds, Leader: p.leader, Stop: stop,
-		Hands:  &watchHands{sight: sight, goal: p.goal, events: events, tenders: map[string]*runtime.Tender{}},
+		Hands:  &watchHands{sight: sight, goal: p.goal, leader: p.leader, events: events, tenders: map[string]*runtime.Tender{}},
 		Notify: func(n watchdog.Notice) { p.notify(log, events, n) }, Observe: p.http.observe,
 	}
 	if rounds.config {

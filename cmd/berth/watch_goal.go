@@ -15,6 +15,7 @@ import (
 
 	"berth.dev/berth/api"
 	"berth.dev/berth/planner"
+	"berth.dev/berth/providers"
 	"berth.dev/berth/statefile"
 	"berth.dev/berth/watchdog"
 )
@@ -28,6 +29,7 @@ type watchGoal struct {
 	peeked string    // what Peek said when the state was read
 	next   time.Time // when something will be due by the clock; zero for never
 	state  *api.State
+	fence  uint64          // of the newest run that the state knows of
 	busy   map[string]bool // uids of pods that a step in flight is about
 	kept   map[string]*planner.Kept
 	sums   map[string]uint64 // of these, to tell what has changed
@@ -45,10 +47,11 @@ func (w *watchGoal) Read(ctx context.Context, known string) (*watchdog.Applied, 
 	if unchanged {
 		return nil, nil
 	}
-	state, inFlight, err := statefile.ReadInFlight(ctx, w.store)
+	seen, err := statefile.Look(ctx, w.store)
 	if err != nil {
 		return nil, err
 	}
+	state := seen.State
 	kept, diags := planner.Standing(state)
 	if diags.HasErrors() {
 		return nil, diags.Err()
@@ -57,7 +60,7 @@ func (w *watchGoal) Read(ctx context.Context, known string) (*watchdog.Applied, 
 	defer w.mu.Unlock()
 	w.take(kept)
 	table := planner.Due(state, w.now())
-	w.peeked, w.state, w.next, w.busy = peeked, state, table.Next, busyPods(inFlight, state)
+	w.peeked, w.state, w.fence, w.next, w.busy = peeked, state, seen.Fence, table.Next, busyPods(seen.InFlight, state)
 	return w.applied(table), nil
 }
 
@@ -148,17 +151,34 @@ func (w *watchGoal) node(name string) (*api.Node, error) {
 	return nil, fmt.Errorf("node %s is not in the state any more", name)
 }
 
-// pod is what tending a pod needs.
-func (w *watchGoal) pod(uid string) (k *planner.Kept, lineage string, cluster api.Cluster, nodeIP string) {
+// pod is what tending a pod needs; nil when there is no such pod.
+func (w *watchGoal) pod(uid string) (*planner.Kept, providers.Work) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if k = w.kept[uid]; k == nil {
-		return nil, "", api.Cluster{}, ""
+	k := w.kept[uid]
+	if k == nil {
+		return nil, providers.Work{}
 	}
+	work := w.workOn(k.Step.Node)
+	work.Step, work.Objects = &k.Step, k.Objects
 	if n := w.state.Node(k.Step.Node); n != nil {
-		nodeIP = n.IP
+		work.NodeIP = n.IP
 	}
-	return k, w.state.Lineage, w.state.Cluster, nodeIP
+	return k, work
+}
+
+// work is something to do on a node, but for what it is.
+func (w *watchGoal) work(node string) providers.Work {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.state == nil {
+		return providers.Work{}
+	}
+	return w.workOn(node)
+}
+
+func (w *watchGoal) workOn(node string) providers.Work {
+	return providers.Work{Step: &api.Step{Node: node}, Lineage: w.state.Lineage, Cluster: w.state.Cluster, Fence: w.fence}
 }
 
 func (w *watchGoal) lineage() string {
@@ -186,26 +206,27 @@ var errNotOurs = errors.New("a run in progress is about this pod")
 
 // may says whether a pod may be changed now. A run notes its steps before it acts: what has happened to a pod because of one is told
 // after the note was written, so that reading it now is soon enough.
-func (w *watchGoal) may(ctx context.Context, uid string) error {
+// It returns the number of the newest run that was known of then: a host that a later one has been at refuses the change.
+func (w *watchGoal) may(ctx context.Context, uid string) (uint64, error) {
 	peeked, err := statefile.Peek(ctx, w.store)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	w.mu.Lock()
-	same, busy := peeked == w.peeked, w.busy[uid]
+	same, busy, fence := peeked == w.peeked, w.busy[uid], w.fence
 	w.mu.Unlock()
 	if !same {
-		state, inFlight, err := statefile.ReadInFlight(ctx, w.store)
+		seen, err := statefile.Look(ctx, w.store)
 		if err != nil {
-			return err
+			return 0, err
 		}
-		i := slices.IndexFunc(state.Pods, func(p api.PodState) bool { return p.UID == uid })
-		busy = i < 0 || busyPods(inFlight, state)[uid]
+		i := slices.IndexFunc(seen.State.Pods, func(p api.PodState) bool { return p.UID == uid })
+		busy, fence = i < 0 || busyPods(seen.InFlight, seen.State)[uid], seen.Fence
 	}
 	if busy {
-		return errNotOurs
+		return 0, errNotOurs
 	}
-	return nil
+	return fence, nil
 }
 
 // lastApply is when something was applied last; zero for never.

@@ -9,7 +9,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"berth.dev/berth/api"
-	"berth.dev/berth/providers"
 	"berth.dev/berth/providers/runtime"
 	"berth.dev/berth/watchdog"
 )
@@ -18,6 +17,7 @@ import (
 type watchHands struct {
 	sight  *watchSight
 	goal   *watchGoal
+	leader *watchLeader
 	events *watchEvents
 
 	mu      sync.Mutex
@@ -26,7 +26,7 @@ type watchHands struct {
 
 // Tend does what is due to a pod.
 func (w *watchHands) Tend(ctx context.Context, r watchdog.TendRequest) (watchdog.Tended, error) {
-	kept, lineage, cluster, nodeIP := w.goal.pod(r.Pod.UID)
+	kept, work := w.goal.pod(r.Pod.UID)
 	if kept == nil {
 		return watchdog.Tended{}, fmt.Errorf("pod %s is not in the state any more", r.Pod.Address)
 	}
@@ -35,24 +35,27 @@ func (w *watchHands) Tend(ctx context.Context, r watchdog.TendRequest) (watchdog
 		return watchdog.Tended{}, err
 	}
 	object := api.PodEventObject(r.Pod.Address, kept.Step.Pod.Pod.Namespace, r.Pod.UID)
-	work := &providers.Work{
-		Step: &kept.Step, Lineage: lineage, Cluster: cluster, Fence: r.Fence, NodeIP: nodeIP, Objects: kept.Objects,
-		Event: func(e api.ObjectEvent) {
-			e.Object, e.Node, e.Source = object, r.Pod.Node, "runtime"
-			w.events.add(e)
-		},
+	work.Term = r.Fence
+	work.Event = func(e api.ObjectEvent) {
+		e.Object, e.Node, e.Source = object, r.Pod.Node, "runtime"
+		w.events.add(e)
 	}
 	var ended []runtime.End
 	for _, e := range r.Ended {
 		ended = append(ended, runtime.End(e))
 	}
-	t, err := w.tender(r.Pod.UID).Tend(ctx, h, work, runtime.TendOptions{
+	t, err := w.tender(r.Pod.UID).Tend(ctx, h, &work, runtime.TendOptions{
 		Look: r.Look, Anew: r.Anew, Ready: r.Ready, Ended: ended,
 		Wake: func() { r.Wake(false) },
-		May:  func(ctx context.Context) error { return w.goal.may(ctx, r.Pod.UID) },
+		May: func(ctx context.Context) (uint64, error) {
+			if err := w.leader.held(ctx); err != nil {
+				return 0, err
+			}
+			return w.goal.may(ctx, r.Pod.UID)
+		},
 	})
 	if err != nil {
-		return watchdog.Tended{}, err
+		return watchdog.Tended{}, w.leader.heed(err)
 	}
 	return tendedOf(t), nil
 }

@@ -21,6 +21,7 @@ import (
 type watchRounds struct {
 	r      *round
 	goal   *watchGoal
+	leader *watchLeader
 	events *watchEvents
 	log    *slog.Logger
 	stop   <-chan struct{}
@@ -49,6 +50,9 @@ func (w *watchRounds) Round(ctx context.Context, q watchdog.Request) (watchdog.O
 
 // lock takes the state's lock, once: another one who has it will be done.
 func (w *watchRounds) lock(ctx context.Context) (*statefile.File, context.Context, func(error) error, error) {
+	if err := w.leader.held(ctx); err != nil {
+		return nil, nil, nil, err
+	}
 	f, err := w.r.lock(ctx, "watch")
 	var locked *statefile.LockedError
 	if errors.As(err, &locked) {
@@ -116,8 +120,10 @@ func recordStandings(f *statefile.File, standings map[string]watchdog.Standing) 
 func (w *watchRounds) walk(ctx context.Context, f *statefile.File, plan *api.Plan, seen *api.Observation) (executor.Outcome, error) {
 	o := w.r.executor()
 	o.Emit = func(e api.Event) { w.log.Debug("step", "event", e) }
-	outcome, err := executor.Apply(ctx, o, executor.ApplyInput{Plan: plan, State: f.State(), Journal: f, Observed: seen, Fence: f.Fence(), Stop: w.stop})
+	outcome, err := executor.Apply(ctx, o, executor.ApplyInput{Plan: plan, State: f.State(), Journal: f, Observed: seen, Fence: f.Fence(), Term: w.leader.number(), Stop: w.stop})
+	_ = w.leader.heed(err) // which is returned as it is
 	for _, e := range outcome.Failed {
+		_ = w.leader.heed(e.Err)
 		w.log.Error("a step has failed", "step", string(e.Step.Op), "object", e.Step.Address.String(), "node", e.Step.Node, "error", e.Err.Error())
 	}
 	if err == nil && len(outcome.Failed) > 0 {

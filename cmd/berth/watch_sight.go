@@ -16,6 +16,8 @@ import (
 type watchSight struct {
 	hosts executor.Dialer
 	goal  *watchGoal
+
+	leader *watchLeader
 }
 
 // listTimeout bounds one look at everything on a host.
@@ -36,10 +38,20 @@ func (s *watchSight) Follow(ctx context.Context, node string, opened func(), tel
 		var known interface{ Permanent() bool }
 		return &watchdog.LostError{Refused: errors.As(err, &known) && known.Permanent(), Err: err}
 	}
+	if err := s.announce(ctx, node, h); err != nil {
+		return &watchdog.LostError{Reached: errors.Is(err, providers.ErrFenced), Err: err}
+	}
 	err = runtime.Follow(ctx, h, opened, func(e runtime.Happening) {
 		tell(watchdog.Hint{ID: e.ID, Kind: watchdog.HintKind(e.What), Code: e.Code, At: e.At})
 	})
 	return &watchdog.LostError{Reached: answers(ctx, h), Err: err}
+}
+
+// announce tells a host which watchdog leads from now on, before anything else: it refuses those that led before.
+func (s *watchSight) announce(ctx context.Context, node string, h providers.Host) error {
+	w := s.goal.work(node)
+	w.Fence, w.Term = 0, s.leader.number() // runs have numbers of their own
+	return s.leader.heed(runtime.Announce(ctx, h, &w))
 }
 
 // answers reports whether a host does, though its containerd may not.

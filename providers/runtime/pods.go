@@ -158,7 +158,7 @@ func transient(ctx context.Context, err error) bool {
 	if err == nil {
 		return false
 	}
-	return ctx.Err() != nil || cri.IsUnavailable(err) || status.Code(err) == codes.Canceled || errors.Is(err, providers.ErrUnreachable)
+	return ctx.Err() != nil || cri.IsUnavailable(err) || status.Code(err) == codes.Canceled || errors.Is(err, providers.ErrUnreachable) || errors.Is(err, providers.ErrFenced)
 }
 
 // criText is what containerd said, without gRPC's wrapping.

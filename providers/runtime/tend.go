@@ -10,6 +10,7 @@ import (
 
 	"berth.dev/berth/api"
 	"berth.dev/berth/providers"
+	"berth.dev/berth/providers/internal/mark"
 	"berth.dev/berth/providers/runtime/life"
 )
 
@@ -20,6 +21,7 @@ type Tender struct {
 	seen    *life.Seen
 	work    *api.PodWork
 	trouble map[string]life.Trouble // by container
+	guard   *mark.Guarded           // asks the host, with every change, whether another has come since
 	beside  context.Context         // of what goes on beside: that of the call with which the tender began
 	cancel  context.CancelFunc
 	crowded bool      // a probe was left for later
@@ -37,8 +39,9 @@ type TendOptions struct {
 	Ended []End
 	// Wake is called when something that ran beside has ended; that of the first call counts.
 	Wake func()
-	// May is asked before anything is changed on the host. An error of it is returned as it is.
-	May func(ctx context.Context) error
+	// May is asked before anything is changed on the host, and returns the number of the newest run that is known of: a host that a later one has
+	// been at refuses the change, with providers.ErrFenced. An error of it is returned as it is.
+	May func(ctx context.Context) (fence uint64, err error)
 }
 
 // End is what containerd has told of the end of a container's or sandbox's first process.
@@ -68,7 +71,7 @@ func (t *Tender) Tend(ctx context.Context, h providers.Host, w *providers.Work, 
 	if err != nil {
 		return Tended{}, err
 	}
-	if err := t.take(ctx, m, w, o.Wake); err != nil {
+	if err := t.take(ctx, m, h, w, o.Wake); err != nil {
 		return Tended{}, err
 	}
 	if err := t.k.takeFailure(); err != nil {
@@ -145,7 +148,7 @@ func (t *Tender) Close() {
 }
 
 // take begins with a pod, or anew when its host was connected to anew or the pod is made of something else.
-func (t *Tender) take(ctx context.Context, m *machine, w *providers.Work, wake func()) error {
+func (t *Tender) take(ctx context.Context, m *machine, h providers.Host, w *providers.Work, wake func()) error {
 	pod := w.Step.Pod
 	if t.k != nil && t.k.memory == m.podMemory(string(pod.Pod.UID)) && t.work == pod {
 		return nil
@@ -162,6 +165,10 @@ func (t *Tender) take(ctx context.Context, m *machine, w *providers.Work, wake f
 	if err != nil {
 		return m.fail(w, "Pod cannot be made", "Pod %s: %v (CreateContainerConfigError). Correct the reference or declare what it names, and apply again.", podName(pod.Pod), err)
 	}
+	if t.guard, err = mark.NewGuarded(h, w); err != nil {
+		return err
+	}
+	m = &machine{t.guard, m.cri, m.memory}
 	t.k, t.work, t.trouble = m.keeper(b), pod, map[string]life.Trouble{}
 	t.k.woken = wake
 	t.beside, t.cancel = context.WithCancel(ctx)
@@ -241,13 +248,15 @@ func (t *Tender) foresee(ended []End) bool {
 }
 
 // act does what is to be done now, one after the other. A container that cannot be made or started waits in trouble; the others go on.
-func (t *Tender) act(ctx context.Context, actions []life.Action, may func(context.Context) error) (bool, error) {
+func (t *Tender) act(ctx context.Context, actions []life.Action, may func(context.Context) (uint64, error)) (bool, error) {
 	changed, asked := false, may == nil
 	for _, a := range actions {
 		if a.Do != life.RunProbe && !asked {
-			if err := may(ctx); err != nil {
+			fence, err := may(ctx)
+			if err != nil {
 				return changed, err
 			}
+			t.guard.Number(fence)
 			asked = true
 		}
 		done, err := t.one(ctx, a)
@@ -284,6 +293,9 @@ func (t *Tender) one(ctx context.Context, a life.Action) (bool, error) {
 	}
 	if long(a.Do) {
 		ctx = t.beside
+	}
+	if a.Do != life.RunProbe { // a probe changes nothing, and there are thousands of them
+		ctx = t.guard.Context(ctx)
 	}
 	return t.k.perform(ctx, t.seen, []life.Action{a})
 }

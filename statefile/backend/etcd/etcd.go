@@ -24,10 +24,13 @@ import (
 
 	"berth.dev/berth/api"
 	"berth.dev/berth/statefile"
+	"berth.dev/berth/statefile/backend/internal/crown"
 )
 
 // Store is a state in etcd.
 type Store struct {
+	seat crown.Seat
+
 	config clientv3.Config
 	prefix string // ends in "/"
 	ttl    time.Duration

@@ -103,6 +103,7 @@ func TestServer(t *testing.T) {
 	}{
 		{"conformance", testConformance},
 		{"a lease that ends", testLostLease},
+		{"a watchdog's session that ends", testLostWatchdog},
 		{"chunks", testChunks},
 		{"force unlock", testForceUnlock},
 		{"a server that stops for longer than the lease", testStopped},
@@ -113,10 +114,41 @@ func TestServer(t *testing.T) {
 
 func testConformance(t *testing.T, s *server) {
 	var n atomic.Int32
-	statetest.Run(t, func(t *testing.T) func() statefile.Store {
+	newStore := func(t *testing.T) func() statefile.Store {
 		prefix := fmt.Sprintf("berth/%d", n.Add(1))
 		return func() statefile.Store { return s.open(t, prefix) }
-	})
+	}
+	statetest.Run(t, newStore)
+	statetest.RunCrown(t, newStore)
+}
+
+// testLostWatchdog has the session of the watchdog that leads end, as it does when its process is killed: another leads without waiting for silence.
+func testLostWatchdog(t *testing.T, s *server) {
+	one, two := statefile.CrownerOf(s.open(t, "lost-watchdog")), statefile.CrownerOf(s.open(t, "lost-watchdog"))
+	c, held, err := one.Crown(t.Context(), statefile.Watcher{Who: "ann"}, 0)
+	if err != nil || held {
+		t.Fatal(held, err)
+	}
+	client := s.client(t)
+	keys, err := client.Get(t.Context(), "lost-watchdog/watch-alive")
+	if err != nil || len(keys.Kvs) != 1 {
+		t.Fatalf("%v, %v", keys, err)
+	}
+	if _, err := client.Revoke(t.Context(), clientv3.LeaseID(keys.Kvs[0].Lease)); err != nil {
+		t.Fatal(err)
+	}
+	next, held, err := two.Crown(t.Context(), statefile.Watcher{Who: "bob"}, 0)
+	if err != nil || held || next.Fence() <= c.Fence() {
+		t.Fatalf("held %v, %v", held, err)
+	}
+	select {
+	case <-c.Context().Done():
+	case <-time.After(30 * time.Second):
+		t.Error("the one that was killed goes on")
+	}
+	if err := errors.Join(c.Abdicate(t.Context()), next.Abdicate(t.Context())); err != nil {
+		t.Error(err)
+	}
 }
 
 // gone waits until a lease is over, for the right reason.

@@ -21,6 +21,7 @@ import (
 
 	"berth.dev/berth/api"
 	"berth.dev/berth/statefile"
+	"berth.dev/berth/statefile/backend/internal/crown"
 )
 
 // DefaultPath is where the state lies without a path in the configuration, relative to its directory.
@@ -28,6 +29,7 @@ const DefaultPath = "berth.state"
 
 // Store is a state in files.
 type Store struct {
+	seat   crown.Seat
 	path   string // of the document, absolute, links resolved
 	keep   int    // backups
 	maxAge time.Duration

@@ -22,10 +22,13 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"berth.dev/berth/statefile"
+	"berth.dev/berth/statefile/backend/internal/crown"
 )
 
 // Store is a state in a database.
 type Store struct {
+	seat crown.Seat
+
 	config *pgx.ConnConfig
 	schema string // quoted
 	name   string

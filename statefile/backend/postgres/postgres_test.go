@@ -117,6 +117,7 @@ func TestServer(t *testing.T) {
 	}{
 		{"conformance", testConformance},
 		{"a session that ends", testLostSession},
+		{"a watchdog's session that ends", testLostWatchdog},
 		{"history", testHistory},
 		{"server restarts", testRestart},
 	} {
@@ -126,10 +127,42 @@ func TestServer(t *testing.T) {
 
 func testConformance(t *testing.T, s *server) {
 	var n atomic.Int32
-	statetest.Run(t, func(*testing.T) func() statefile.Store {
+	newStore := func(*testing.T) func() statefile.Store {
 		name := fmt.Sprintf("state-%d", n.Add(1))
 		return func() statefile.Store { return s.open(name) }
-	})
+	}
+	statetest.Run(t, newStore)
+	statetest.RunCrown(t, newStore)
+}
+
+// testLostWatchdog has the session of the watchdog that leads end, as it does when its process is killed: another leads without waiting for silence.
+func testLostWatchdog(t *testing.T, s *server) {
+	one, two := statefile.CrownerOf(s.open("lost-watchdog")), statefile.CrownerOf(s.open("lost-watchdog"))
+	c, held, err := one.Crown(t.Context(), statefile.Watcher{Who: "ann"}, 0)
+	if err != nil || held {
+		t.Fatal(held, err)
+	}
+	s.exec(`SELECT pg_terminate_backend(l.pid) FROM pg_locks l WHERE l.locktype = 'advisory' AND l.pid <> pg_backend_pid() AND l.objsubid = 1`)
+	began := time.Now()
+	for {
+		next, held, err := two.Crown(t.Context(), statefile.Watcher{Who: "bob"}, 0)
+		if err == nil && !held && next.Fence() > c.Fence() {
+			if err := next.Abdicate(t.Context()); err != nil {
+				t.Error(err)
+			}
+			break
+		}
+		if took := time.Since(began); err != nil || took > statefile.CrownTTL/2 {
+			t.Fatalf("held %v after %s, %v", held, took, err)
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	if err := c.Say(t.Context(), statefile.Watcher{Who: "ann"}); !errors.Is(err, statefile.ErrCrownLost) {
+		t.Errorf("the one that was killed says something: %v", err)
+	}
+	if err := c.Abdicate(t.Context()); err != nil {
+		t.Log(err)
+	}
 }
 
 func testLostSession(t *testing.T, s *server) {

@@ -26,10 +26,13 @@ import (
 
 	berth "berth.dev/berth/api"
 	"berth.dev/berth/statefile"
+	"berth.dev/berth/statefile/backend/internal/crown"
 )
 
 // Store is a state in a bucket.
 type Store struct {
+	seat crown.Seat
+
 	bucket, key string
 	config      map[string]string
 	ttl         time.Duration // of the lock

@@ -71,10 +71,12 @@ func TestConformance(t *testing.T) {
 	s := newServer(t)
 	url, _ := s.address()
 	var n atomic.Int32
-	statetest.Run(t, func(t *testing.T) func() statefile.Store {
+	newStore := func(t *testing.T) func() statefile.Store {
 		key := fmt.Sprintf("prod/%d.state", n.Add(1))
 		return func() statefile.Store { return open(t, url, key) }
-	})
+	}
+	statetest.Run(t, newStore)
+	statetest.RunCrown(t, newStore)
 }
 
 // A holder that is cut off loses its lock in time, the next one takes it when its time is over, and nothing that the first one

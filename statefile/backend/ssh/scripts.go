@@ -2,9 +2,10 @@ package ssh
 
 // Exit statuses of the scripts; they stand in their text too.
 const (
-	statusNone   = 66 // there is no such file
-	statusLarge  = 67 // it is larger than asked for
-	statusNoBash = 69
+	statusNone    = 66 // there is no such file
+	statusLarge   = 67 // it is larger than asked for
+	statusChanged = 68 // it is not the one that was read
+	statusNoBash  = 69
 )
 
 // backupTime is the time in the name of a document that was replaced, so that names sort by it.
@@ -41,6 +42,16 @@ done | sort -r
 const killScript = prelude + `case $1 in "" | *[!0-9]*) echo "nobody holds the lock" >&2; exit 1 ;; esac
 [ "/proc/$1/fd/9" -ef "$path.lock" ] || { echo "the lock has changed hands" >&2; exit 1; }
 kill "$1"
+`
+
+// watchScript replaces the record of the watchdog that leads by $3, if the one that is there has the sum $2, "none" for no record.
+const watchScript = prelude + `exec 9>>"$path.watch.lock"
+flock -w 5 9 || { echo "another process has held $path.watch.lock for long" >&2; exit 1; }
+there=none
+[ ! -e "$path.watch" ] || there=$(sha256sum <"$path.watch" | cut -d " " -f 1)
+[ "$there" = "$1" ] || exit 68
+printf '%s\n' "$2" >"$path.watch.new"
+mv -f -- "$path.watch.new" "$path.watch"
 `
 
 // lockScript takes the lock and serves its holder: $2 is who that is, $3 how many seconds the lock lasts without a sign, $4 how many backups

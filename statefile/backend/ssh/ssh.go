@@ -25,6 +25,7 @@ import (
 
 	"berth.dev/berth/api"
 	"berth.dev/berth/statefile"
+	"berth.dev/berth/statefile/backend/internal/crown"
 )
 
 // Host runs scripts on the machine. Scripts are constant; whatever else they need comes as arguments or on standard input.
@@ -39,6 +40,8 @@ type Connect func(ctx context.Context, node *api.Node) (Host, error)
 
 // Store is a state in files of a machine.
 type Store struct {
+	seat crown.Seat
+
 	node    *api.Node
 	path    string
 	ttl     time.Duration

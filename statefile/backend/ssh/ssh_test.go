@@ -120,15 +120,15 @@ func TestServer(t *testing.T) {
 	t.Parallel()
 	s := start(t)
 	shared := s.client(t)
-	t.Run("contract", func(t *testing.T) {
-		statetest.Run(t, func(t *testing.T) func() statefile.Store {
-			path := filepath.Join(t.TempDir(), "a dir", "it's \"berth\".state")
-			if err := os.Mkdir(filepath.Dir(path), 0o700); err != nil {
-				t.Fatal(err)
-			}
-			return func() statefile.Store { return shared.open(t, path, "lock_ttl", "30s") }
-		})
-	})
+	newStore := func(t *testing.T) func() statefile.Store {
+		path := filepath.Join(t.TempDir(), "a dir", "it's \"berth\".state")
+		if err := os.Mkdir(filepath.Dir(path), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		return func() statefile.Store { return shared.open(t, path, "lock_ttl", "30s") }
+	}
+	t.Run("contract", func(t *testing.T) { statetest.Run(t, newStore) })
+	t.Run("watchdogs", func(t *testing.T) { statetest.RunCrown(t, newStore) })
 	for name, test := range map[string]func(*testing.T, *server){
 		"files": testFiles, "sleeping holder": testSleepingHolder, "cut off": testCutOff, "killed session": testKilledSession, "force-unlock": testForceUnlock,
 		"removed lock": testRemovedLock,
