@@ -9,7 +9,7 @@ import (
 // Watcher is what a watchdog says of itself beside the state that it watches over.
 type Watcher struct {
 	ID      string    `json:"id,omitempty"` // of its crown, by chance
-	Who     string    `json:"who"` // user@host
+	Who     string    `json:"who"`          // user@host
 	PID     int       `json:"pid"`
 	Version string    `json:"version"` // of Berth
 	Since   time.Time `json:"since"`   // when it began to lead
