@@ -2,6 +2,7 @@ package api
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"hash/fnv"
 	"net/netip"
@@ -22,6 +23,7 @@ type Allocations struct {
 	held       holders                    // by services of the prior state: left alone while others can be had
 	claimed    holders                    // in this evaluation: taken
 	prior      map[string]*corev1.Service // "namespace/name"
+	answers    bool                       // nodes have a DNS server, which answers health checks
 }
 
 // holders says which service, "namespace/name", has an address or a port.
@@ -65,7 +67,7 @@ func NewAllocations(c Cluster, prior *State) (*Allocations, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := &Allocations{net.Masked(), low, high, pools, newHolders(), newHolders(), map[string]*corev1.Service{}}
+	a := &Allocations{net.Masked(), low, high, pools, newHolders(), newHolders(), map[string]*corev1.Service{}, c.DNS != ""}
 	if ip, err := netip.ParseAddr(c.DNS); err == nil {
 		a.claimed.ips[ip] = SystemNamespace + "/" + DNSServiceName
 	}
@@ -89,6 +91,9 @@ func NewAllocations(c Cluster, prior *State) (*Allocations, error) {
 			if p.NodePort != 0 {
 				a.held.ports[portKey{p.NodePort, protocolOf(p)}] = id
 			}
+		}
+		if n := svc.Spec.HealthCheckNodePort; n != 0 {
+			a.held.ports[portKey{n, corev1.ProtocolTCP}] = id
 		}
 	}
 	return a, nil
@@ -143,7 +148,42 @@ func (a *Allocations) Complete(svc *corev1.Service) error {
 			return &AllocationError{"spec.ports[" + key + "].nodePort", err}
 		}
 	}
+	if err := a.healthCheckNodePort(id, svc); err != nil {
+		return &AllocationError{"spec.healthCheckNodePort", err}
+	}
 	return nil
+}
+
+// healthCheckNodePort gives a port to a service of whose nodes others have to know which have ready pods. It is answered by the nodes'
+// DNS servers: where there are none, it has none.
+func (a *Allocations) healthCheckNodePort(id string, svc *corev1.Service) error {
+	if !HasHealthCheck(svc) {
+		return nil
+	}
+	asked := corev1.ServicePort{NodePort: svc.Spec.HealthCheckNodePort, Protocol: corev1.ProtocolTCP}
+	if !a.answers {
+		if asked.NodePort != 0 {
+			return errors.New("the nodes' DNS servers answer health checks, and the cluster block switches them off")
+		}
+		return nil
+	}
+	if old := a.prior[id]; old != nil && asked.NodePort == 0 {
+		if k := (portKey{old.Spec.HealthCheckNodePort, corev1.ProtocolTCP}); k.port != 0 && a.claimed.ports[k] == "" {
+			a.claimed.ports[k] = id
+			svc.Spec.HealthCheckNodePort = k.port
+			return nil
+		}
+	}
+	if err := a.portByName(id, "healthCheckNodePort", "health check", &asked); err != nil {
+		return err
+	}
+	svc.Spec.HealthCheckNodePort = asked.NodePort
+	return nil
+}
+
+// HasHealthCheck reports whether a service is one of whose nodes a load balancer of others has to know which have ready pods.
+func HasHealthCheck(svc *corev1.Service) bool {
+	return svc.Spec.Type == corev1.ServiceTypeLoadBalancer && svc.Spec.ExternalTrafficPolicy == corev1.ServiceExternalTrafficPolicyLocal
 }
 
 func (a *Allocations) clusterIP(id string, svc *corev1.Service) error {
@@ -224,18 +264,7 @@ func (a *Allocations) freePort(k portKey, id string) bool {
 
 func (a *Allocations) nodePort(id string, p *corev1.ServicePort) error {
 	proto := protocolOf(*p)
-	if p.NodePort != 0 {
-		if p.NodePort < a.low || p.NodePort > a.high {
-			return fmt.Errorf("nodePort: Invalid value: %d: provided port is not in the valid range. The range of valid ports is %d-%d", p.NodePort, a.low, a.high)
-		}
-		k := portKey{p.NodePort, proto}
-		if owner, taken := a.claimed.ports[k]; taken {
-			return fmt.Errorf("nodePort: Invalid value: %d: provided port is already allocated (service %s has it)", p.NodePort, owner)
-		}
-		a.claimed.ports[k] = id
-		return nil
-	}
-	if old := a.prior[id]; old != nil {
+	if old := a.prior[id]; old != nil && p.NodePort == 0 {
 		i := slices.IndexFunc(old.Spec.Ports, func(o corev1.ServicePort) bool {
 			return o.Name == p.Name && o.Port == p.Port && protocolOf(o) == proto
 		})
@@ -247,13 +276,30 @@ func (a *Allocations) nodePort(id string, p *corev1.ServicePort) error {
 			}
 		}
 	}
+	return a.portByName(id, "nodePort", p.Name, p)
+}
+
+// portByName takes the port that the field asks for, or else searches from a start that the service's name and the key decide.
+func (a *Allocations) portByName(id, field, key string, p *corev1.ServicePort) error {
+	proto := protocolOf(*p)
+	if p.NodePort != 0 {
+		if p.NodePort < a.low || p.NodePort > a.high {
+			return fmt.Errorf("%s: Invalid value: %d: provided port is not in the valid range. The range of valid ports is %d-%d", field, p.NodePort, a.low, a.high)
+		}
+		k := portKey{p.NodePort, proto}
+		if owner, taken := a.claimed.ports[k]; taken {
+			return fmt.Errorf("%s: Invalid value: %d: provided port is already allocated (service %s has it)", field, p.NodePort, owner)
+		}
+		a.claimed.ports[k] = id
+		return nil
+	}
 	size := uint32(a.high - a.low + 1)
 	band := min(max(16, size/32), 128)
 	if band >= size {
 		band = 0
 	}
 	n := size - band
-	start := hash32(id+"/"+p.Name+string(proto)) % n
+	start := hash32(id+"/"+key+string(proto)) % n
 	for i := range n {
 		k := portKey{a.low + int32(band+(start+i)%n), proto}
 		if a.freePort(k, id) {

@@ -10,7 +10,7 @@ import (
 type Exposure struct {
 	Service  Address `json:"service"`
 	Action   Action  `json:"action"` // Create or Delete
-	By       string  `json:"by"`     // "node port", "load balancer", "external IP"
+	By       string  `json:"by"`     // "node port", "load balancer", "external IP", "health check port"
 	Port     int32   `json:"port"`
 	Protocol string  `json:"protocol"` // "TCP"
 	// Sources are the networks that clients may be in; none means all.

@@ -462,7 +462,7 @@ var fieldRows = map[string]Field{
 	"ServiceSpec.loadBalancerSourceRanges":      on(EffectUpdate, "of the load balancer's address; node ports are open to all"),
 	"ServiceSpec.externalName":                  on(EffectUpdate, "the name that DNS answers with for a service of type ExternalName"),
 	"ServiceSpec.externalTrafficPolicy":         on(EffectUpdate, "with Local a load balancer's address is held by a node that has ready pods"),
-	"ServiceSpec.healthCheckNodePort":           off("no program of Berth's runs on hosts that could answer; the address of a pool is held by a node with ready pods, and node ports of others do not answer"),
+	"ServiceSpec.healthCheckNodePort":           on(EffectUpdate, "of a load balancer with the policy Local; chosen by the service's name when it is not set; the node's DNS server answers"),
 	"ServiceSpec.publishNotReadyAddresses":      on(EffectUpdate, ""),
 	"ServiceSpec.sessionAffinityConfig":         on(EffectUpdate, ""),
 	"ServiceSpec.ipFamilies":                    off("clusters are IPv4"),

@@ -24,12 +24,17 @@ const (
 	PodsDir     = HostDir + "/pods"         // <uid>/…: files and volumes of one pod
 	VolumesDir  = HostDir + "/volumes"      // <namespace>/<name>: managed volumes
 	NetworkDir  = HostDir + "/network"      // the saved rules and the script that restores them at boot
+	ServicesDir = NetworkDir + "/services"  // NAMESPACE_NAME.rules: the rules of each service
 	DNSDir      = HostDir + "/dns"          // what the node's DNS server answers from
 	MarkFile    = HostDir + "/cluster.json" // lineage, cluster name, fencing number
 	PodLogsDir  = "/var/log/pods"
 	BootUnit    = "berth-network.service"
 	CNIConflist = "/etc/cni/net.d/10-berth.conflist"
 )
+
+// NoteHealth begins a line "# health PORT PODS" at the top of a service's rules: the node's DNS server answers at the port how many ready
+// pods of the service the node has.
+const NoteHealth = "health"
 
 // PauseRef is the reference of the sandbox image, ours, which travels like any built image.
 const PauseRef = "berth.local/pause:1"

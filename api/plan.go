@@ -315,6 +315,10 @@ type EndpointLink struct {
 	Ports map[string]int32 `json:"ports"`
 }
 
+// NetworkRules counts the shapes that the rules of the pod network, which depend on no service, have had. A host whose network was set with
+// another one gets it anew.
+const NetworkRules = 2
+
 // NodeNetwork is the whole pod network as one node should have it.
 type NodeNetwork struct {
 	Mode        string `json:"mode"` // "vxlan", "host-gw", "none"
@@ -326,6 +330,7 @@ type NodeNetwork struct {
 	MTU         int    `json:"mtu"`       // of the pods' interfaces
 	VTEPMAC     string `json:"vtep_mac,omitempty"`
 	CNIBinDir   string `json:"cni_bin_dir"`
+	Rules       int    `json:"rules"`           // [NetworkRules] of who planned it
 	Peers       []Peer `json:"peers,omitempty"` // the other nodes, sorted by name
 }
 

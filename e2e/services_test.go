@@ -22,6 +22,9 @@ berth {
   cluster {
     name = "services"
 
+    dns {
+    }
+
     load_balancer "lab" {
       addresses = ["VIPS"]
     }
@@ -63,7 +66,7 @@ workload "deployment" "two" {
 
   container "app" {
     image = image.app.ref
-    env   = { ADDR = ":9090" }
+    env   = { ADDR = ":9090", DRAIN = "1s" }
 
     port "http" {
       container_port = 9090
@@ -189,8 +192,8 @@ func (s *story) service(name string) corev1.Service {
 }
 
 // curl asks with the real curl, from the machine or on a host.
-func curl(ctx context.Context, on *lab.Node, url string) (string, error) {
-	args := []string{"curl", "-sS", "--max-time", "5", url}
+func curl(ctx context.Context, on *lab.Node, url string, more ...string) (string, error) {
+	args := append([]string{"curl", "-sS", "--max-time", "5", url}, more...)
 	var out string
 	var err error
 	if on != nil {
@@ -282,6 +285,24 @@ func TestServices(t *testing.T) {
 			t.Errorf("a service for its own node: %q, %v", got, err)
 		}
 	})
+	t.Run("health check", func(t *testing.T) {
+		port := seen.Spec.HealthCheckNodePort
+		s.says(plan, fmt.Sprintf("service.seen: TCP %d on ", port))
+		for _, tt := range []struct {
+			node *lab.Node
+			want string
+		}{
+			{n1, `503 {"service":{"namespace":"default","name":"seen"},"localEndpoints":0,"serviceProxyHealthy":true}`},
+			{n2, `200 {"service":{"namespace":"default","name":"seen"},"localEndpoints":1,"serviceProxyHealthy":true}`},
+		} {
+			url := fmt.Sprintf("http://%s:%d/healthz", tt.node.Address, port)
+			for _, on := range []*lab.Node{nil, n1, n2, n3} {
+				if got, err := curl(t.Context(), on, url, "-w", "%{http_code}"); err != nil || got != tt.want[4:]+"\n"+tt.want[:3] {
+					t.Errorf("%s: %q, %v; want %q", url, got, err, tt.want)
+				}
+			}
+		}
+	})
 	t.Run("affinity", func(t *testing.T) {
 		some := map[string]bool{}
 		for range 20 {
@@ -311,7 +332,7 @@ func TestServices(t *testing.T) {
 	})
 	t.Run("look", func(t *testing.T) {
 		s.says(s.ok("get", "services"), "web LoadBalancer "+web.Spec.ClusterIP+" "+webIP+" 80:30180/TCP,53:30153/UDP")
-		s.says(s.ok("describe", "service", "seen"), "LoadBalancer Ingress: "+seenIP, "Held By: n2", "External Traffic Policy: Local")
+		s.says(s.ok("describe", "service", "seen"), "LoadBalancer Ingress: "+seenIP, "Held By: n2", "External Traffic Policy: Local", fmt.Sprint("HealthCheck NodePort: ", seen.Spec.HealthCheckNodePort))
 	})
 	t.Run("net", func(t *testing.T) {
 		s.says(s.ok("net", "check"), "node to node 6 of 6", "pod to pod 6 of 6")

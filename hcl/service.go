@@ -55,7 +55,7 @@ func (e *evaluation) allocate(batch []*vertex) hcl2.Diagnostics {
 }
 
 func asksForAddress(svc *corev1.Service) bool {
-	return svc.Spec.ClusterIP != "" && svc.Spec.ClusterIP != corev1.ClusterIPNone || svc.Spec.LoadBalancerIP != "" ||
+	return svc.Spec.ClusterIP != "" && svc.Spec.ClusterIP != corev1.ClusterIPNone || svc.Spec.LoadBalancerIP != "" || svc.Spec.HealthCheckNodePort != 0 ||
 		slices.ContainsFunc(svc.Spec.Ports, func(p corev1.ServicePort) bool { return p.NodePort != 0 })
 }
 

@@ -105,15 +105,16 @@ func dnsImage(platform string, all []string) *api.Image {
 
 // Where the servers find their files.
 const (
-	recordsMount = "/records"
-	zoneMount    = "/zone"
-	zoneFile     = "zone"
+	recordsMount  = "/records"
+	servicesMount = "/services"
+	zoneMount     = "/zone"
+	zoneFile      = "zone"
 )
 
 // dnsArgs are the flags of `berth dns serve`.
 func (e *evaluation) dnsArgs() []string {
 	c := e.config.Cluster
-	args := []string{"--domain=" + c.Domain, "--records=" + recordsMount, "--address=" + c.DNS, "--range=" + c.PodCIDR, "--range=" + c.ServiceCIDR}
+	args := []string{"--domain=" + c.Domain, "--records=" + recordsMount, "--services=" + servicesMount, "--address=" + c.DNS, "--range=" + c.PodCIDR, "--range=" + c.ServiceCIDR}
 	for _, s := range e.dns.upstream {
 		args = append(args, "--upstream="+s)
 	}
@@ -133,8 +134,11 @@ func (e *evaluation) dnsServers(image *api.Image, platform string) *appsv1.Daemo
 	labels["app"] = image.Name
 	directory := corev1.HostPathDirectoryOrCreate
 	one, none, no, yes, grace := intstr.FromInt32(1), intstr.FromInt32(0), false, true, int64(5)
-	volumes := []corev1.Volume{{Name: "records", VolumeSource: corev1.VolumeSource{HostPath: &corev1.HostPathVolumeSource{Path: api.DNSDir + "/records", Type: &directory}}}}
-	mounts := []corev1.VolumeMount{{Name: "records", MountPath: recordsMount, ReadOnly: true}}
+	folder := func(name, path string) corev1.Volume {
+		return corev1.Volume{Name: name, VolumeSource: corev1.VolumeSource{HostPath: &corev1.HostPathVolumeSource{Path: path, Type: &directory}}}
+	}
+	volumes := []corev1.Volume{folder("records", api.DNSDir+"/records"), folder("services", api.ServicesDir)}
+	mounts := []corev1.VolumeMount{{Name: "records", MountPath: recordsMount, ReadOnly: true}, {Name: "services", MountPath: servicesMount, ReadOnly: true}}
 	if e.dns.zone != "" {
 		volumes = append(volumes, corev1.Volume{Name: "zone", VolumeSource: corev1.VolumeSource{ConfigMap: &corev1.ConfigMapVolumeSource{LocalObjectReference: corev1.LocalObjectReference{Name: api.DNSName}}}})
 		mounts = append(mounts, corev1.VolumeMount{Name: "zone", MountPath: zoneMount, ReadOnly: true})

@@ -18,6 +18,7 @@ const (
 	byNodePort   = "node port"
 	byBalancer   = "load balancer"
 	byExternalIP = "external IP"
+	byHealth     = "health check port"
 )
 
 // opening is one port of a service on one address.
@@ -92,6 +93,13 @@ func (d *draft) openings(into map[opening]bool, a api.Address, v *corev1.Service
 		ranges := slices.Clone(v.Spec.LoadBalancerSourceRanges)
 		slices.Sort(ranges)
 		sources = strings.Join(slices.Compact(ranges), ",")
+	}
+	if n := v.Spec.HealthCheckNodePort; n != 0 { // every node says whether it has pods
+		for _, node := range nodes {
+			if node.ip != "" {
+				into[opening{service: a, by: byHealth, port: n, protocol: string(corev1.ProtocolTCP), at: api.ExposedAddress{Node: node.name, IP: node.ip}}] = true
+			}
+		}
 	}
 	for _, p := range v.Spec.Ports {
 		o := opening{service: a, port: p.Port, protocol: string(p.Protocol)}

@@ -133,7 +133,7 @@ func vtepMAC(cluster, node string, attempt int) string {
 func (d *draft) networkOf(h *host, c api.Cluster, peers []*host) *api.NodeNetwork {
 	n := &api.NodeNetwork{
 		Mode: c.Network, ClusterCIDR: c.PodCIDR, ServiceCIDR: c.ServiceCIDR, PodCIDR: h.podCIDR,
-		NodeIP: h.ip, Interface: h.facts.Interface, MTU: h.facts.MTU, CNIBinDir: h.facts.CNIBinDir,
+		NodeIP: h.ip, Interface: h.facts.Interface, MTU: h.facts.MTU, CNIBinDir: h.facts.CNIBinDir, Rules: api.NetworkRules,
 	}
 	vxlan := c.Network == "vxlan"
 	if vxlan {

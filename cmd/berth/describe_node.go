@@ -165,6 +165,9 @@ func describeService(d *description, l *live, e entry) error {
 	if s.Spec.Type == corev1.ServiceTypeNodePort || s.Spec.Type == corev1.ServiceTypeLoadBalancer {
 		d.key("External Traffic Policy", or(string(s.Spec.ExternalTrafficPolicy), "Cluster"))
 	}
+	if s.Spec.HealthCheckNodePort != 0 {
+		d.key("HealthCheck NodePort", s.Spec.HealthCheckNodePort)
+	}
 	internal := "Cluster"
 	if s.Spec.InternalTrafficPolicy != nil {
 		internal = string(*s.Spec.InternalTrafficPolicy)

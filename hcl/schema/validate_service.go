@@ -67,6 +67,12 @@ func (c *checker) serviceReach(s *corev1.ServiceSpec) {
 	if s.ExternalTrafficPolicy != "" && !outside {
 		c.invalid("spec.externalTrafficPolicy", string(s.ExternalTrafficPolicy), "may only be set for externally-accessible services")
 	}
+	if s.HealthCheckNodePort != 0 {
+		c.invalid("spec.healthCheckNodePort", s.HealthCheckNodePort, validation.IsValidPortNum(int(s.HealthCheckNodePort))...)
+		if !balanced || s.ExternalTrafficPolicy != corev1.ServiceExternalTrafficPolicyLocal {
+			c.invalid("spec.healthCheckNodePort", s.HealthCheckNodePort, "may only be set when `type` is 'LoadBalancer' and `externalTrafficPolicy` is 'Local'")
+		}
+	}
 	c.affinity(s)
 	if s.LoadBalancerIP != "" {
 		c.ipv4("spec.loadBalancerIP", s.LoadBalancerIP)

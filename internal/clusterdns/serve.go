@@ -9,6 +9,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/coredns/caddy"
 	"github.com/coredns/coredns/core/dnsserver"
@@ -49,9 +50,21 @@ func Serve(ctx context.Context, o Options, log *slog.Logger) error {
 	ended := make(chan struct{})
 	go func() { // ends with the context
 		defer close(ended)
-		if err := f.follow(ctx); err != nil {
-			cancel(err)
+		var both sync.WaitGroup
+		both.Go(func() {
+			if err := f.follow(ctx); err != nil {
+				cancel(err)
+			}
+		})
+		if o.Services != "" {
+			h := &health{path: o.Services, log: log}
+			both.Go(func() {
+				if err := h.follow(ctx); err != nil {
+					cancel(err)
+				}
+			})
 		}
+		both.Wait()
 	}()
 	inst, err := caddy.Start(caddy.CaddyfileInput{Contents: []byte(o.corefile(servers)), Filepath: "Corefile", ServerTypeName: "dns"})
 	if err != nil {

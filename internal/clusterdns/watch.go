@@ -130,19 +130,35 @@ func (f *folder) forget(name string) {
 	}
 }
 
-// follow reads the folder and then each file that changes, until the context ends. Whatever notifications may miss is found
-// by looking again.
+// follow reads the folder and then each file that changes, until the context ends.
 func (f *folder) follow(ctx context.Context) error {
+	return watched{f.path, suffix, f.log, f.read, func(name, path string) { f.take(name, open(path, stamp{})) }}.follow(ctx)
+}
+
+// watched is a folder of files that are replaced by renaming. Whatever notifications may miss is found by looking again.
+type watched struct {
+	path, suffix string
+	log          *slog.Logger
+	all          func() error            // reads what has changed in the folder
+	one          func(name, path string) // reads one file, which may be gone
+}
+
+func (f watched) follow(ctx context.Context) error {
 	w, err := fsnotify.NewWatcher()
 	if err != nil {
-		return fmt.Errorf("watch records: %w", err)
+		return fmt.Errorf("watch %s: %w", f.path, err)
 	}
 	defer w.Close()
 	if err := w.Add(f.path); err != nil {
-		return fmt.Errorf("watch records: %w", err)
+		return fmt.Errorf("watch %s: %w", f.path, err)
 	}
-	if err := f.read(); err != nil {
+	if err := f.all(); err != nil {
 		return err
+	}
+	again := func() {
+		if err := f.all(); err != nil {
+			f.log.Error("files not read", "folder", f.path, "err", err)
+		}
 	}
 	tick := time.NewTicker(lookAgain)
 	defer tick.Stop()
@@ -151,20 +167,14 @@ func (f *folder) follow(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case e := <-w.Events:
-			if name := filepath.Base(e.Name); strings.HasSuffix(name, suffix) {
-				f.take(name, open(e.Name, stamp{}))
+			if name := filepath.Base(e.Name); strings.HasSuffix(name, f.suffix) {
+				f.one(name, e.Name)
 			}
 		case err := <-w.Errors:
-			f.log.Warn("records are read again", "err", err)
-			f.again()
+			f.log.Warn("files are read again", "folder", f.path, "err", err)
+			again()
 		case <-tick.C:
-			f.again()
+			again()
 		}
-	}
-}
-
-func (f *folder) again() {
-	if err := f.read(); err != nil {
-		f.log.Error("records not read", "err", err)
 	}
 }

@@ -8,7 +8,7 @@ import (
 	"berth.dev/berth/providers/internal/iptables"
 )
 
-// Chains that the provider proxy hangs its lines into are dispatch chains: BERTH-SERVICES and BERTH-NODEPORTS. The names
+// Chains that the provider proxy hangs its lines into are dispatch chains: BERTH-SERVICES, BERTH-NODEPORTS and BERTH-HEALTH. The names
 // stand here and there: providers do not know each other.
 
 // staticRules are the rules that do not depend on services or peers. semantics.md 4.4 and 5.5 say what they do; the marks
@@ -19,6 +19,7 @@ func staticRules(n *api.NodeNetwork) *iptables.Rules {
 		r.Need(iptables.NAT, c)
 		r.Need(iptables.Filter, c)
 	}
+	r.Need(iptables.NAT, "BERTH-HEALTH")
 	nat := func(chain string, rules ...string) { fill(r, iptables.NAT, chain, rules) }
 	nat("BERTH-MARK-MASQ", "-j MARK --set-xmark 0x4000/0x4000")
 	nat("BERTH-POSTROUTING",

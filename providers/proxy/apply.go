@@ -87,7 +87,10 @@ const statusNoNetwork = 78
 func run(ctx context.Context, h providers.Host, batch ...*request) (providers.Output, error) {
 	var text bytes.Buffer
 	repair := "0"
-	for _, r := range batch {
+	for i, r := range batch {
+		if i > 0 {
+			text.WriteString(textEnd)
+		}
 		text.Write(r.text)
 		if r.repair {
 			repair = "1"

@@ -17,17 +17,19 @@ var lines = []*regexp.Regexp{
 	regexp.MustCompile(`^# berth [a-z0-9.-]+/[a-z0-9.-]+ [0-9a-f]{16}$`),
 	regexp.MustCompile(`^# udp ([0-9.]+|node) [0-9]+( [0-9.]+)*$`),
 	regexp.MustCompile(`^# (hold|leave) [0-9.]+$`),
+	regexp.MustCompile(`^# health [0-9]+ [0-9]+$`),
 	regexp.MustCompile(`^\*(nat|filter)$`),
 	regexp.MustCompile(`^COMMIT$`),
 	regexp.MustCompile(`^:BERTH-(SVC|SVL|SEP|EXT|FW)-[A-Z2-7]{16} - \[0:0\]$`),
-	regexp.MustCompile(`^-A BERTH-(SERVICES|NODEPORTS|(SVC|SVL|SEP|EXT|FW)-[A-Z2-7]{16}) ([a-zA-Z0-9!./: -]|"[a-z0-9./: -]+( cluster IP| external IP| has no endpoints| has no local endpoints)?")+ -j ` +
-		`(BERTH-(MARK-MASQ|(SVC|SVL|SEP|EXT|FW)-[A-Z2-7]{16})|DROP|REJECT --reject-with icmp-port-unreachable|DNAT --to-destination [0-9.]+:[0-9]+)$`),
+	regexp.MustCompile(`^-A BERTH-(SERVICES|NODEPORTS|HEALTH|(SVC|SVL|SEP|EXT|FW)-[A-Z2-7]{16}) ([a-zA-Z0-9!./: -]|"[a-z0-9./: -]+( cluster IP| external IP| has no endpoints| has no local endpoints)?")+ -j ` +
+		`(BERTH-(MARK-MASQ|HEALTH|(SVC|SVL|SEP|EXT|FW)-[A-Z2-7]{16})|DROP|REJECT --reject-with icmp-port-unreachable|DNAT --to-destination [0-9.]+(:[0-9]+)?)$`),
 }
 
 func FuzzRender(f *testing.F) {
 	f.Add("default", "web", "http", "10.96.0.10", "192.0.2.1", "10.0.0.0/8", "10.244.1.5", int32(80), int32(30080), int32(8080), int32(600), uint16(0))
 	f.Add("a", "b", "", "10.96.0.10", "x\n-A INPUT -j ACCEPT", "0.0.0.0/0", "10.244.1.5 ", int32(-1), int32(70000), int32(0), int32(-5), uint16(0xffff))
 	f.Add("a\" -j ACCEPT", "b", "p", "fd00::1", "", "", "::ffff:10.0.0.1", int32(1), int32(0), int32(65535), int32(1), uint16(0x5a5a))
+	f.Add("kube-system", "kube-dns", "dns", "10.96.0.10", "192.0.2.1", "10.0.0.0/8", "10.244.1.5", int32(53), int32(30053), int32(53), int32(600), uint16(0x8048))
 	f.Fuzz(func(t *testing.T, namespace, name, port, ip, other, sources, end string, number, nodePort, target, timeout int32, bits uint16) {
 		bit := func(i int) bool { return bits>>i&1 == 1 }
 		s := &corev1.Service{}
@@ -46,6 +48,7 @@ func FuzzRender(f *testing.F) {
 		}
 		if bit(3) {
 			s.Spec.ExternalTrafficPolicy = corev1.ServiceExternalTrafficPolicyLocal
+			s.Spec.HealthCheckNodePort = nodePort
 		}
 		if bit(4) {
 			s.Spec.InternalTrafficPolicy = new(corev1.ServiceInternalTrafficPolicyLocal)

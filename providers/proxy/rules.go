@@ -16,10 +16,12 @@ import (
 	"berth.dev/berth/providers/internal/iptables"
 )
 
-// The dispatch chains, which the provider network makes in both tables: of services by cluster IP, of services by node port.
+// The dispatch chains, which the provider network makes: of services by cluster IP and by node port in both tables; of health checks, which
+// leads to the node's DNS server, in the table nat.
 const (
 	services  = "BERTH-SERVICES"
 	nodePorts = "BERTH-NODEPORTS"
+	health    = "BERTH-HEALTH"
 	markMasq  = "-j BERTH-MARK-MASQ"
 )
 
@@ -79,6 +81,9 @@ func Render(w *api.ServiceWork, endpoints []providers.Endpoint, on On) (*iptable
 		return r, nil
 	}
 	if err := checkAddresses(svc); err != nil {
+		return nil, fmt.Errorf("service %s: %w", r.Name, err)
+	}
+	if err := checkHealth(r, w, endpoints, on); err != nil {
 		return nil, fmt.Errorf("service %s: %w", r.Name, err)
 	}
 	for _, p := range svc.Spec.Ports {

@@ -68,6 +68,13 @@ func balanced(s *corev1.Service) {
 	s.Spec.Ports[0].NodePort = 30080
 }
 
+// healthChecked has a port at which nodes say whether they have pods of it.
+func healthChecked(s *corev1.Service) {
+	balanced(s)
+	s.Spec.ExternalTrafficPolicy = corev1.ServiceExternalTrafficPolicyLocal
+	s.Spec.HealthCheckNodePort = 32100
+}
+
 func TestRender(t *testing.T) {
 	t.Parallel()
 	local := corev1.ServiceInternalTrafficPolicyLocal
@@ -109,6 +116,8 @@ func TestRender(t *testing.T) {
 			balanced(s)
 			s.Spec.ExternalTrafficPolicy = corev1.ServiceExternalTrafficPolicyLocal
 		}, []string{"10.244.2.7@n2"}},
+		{"health-check", healthChecked, []string{"10.244.1.5@n1", "10.244.1.5@n1", "10.244.1.6@n1", "10.244.1.7@n1!", "10.244.2.7@n2"}},
+		{"health-check-none-here", healthChecked, []string{"10.244.1.7@n1!", "10.244.2.7@n2"}},
 		{"terminating", nil, []string{"10.244.1.5@n1!", "10.244.2.7@n2"}},
 		{"terminating-only", nil, []string{"10.244.1.5@n1!"}},
 		{"terminating-local", func(s *corev1.Service) {

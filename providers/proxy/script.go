@@ -12,7 +12,10 @@ const (
 	hashOfNone = "-"
 )
 
-// putScript takes the rules of one or more services on standard input, as Rules.Text writes them.
+// textEnd stands between two texts on standard input: a byte that is in none of them.
+const textEnd = "\x01"
+
+// putScript takes the rules of one or more services on standard input, as Rules.Text writes them, with [textEnd] between them.
 //
 // The rules as they were lie in a file for each service. What leads from these to the new ones is the change: chains that differ, lines of
 // dispatch chains that differ, and nothing else, by one iptables-restore. Only where the files cannot be relied on (the text says so, a
@@ -42,7 +45,7 @@ if [ "$again" = 1 ]; then
 	rm -f "$t/begun" "$t/done"
 	for table in nat filter; do
 		echo "*$table"
-		for c in BERTH-SERVICES BERTH-NODEPORTS; do
+		for c in BERTH-SERVICES BERTH-NODEPORTS $([ $table = filter ] || echo BERTH-HEALTH); do
 			"$ipt" -w 5 -t $table -S $c 2>/dev/null || [ "$op" = remove ] || exit 78
 		done
 	done >"$t/live"
@@ -108,14 +111,51 @@ berth_put() {
 	function mine(rest) {
 		return index(rest, "--comment \"" name "\"") || index(rest, "--comment \"" name ":") || index(rest, "--comment \"" name " ")
 	}
-	# finish: the text called name is read. Old rules are read from its file, then the difference goes out.
-	function finish(   file, s, i, c, k, tab, old, rest, decl, rules, drop) {
-		if (name == "") return
+	# section: what a text has for a table
+	function section(tab,   i, s) {
+		if (!(i = index(whole, "\n*" tab "\n"))) return ""
+		s = substr(whole, i + length(tab) + 2)
+		return substr(s, 2, index(s, "\nCOMMIT\n") - 1)
+	}
+	# fresh: nothing is known of a service of this name: all of its text goes out as it is
+	function fresh(   k, tab, s, n, i) {
+		for (k = 1; k <= 2; k++) {
+			tab = k == 1 ? "nat" : "filter"
+			if ((s = section(tab)) == "") continue
+			n = split(s, part_lines, "\n")
+			for (i = 1; i <= n && part_lines[i] ~ /^:/; i++) pend(tab " " substr(part_lines[i], 2, index(part_lines[i], " ") - 2))
+			out(tab, s)
+		}
+	}
+	# change: the text called name is read. Old rules are read from its file, then the difference goes out.
+	function change(   file, s, i, n, c, k, tab, old, rest, decl, rules, drop) {
 		done[name] = 1
 		file = name; sub(/\//, "_", file)
 		table = ""; old = 0
-		while ((getline s <(dir "/" file ".rules")) > 0) { old = 1; if (s !~ /^# berth /) line(0, s) }
+		if ((getline s <(dir "/" file ".rules")) > 0) { # all of it: it holds no end of a text
+			old = 1
+			n = split(s, text_lines, "\n")
+			for (i = 2; i <= n; i++) line(0, text_lines[i])
+		}
 		close(dir "/" file ".rules")
+		table = ""
+		n = split(whole, text_lines, "\n")
+		for (i = 2; i <= n; i++) {
+			if (text_lines[i] ~ /^\*/ && !old && !repair && !pendings[name]) break
+			line(1, text_lines[i])
+		}
+		if (sub(/\n# repair\n/, "\n", whole)) repair = 1
+		if (old || repair || pendings[name]) differ()
+		else fresh()
+		split("", there)
+		for (i = 1; i <= udps[0]; i++) { split(udp[0, i], w, " "); gone_udp(w[1], w[2]) }
+		if (addrs[0] != "" && !((1, addrs[0]) in addr)) print "leave", addrs[0] >(t "/hold")
+		if (hash == "-") print file ".rules" >(t "/gone")
+		else { printf "%s", whole >(t "/rules/" file ".rules"); close(t "/rules/" file ".rules") }
+		if (part && ++inpart >= part) { if (open_pending) fflush(dir "/pending"); flush_part() }
+	}
+	# differ: what leads from the old rules to the new ones
+	function differ(   i, c, k, tab, rest, decl, rules, drop) {
 		for (i = 1; i <= pendings[name]; i++) { c = pending[name, i]; if (!((0, c) in own)) { own[0, c] = 1; chain[0, ++chains[0]] = c } }
 		for (k = 1; k <= 2; k++) {
 			tab = k == 1 ? "nat" : "filter"
@@ -156,12 +196,6 @@ berth_put() {
 			}
 			if (decl rules drop != "") out(tab, decl rules drop)
 		}
-		split("", there)
-		for (i = 1; i <= udps[0]; i++) { split(udp[0, i], w, " "); gone_udp(w[1], w[2]) }
-		if (addrs[0] != "" && !((1, addrs[0]) in addr)) print "leave", addrs[0] >(t "/hold")
-		if (hash == "-") print file ".rules" >(t "/gone")
-		else { printf "%s", whole >(t "/rules/" file ".rules"); close(t "/rules/" file ".rules") }
-		if (part && ++inpart >= part) { if (open_pending) fflush(dir "/pending"); flush_part() }
 	}
 	# gone_udp: a port that the service no longer has is noted without endpoints
 	function gone_udp(to, port,   i, v) {
@@ -174,10 +208,9 @@ berth_put() {
 		next
 	}
 	FILENAME != t "/in" { left[++lefts] = $0; if (NF == 3) pending[$1, ++pendings[$1]] = $2 " " $3; next }
-	/^# berth / { finish(); reset(); name = $3; hash = $4; whole = $0 "\n"; table = ""; next }
-	{ if ($0 != "# repair") whole = whole $0 "\n"; line(1, $0) }
-	END { finish(); for (i = 1; i <= lefts; i++) { split(left[i], w, " "); if (!(w[1] in done)) print left[i] >(t "/still") } if (open_pending) { fflush(dir "/pending"); close(dir "/pending") } flush_part(); close(restore) }
-	' "$t/live" $([ ! -s "$dir/pending" ] || echo "$dir/pending") "$t/in"
+	{ reset(); whole = $0; split(substr(whole, 1, index(whole, "\n")), w, " "); name = w[3]; hash = w[4]; change() }
+	END { for (i = 1; i <= lefts; i++) { split(left[i], w, " "); if (!(w[1] in done)) print left[i] >(t "/still") } if (open_pending) { fflush(dir "/pending"); close(dir "/pending") } flush_part(); close(restore) }
+	' "$t/live" $([ ! -s "$dir/pending" ] || echo "$dir/pending") 'RS=\001' "$t/in"
 }
 `
 

@@ -79,7 +79,12 @@ func samplePlan(t *testing.T) *api.Plan {
 			{Address: web.WithPod("web-abc-1"), Action: api.Create, Node: "a1", Reason: "new", Placement: "least allocated of 2", Wave: 1},
 			{Address: web.WithPod("web-abc-2"), Action: api.Create, Node: "node-b2", Reason: "new", Placement: "least allocated of 2", Wave: 1},
 		},
-		Outputs:     []api.OutputChange{{Name: "url", Action: api.Create, After: &api.Output{Name: "url", Value: raw("http://a1:30080")}}, {Name: "token", Action: api.Create, After: &api.Output{Name: "token", Value: raw("x"), Sensitive: true}}},
+		Outputs: []api.OutputChange{{Name: "url", Action: api.Create, After: &api.Output{Name: "url", Value: raw("http://a1:30080")}}, {Name: "token", Action: api.Create, After: &api.Output{Name: "token", Value: raw("x"), Sensitive: true}}},
+		Exposure: []api.Exposure{
+			{Service: address(t, "service.old"), Action: api.Delete, By: "external IP", Port: 53, Protocol: "UDP", At: []api.ExposedAddress{{IP: "192.0.2.9"}}},
+			{Service: address(t, "service.web"), Action: api.Create, By: "load balancer", Port: 80, Protocol: "TCP", Sources: []string{"203.0.113.0/24"}, At: []api.ExposedAddress{{IP: "192.0.2.10"}}},
+			{Service: address(t, "service.web"), Action: api.Create, By: "node port", Port: 30081, Protocol: "TCP", At: []api.ExposedAddress{{Node: "a1", IP: "10.0.0.1"}, {Node: "b2", IP: "10.0.0.2"}}},
+		},
 		Unreachable: []api.NodeReason{{Node: "c3", Reason: "connection refused"}},
 		Steps:       []api.Step{{Op: api.OpRecord}},
 	}
@@ -97,6 +102,16 @@ func TestPlanInColour(t *testing.T) {
 	var b bytes.Buffer
 	Stream{W: &b, Colour: true, Width: 80}.Plan(samplePlan(t))
 	golden(t, "plan-colour.golden", b.Bytes())
+}
+
+// TestPlanJSON: what becomes reachable from outside, and what stops being so, stands in the plan's JSON.
+func TestPlanJSON(t *testing.T) {
+	t.Parallel()
+	text, err := PlanJSON(samplePlan(t), "1.2.3")
+	if err != nil {
+		t.Fatal(err)
+	}
+	golden(t, "plan.json", append(text, '\n'))
 }
 
 func TestEmptyPlan(t *testing.T) {

@@ -67,7 +67,7 @@ berth_live() {
 		} else if (c in owner) text[c] = text[c] s "\n"
 		else {
 			line[table " " s] = 1
-			if ($2 ~ /^BERTH-(SERVICES|NODEPORTS)$/ && match(s, /--comment "[^" :]+/)) seen[substr(s, RSTART + 11, RLENGTH - 11)]++
+			if ($2 ~ /^BERTH-(SERVICES|NODEPORTS|HEALTH)$/ && match(s, /--comment "[^" :]+/)) seen[substr(s, RSTART + 11, RLENGTH - 11)]++
 		}
 	}
 	END {
@@ -107,7 +107,7 @@ berth_compose() {
 	function mine(rest,   c) { # is a line of a shared chain one of this text?
 		split(rest, c, " ")
 		if (name == "static") return c[2] !~ /^BERTH-/ && rest ~ / -j BERTH-/
-		if (c[2] !~ /^BERTH-(SERVICES|NODEPORTS)$/) return 0
+		if (c[2] !~ /^BERTH-(SERVICES|NODEPORTS|HEALTH)$/) return 0
 		return index(rest, "--comment \"" name "\"") || index(rest, "--comment \"" name ":") || index(rest, "--comment \"" name " ")
 	}
 	END {
