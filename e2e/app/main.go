@@ -46,6 +46,9 @@ var commands = map[string]func(ctx context.Context, args []string) error{
 	"reach":   reach,    // ADDRESS SIZE: whether a packet of that size arrives in one part
 	"asks":    asks,     // SERVER NAME N [PAUSE]: asks for a name N times, and prints how long it took
 	"hear":    hear,     // ADDR: answers datagrams
+	"line":    line,     // ADDR: answers lines, by TCP
+	"hold":    hold,     // ADDRESS: one TCP connection until stdin ends, then a report in JSON
+	"flow":    flow,     // ADDRESS PORT: datagrams from that port until stdin ends, then a report in JSON
 	"send":    datagram, // ADDRESS PORT: one datagram from that port, and the answer
 
 	"numbers":   numbers,   // N PAUSE [stay]: numbered lines

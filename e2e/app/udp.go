@@ -9,14 +9,19 @@ import (
 	"time"
 )
 
-// hear answers every datagram on a port with the pod's name, its version and the sender's address.
+// hear answers every datagram on a port with the pod's name, its version and the sender's address. It goes on for DRAIN after it was told to end.
 func hear(ctx context.Context, args []string) error {
 	c, err := net.ListenPacket("udp4", args[0])
 	if err != nil {
 		return err
 	}
+	drain, err := duration("DRAIN", "0s")
+	if err != nil {
+		return err
+	}
 	go func() {
 		<-ctx.Done()
+		time.Sleep(drain)
 		c.Close()
 	}()
 	name, err := os.Hostname()
