@@ -274,7 +274,7 @@ func (b ObjectBefore) hashed(lineage string) (ObjectBefore, error) {
 	hashes := map[string]string{}
 	var away []Override
 	for _, path := range b.Object.SensitivePaths() {
-		path := attributeOf(path)
+		path := AttributeOf(path)
 		v, err := b.Object.At(path)
 		if err != nil {
 			return b, fmt.Errorf("hash what is sensitive in %s: %w", b.Address, err)
@@ -299,8 +299,8 @@ func (b ObjectBefore) hashed(lineage string) (ObjectBefore, error) {
 	return ObjectBefore{Address: b.Address, Object: bare, Hashes: hashes}, nil
 }
 
-// attributeOf returns the path of the whole list for one of its elements: a list must not get a hole.
-func attributeOf(path string) string {
+// AttributeOf returns the path of the whole list for one of its elements: a list must not get a hole.
+func AttributeOf(path string) string {
 	for {
 		steps, err := splitPath(path)
 		if err != nil || len(steps) < 2 || !steps[len(steps)-1].element {

@@ -98,6 +98,8 @@ type JobWork struct {
 	Hash    string            `json:"hash"`
 	Objects []Address         `json:"objects,omitempty"` // as in PodWork
 	Claims  map[string]string `json:"claims,omitempty"`
+	// Sensitive are paths in the pods' specification: see [PodState.Sensitive].
+	Sensitive []string `json:"sensitive,omitempty"`
 	// Seed is what the names and uids of its pods follow from, with their numbers.
 	Seed string `json:"seed"`
 	// Slots are the nodes of the pods that run side by side. Each slot has one pod at a time.

@@ -27,6 +27,7 @@ const (
 	ServicesDir = NetworkDir + "/services"  // NAMESPACE_NAME.rules: the rules of each service
 	DNSDir      = HostDir + "/dns"          // what the node's DNS server answers from
 	MarkFile    = HostDir + "/cluster.json" // lineage, cluster name, fencing number
+	CopyFile    = HostDir + "/state.copy"   // a copy of the state, on some hosts
 	PodLogsDir  = "/var/log/pods"
 	BootUnit    = "berth-network.service"
 	CNIConflist = "/etc/cni/net.d/10-berth.conflist"

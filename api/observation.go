@@ -41,6 +41,9 @@ type NodeObservation struct {
 	Lineage string    `json:"lineage,omitempty"` // the cluster's mark on the host; "" when it has none
 	Fence   uint64    `json:"fence,omitempty"`   // the highest fencing number the host has seen
 
+	// Copy is the serial of the copy of the state that the host keeps; 0 when it keeps none.
+	Copy uint64 `json:"copy,omitempty"`
+
 	Pods     []ObservedPod     `json:"pods,omitempty"`   // those with our mark, sorted by UID
 	Images   []string          `json:"images,omitempty"` // references and digests present, sorted
 	Volumes  []ObservedVolume  `json:"volumes,omitempty"`
@@ -78,6 +81,9 @@ type ObservedPod struct {
 	// Labels and annotations as Kubernetes knows them, without io.kubernetes.* and ours.
 	Labels      map[string]string `json:"labels,omitempty"`
 	Annotations map[string]string `json:"annotations,omitempty"`
+	// Altered names the files of config maps and secrets that are not as Berth has written them: "config/app.conf". Sorted; of a pod whose
+	// files are as they were, empty.
+	Altered []string `json:"altered,omitempty"`
 	// Evict says why the pod must not go on, in Kubernetes' words: it uses more disk than it may. "" when nothing is the matter.
 	Evict string `json:"evict,omitempty"`
 	// Spec is the pod as it was made, as its sandbox carries it; nil when that cannot be read.

@@ -78,6 +78,10 @@ type PodState struct {
 	// Files says what the pod's files hold of config maps and secrets: hashes of the keys that it mounts, by
 	// "config_map/NAME" and "secret/NAME".
 	Files map[string]string `json:"files,omitempty"`
+	// Sensitive holds the paths in Spec that must not be shown. Hashes stand for those of which the value is kept elsewhere, by path: see
+	// [State.MakeWhole].
+	Sensitive []string          `json:"sensitive,omitempty"`
+	Hashes    map[string]string `json:"hashes,omitempty"`
 }
 
 // GonePod is a bare pod that was there and is no more. It stays away until its object changes or somebody asks for it.

@@ -288,7 +288,7 @@ func (j *job) step(op api.Op, p *jobPod) (*action, error) {
 	}}
 	switch op {
 	case api.OpPodEnsure:
-		s.Delta.PutPod = &api.PodState{Address: s.Address, Namespace: whole.Namespace, UID: p.UID, Node: p.Node, Hash: j.work.Hash, Spec: &whole.Spec, Labels: whole.Labels}
+		s.Delta.PutPod = &api.PodState{Address: s.Address, Namespace: whole.Namespace, UID: p.UID, Node: p.Node, Hash: j.work.Hash, Spec: &whole.Spec, Labels: whole.Labels, Sensitive: j.work.Sensitive}
 	case api.OpPodRemove:
 		s.Delta.DropPod = &s.Address
 	}

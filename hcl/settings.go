@@ -28,6 +28,9 @@ type settings struct {
 
 	encryption *api.Encryption
 	kept       *api.Retention
+
+	copiesSet *hcl2.Attribute
+	copies    int
 }
 
 // Backend says where the state is kept: the backend block, of literals only, because it is read before anything else.
@@ -49,7 +52,7 @@ func (m *Module) Backend() Backend {
 
 func (s *settings) add(b *hcl2.Block) hcl2.Diagnostics {
 	content, diags := b.Body.Content(&hcl2.BodySchema{
-		Attributes: []hcl2.AttributeSchema{{Name: "required_version"}},
+		Attributes: []hcl2.AttributeSchema{{Name: "required_version"}, {Name: "state_copies"}},
 		Blocks:     []hcl2.BlockHeaderSchema{{Type: "backend", LabelNames: []string{"type"}}, {Type: "cluster"}, {Type: "encryption"}, {Type: "retention"}},
 	})
 	if v, ok := content.Attributes["required_version"]; ok {
@@ -58,6 +61,9 @@ func (s *settings) add(b *hcl2.Block) hcl2.Diagnostics {
 		} else {
 			s.version = v
 		}
+	}
+	if a, ok := content.Attributes["state_copies"]; ok {
+		diags = append(diags, s.readCopies(a)...)
 	}
 	for _, inner := range content.Blocks {
 		slot := map[string]**hcl2.Block{"backend": &s.backend, "cluster": &s.cluster, "encryption": &s.encryptionBlock, "retention": &s.retentionBlock}[inner.Type]

@@ -137,9 +137,13 @@ func dataOf(o *api.Object) map[string][]byte {
 
 // filesOf says what the files of a workload's pods are to hold: see [api.PodState.Files].
 func (d *draft) filesOf(namespace string, spec *corev1.PodSpec) map[string]string {
+	return filesOf(func(kind, namespace, name string) *api.Object { return d.named[kindName(kind, namespace, name)] }, namespace, spec)
+}
+
+func filesOf(named func(kind, namespace, name string) *api.Object, namespace string, spec *corev1.PodSpec) map[string]string {
 	taken := map[string]map[string][]byte{}
 	for _, s := range sourcesOf(spec) {
-		o := d.named[kindName(s.kind, namespace, s.name)]
+		o := named(s.kind, namespace, s.name)
 		if o == nil {
 			continue
 		}

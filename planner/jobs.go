@@ -388,7 +388,7 @@ func (d *draft) jobWork(w *workload, r *jobRun) *api.JobWork {
 	pod := &corev1.Pod{Spec: r.template.Spec}
 	pod.APIVersion, pod.Kind = "v1", "Pod"
 	pod.Namespace, pod.Labels, pod.Annotations = w.object.Namespace(), d.jobLabels(r), r.template.Annotations
-	work := &api.JobWork{Pod: pod, Hash: r.state.Hash, Seed: r.state.UID, State: r.state, Present: r.present, NoWait: r.noWait}
+	work := &api.JobWork{Pod: pod, Hash: r.state.Hash, Seed: r.state.UID, State: r.state, Present: r.present, NoWait: r.noWait, Sensitive: w.sensitive()}
 	for _, p := range r.slots {
 		work.Slots = append(work.Slots, p.host.name)
 	}

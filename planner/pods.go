@@ -27,6 +27,7 @@ type pod struct {
 	slot      int               // its place among those that its workload wants, -1 for none
 	spec      *corev1.PodSpec   // nil when it is no longer known
 	files     map[string]string // see api.PodState.Files
+	sensitive []string          // see api.PodState.Sensitive
 	ip        string
 	sandbox   string
 	created   time.Time
@@ -125,7 +126,7 @@ func (d *draft) observedPod(h *host, o *api.ObservedPod) *pod {
 		p.address = p.address.WithPod(o.Name)
 	}
 	if s := d.prior.Pod(p.address); s != nil && s.UID == o.UID {
-		p.known, p.ready, p.spec, p.files, p.counted = true, s.Ready, s.Spec, s.Files, s.Ended
+		p.known, p.ready, p.spec, p.files, p.counted, p.sensitive = true, s.Ready, s.Spec, s.Files, s.Ended, s.Sensitive
 		if s.Labels != nil {
 			p.labels = s.Labels
 		}
@@ -141,7 +142,7 @@ func (d *draft) observedPod(h *host, o *api.ObservedPod) *pod {
 func statePod(h *host, s *api.PodState) *pod {
 	p := &pod{
 		address: s.Address, namespace: s.Namespace, uid: s.UID, host: h, hash: s.Hash, labels: s.Labels, spec: s.Spec,
-		files: s.Files, ip: s.IP, sandbox: s.SandboxID, known: true, ready: s.Ready, counted: s.Ended, over: s.Ended != "",
+		files: s.Files, sensitive: s.Sensitive, ip: s.IP, sandbox: s.SandboxID, known: true, ready: s.Ready, counted: s.Ended, over: s.Ended != "",
 	}
 	if h.reach != up {
 		p.fixed = true
@@ -288,6 +289,7 @@ func (p *pod) state(ready bool) *api.PodState {
 	return &api.PodState{
 		Address: p.address, Namespace: p.namespace, UID: p.uid, Node: p.host.name, Hash: p.hash,
 		Ready: ready, Spec: p.spec, Labels: p.labels, Files: p.files,
+		Sensitive: p.sensitive,
 	}
 }
 

@@ -139,7 +139,7 @@ func (d *draft) wantWorkload(o *api.Object) {
 	for _, p := range w.pods {
 		if w.madeFor(p) && !p.known { // adopted: made from just this template
 			t := want.Pod(want.Slot(p.slot))
-			p.spec, p.labels = &t.Spec, t.Labels
+			p.spec, p.labels, p.sensitive = &t.Spec, t.Labels, w.sensitive()
 		}
 	}
 }
@@ -252,6 +252,9 @@ func (w *workload) complete(p *pod) {
 		t := w.want.Pod(w.want.Slot(p.slot))
 		p.spec, p.labels, p.annotations = &t.Spec, t.Labels, t.Annotations
 	}
+	if w.madeFor(p) {
+		p.sensitive = w.sensitive()
+	}
 	spec := *p.spec // shares what it points to: nobody changes it
 	spec.NodeName = p.host.name
 	o := &corev1.Pod{Spec: spec}
@@ -262,6 +265,11 @@ func (w *workload) complete(p *pod) {
 	if !w.ofTemplate(p) {
 		p.files = w.filesOf(p.spec)
 	}
+}
+
+// sensitive are the paths in the specification of its pods that must not be shown.
+func (w *workload) sensitive() []string {
+	return api.PodSensitive(w.address.Kind, w.object.Sensitive)
 }
 
 func scaled(from, to int) string { return "scale " + strconv.Itoa(from) + " → " + strconv.Itoa(to) }

@@ -348,7 +348,7 @@ func (d *draft) removePod(p *pod, after ...graph.Step) graph.Step {
 	o.APIVersion, o.Kind = "v1", "Pod"
 	o.Name, o.Namespace, o.UID, o.Labels = p.address.Pod, p.namespace, uidOf(p), p.labels
 	if p.spec != nil {
-		o.Spec = *p.spec
+		o.Spec = *api.SpecToStop(p.address, p.spec, p.sensitive)
 	} else {
 		rollout.PodDefaults(&o.Spec)
 	}

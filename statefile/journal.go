@@ -87,7 +87,7 @@ func (f *File) Event(e api.ObjectEvent) error {
 }
 
 func (f *File) change(r record, d api.Delta) error {
-	raw, err := json.Marshal(d)
+	raw, err := f.encodeDelta(d)
 	if err != nil {
 		return err
 	}
@@ -98,6 +98,18 @@ func (f *File) change(r record, d api.Delta) error {
 		return err
 	}
 	return f.sync()
+}
+
+// encodeDelta writes a change as the journal has it: as sparing of sensitive values as the document.
+func (f *File) encodeDelta(d api.Delta) ([]byte, error) {
+	if d.PutPod != nil && len(d.PutPod.Sensitive) > 0 && !sealedOf(f.store).Seals() {
+		p, err := d.PutPod.Hashed(f.state.Lineage)
+		if err != nil {
+			return nil, err
+		}
+		d.PutPod = &p
+	}
+	return json.Marshal(d)
 }
 
 // sync makes everything written so far durable. Those who ask at the same time share one write.

@@ -28,6 +28,14 @@ func Decode(data []byte) (*api.State, error) {
 	return s, err
 }
 
+// Encode writes a state as a document, as Export does.
+func Encode(s *api.State, fence uint64, berth string) ([]byte, error) {
+	return encode(s, fence, berth, true)
+}
+
+// DecodeFenced is Decode that returns the document's fencing number, too: that of the last run which changed hosts.
+func DecodeFenced(data []byte) (*api.State, uint64, error) { return decode(data) }
+
 // RefusedError means that a document does not follow the one that is there.
 type RefusedError struct{ reason string }
 

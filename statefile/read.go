@@ -55,7 +55,11 @@ func decode(data []byte) (*api.State, uint64, error) {
 	}
 	switch {
 	case version == 1:
-		return decodeVersion1(data)
+		s, fence, err := decodeVersion1(data)
+		if err == nil && s.MakeWhole() != nil {
+			err = &DamagedError{reason: "a pod has a hash at a place that it does not have"}
+		}
+		return s, fence, err
 	case version > newestVersion:
 		// Whatever else a newer version changes, the name of the program stays: see version1.go.
 		var by struct {

@@ -51,6 +51,9 @@ func load(ctx context.Context, s Store) (*loaded, error) {
 	if err := l.replay(journal, version != ""); err != nil {
 		return nil, explain(ctx, s, err)
 	}
+	if err := l.state.MakeWhole(); err != nil {
+		return nil, explain(ctx, s, &DamagedError{reason: err.Error()})
+	}
 	return l, nil
 }
 

@@ -34,6 +34,9 @@ type OpenOptions struct {
 	// Rescue keeps a document that could not be written to the store, encrypted if the store's are, and returns its name. It is
 	// called by Close when the store does not answer any more, or the lock was lost. Nil keeps none.
 	Rescue func(data []byte) (name string, err error)
+	// Copies keeps a copy elsewhere. It is called by Close after the state was written with another serial, while the lock is held, and bounds
+	// itself. Nil keeps none.
+	Copies func(ctx context.Context, c Copy)
 }
 
 // File is a state that is locked for this process.
@@ -44,6 +47,7 @@ type File struct {
 	fence    uint64
 	recovery Recovery
 	rescue   func([]byte) (string, error)
+	copies   func(context.Context, Copy)
 
 	mu      sync.Mutex // guards what follows and the order of journal lines
 	state   *api.State
@@ -75,7 +79,7 @@ func Open(ctx context.Context, store Store, info LockInfo, opts OpenOptions) (*F
 	if err != nil {
 		return nil, err
 	}
-	f := &File{store: store, lease: lease, info: info, rescue: opts.Rescue}
+	f := &File{store: store, lease: lease, info: info, rescue: opts.Rescue, copies: opts.Copies}
 	if err := f.read(ctx); err != nil {
 		wctx, cancel := outlive(ctx)
 		defer cancel()
@@ -150,8 +154,11 @@ func (f *File) Close(ctx context.Context) error {
 	var err error
 	switch {
 	case f.begun:
+		was := f.base
 		if err = f.fold(ctx); err != nil {
 			err = f.save(ctx, err)
+		} else if f.copies != nil && f.base != was {
+			err = f.copyOut(ctx)
 		}
 	case f.version != "" && sealedOf(f.store).Rewrite():
 		f.acted = true // servers that keep versions take no serial twice

@@ -120,6 +120,7 @@ func runApply(ctx context.Context, g *globals, o applyCommand) (err error) {
 	if o.planFile == "" {
 		r.showPlan(plan)
 		if plan.Empty() {
+			r.copies.refresh(ctx)
 			return nil
 		}
 		if err := approve(ctx, g, o, plan); err != nil {
@@ -145,7 +146,7 @@ func (r *round) planOrRead(ctx context.Context, o applyCommand, prior *api.State
 	if err != nil {
 		return nil, nil, err
 	}
-	seen := executor.Observe(ctx, r.executor(), nodesToSee(plan.Nodes, prior))
+	seen := r.observe(ctx, nodesToSee(plan.Nodes, prior))
 	if ds := planner.Stale(plan, prior, seen); ds.HasErrors() {
 		return nil, nil, ds.Err()
 	}

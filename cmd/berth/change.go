@@ -11,7 +11,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"berth.dev/berth/api"
-	"berth.dev/berth/executor"
 	"berth.dev/berth/planner"
 	"berth.dev/berth/statefile"
 )
@@ -143,7 +142,7 @@ func (r *round) changeUnder(ctx context.Context, f *statefile.File, o changeOpti
 // planApplied makes a plan from what was last applied: no configuration is evaluated, so no variables are needed.
 func (r *round) planApplied(ctx context.Context, prior *api.State, pins map[string]string, opts planner.Options) (*api.Plan, *api.Observation, error) {
 	cfg := planner.Applied(prior)
-	seen := executor.Observe(ctx, r.executor(), nodesToSee(cfg.Nodes, prior))
+	seen := r.observe(ctx, nodesToSee(cfg.Nodes, prior))
 	if err := ctx.Err(); err != nil {
 		return nil, nil, err
 	}

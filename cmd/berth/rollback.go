@@ -9,7 +9,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"berth.dev/berth/api"
-	"berth.dev/berth/executor"
 	"berth.dev/berth/planner"
 )
 
@@ -97,7 +96,7 @@ func (o *rollbackCommand) run(ctx context.Context, g *globals, serial string) (e
 
 // planBack plans to make everything as cfg, with the images of the moment, and without overrides.
 func (r *round) planBack(ctx context.Context, prior *api.State, cfg *api.Config, m *api.Moment) (*api.Plan, *api.Observation, error) {
-	seen := executor.Observe(ctx, r.executor(), nodesToSee(cfg.Nodes, prior))
+	seen := r.observe(ctx, nodesToSee(cfg.Nodes, prior))
 	if err := ctx.Err(); err != nil {
 		return nil, nil, err
 	}

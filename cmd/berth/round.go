@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"berth.dev/berth/api"
 	"berth.dev/berth/executor"
@@ -37,6 +38,10 @@ type round struct {
 	emit     func(api.Event)
 	warnings api.Diagnostics
 
+	seen    *api.Observation // of the last plan; nil before
+	copies  *copies          // nil before the lock
+	warnOne func(api.Diagnostic)
+
 	operation  string       // for which the lock was taken
 	planSealer *seal.Sealer // of plan files; nil where they are not encrypted
 }
@@ -51,6 +56,7 @@ func newRound(g *globals, opts planOptions) (*round, error) {
 		return nil, diags.Err()
 	}
 	r := &round{g: g, opts: opts, module: module, warnings: diags, emit: func(api.Event) {}}
+	r.warnOne = func(d api.Diagnostic) { g.diagnose(api.Diagnostics{d}) }
 	var err error
 	if r.store, err = openStore(g, module); err != nil {
 		return nil, err
@@ -98,9 +104,14 @@ func (r *round) executor() executor.Options {
 
 // lock opens the state for writing; the returned context dies with the lock.
 func (r *round) lock(ctx context.Context, operation string) (*statefile.File, error) {
+	if r.copies == nil {
+		r.copies = &copies{round: r, away: map[string]time.Time{}, warn: r.warnOne}
+	}
+	r.copies.ctx = ctx
 	f, err := statefile.Open(ctx, r.store, lockInfo(r.g.proc, operation), statefile.OpenOptions{
 		LockTimeout: r.opts.lockTimeout,
 		Rescue:      r.rescue(),
+		Copies:      r.copies.keep,
 		OnWait: func(i statefile.LockInfo) {
 			r.g.err.Println(fmt.Sprintf("The state is locked by %s (%s since %s): waiting up to %s...", i.Who, i.Operation, i.Created.Local().Format("15:04:05"), r.opts.lockTimeout))
 		},
@@ -108,7 +119,7 @@ func (r *round) lock(ctx context.Context, operation string) (*statefile.File, er
 	if err != nil {
 		return nil, err
 	}
-	r.operation = operation
+	r.operation, r.copies.file = operation, f
 	if err := recordOf(r.module.Backend()).keep(r.g.dir); err != nil {
 		r.log().Debug("record the backend", "err", err) // a help against mistakes, not needed
 	}
@@ -167,7 +178,7 @@ func (r *round) planWith(ctx context.Context, prior *api.State, o planner.Option
 		return nil, nil, diags.Err()
 	}
 	r.warnings = append(r.warnings, diags...)
-	seen := executor.Observe(ctx, r.executor(), nodesToSee(cfg.Nodes, prior))
+	seen := r.observe(ctx, nodesToSee(cfg.Nodes, prior))
 	if err := ctx.Err(); err != nil {
 		return nil, nil, err
 	}
@@ -178,6 +189,12 @@ func (r *round) planWith(ctx context.Context, prior *api.State, o planner.Option
 	r.warnings = append(r.warnings, diags...)
 	plan, diags := planner.Plan(planner.Input{Config: cfg, Prior: prior, Observed: seen, Pins: pins, Options: o})
 	return plan, seen, diags.Err() // its warnings are in the plan
+}
+
+// observe looks at hosts, and remembers what it saw.
+func (r *round) observe(ctx context.Context, nodes []*api.Node) *api.Observation {
+	r.seen = executor.Observe(ctx, r.executor(), nodes)
+	return r.seen
 }
 
 // nodesToSee are the declared nodes and those that only the state still knows.

@@ -49,7 +49,7 @@ func storeOf(g *globals) (statefile.Store, error) {
 }
 
 func newState(g *globals) *cobra.Command {
-	cmd := &cobra.Command{Use: "state", Short: "Look into the state, what was last applied, or copy it", RunE: needsSubcommand}
+	cmd := &cobra.Command{Use: "state", Short: "Look into the state, what was last applied, copy it, or rebuild it", RunE: needsSubcommand}
 	list := &cobra.Command{
 		Use: "list [ADDRESS...]", Short: "List the addresses in the state",
 		RunE: func(cmd *cobra.Command, args []string) error { return stateList(cmd.Context(), g, args) },
@@ -64,7 +64,7 @@ func newState(g *globals) *cobra.Command {
 	}
 	list.ValidArgsFunction, show.ValidArgsFunction = g.completions(addressNames), g.completions(addressNames)
 	show.Flags().BoolVar(&asJSON, "json", false, "as JSON")
-	cmd.AddCommand(list, show, newStatePull(g), newStatePush(g))
+	cmd.AddCommand(list, show, newStatePull(g), newStatePush(g), newStateRebuild(g))
 	return cmd
 }
 

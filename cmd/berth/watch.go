@@ -150,6 +150,7 @@ func watchRound(g *globals, o watchCommand) (*round, error) {
 		return nil, err
 	}
 	r := &round{g: g, opts: o.planOptions, store: store, module: &hcl.Module{}, emit: func(api.Event) {}}
+	r.warnOne = func(d api.Diagnostic) { g.diagnose(api.Diagnostics{d}) }
 	if files, _ := filepath.Glob(filepath.Join(g.dir, "*.hcl*")); len(files) > 0 {
 		module, diags := hcl.Parse(g.dir)
 		if diags.HasErrors() {
@@ -187,6 +188,7 @@ func newWatchParts(r *round, o watchCommand, log *slog.Logger, stop <-chan struc
 	events := &watchEvents{now: r.g.proc.Now, log: log, noted: func() { p.dog.Noted() }}
 	p.leader = &watchLeader{store: r.store, proc: r.g.proc, log: log, alone: o.alone}
 	sight := &watchSight{hosts: executor.Dialer(r.pool), goal: p.goal, leader: p.leader}
+	r.warnOne = func(d api.Diagnostic) { log.Warn(d.Detail) }
 	rounds := &watchRounds{
 		r: r, goal: p.goal, leader: p.leader, events: events, log: log, stop: stop,
 		config: o.config != "", manual: o.approve == "manual", report: o.drift == "report", source: watchSource{r.g.dir},

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"strconv"
 	"strings"
 
 	"berth.dev/berth/api"
@@ -11,7 +12,7 @@ import (
 	"berth.dev/berth/providers/internal/iptables"
 )
 
-// Observe fills in obs.Network: the hash kept with the files if all that they say is in force.
+// Observe fills in obs.Network: the hash kept with the files if all that they say is in force, and obs.Copy.
 func (p *Provider) Observe(ctx context.Context, h providers.Host, obs *api.NodeObservation) error {
 	out, err := h.Run(ctx, providers.Command{Script: observeScript})
 	if err != nil {
@@ -22,6 +23,8 @@ func (p *Provider) Observe(ctx context.Context, h providers.Host, obs *api.NodeO
 		switch key {
 		case "hash":
 			obs.Network = value
+		case "copy":
+			obs.Copy, _ = strconv.ParseUint(value, 10, 64) // one that is damaged counts as none
 		case "first", "later":
 			severity := api.SeverityError
 			if key == "later" {
@@ -38,7 +41,7 @@ func (p *Provider) Observe(ctx context.Context, h providers.Host, obs *api.NodeO
 }
 
 // observeScript prints "hash H" if everything is in force, else "damaged WHAT" or nothing, and "first FILE" if a CNI
-// configuration of others hides ours, "later FILE" if it would.
+// configuration of others hides ours, "later FILE" if it would, and "copy SERIAL" if the host keeps a copy of the state.
 const observeScript = `PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 berth_net=` + api.NetworkDir + `
 ` + readNode + iptables.Prelude + `
@@ -49,6 +52,11 @@ if [ -e "$berth_net/node" ]; then
 	[ $mode = none ] || [ "$first" = $conflist ] || echo "first $first"
 else
 	[ "$first" = $conflist ] || echo "later $first"
+fi
+
+if [ -s ` + api.CopyFile + ` ]; then
+	read -r magic format lineage serial rest <` + api.CopyFile + `
+	echo "copy $serial"
 fi
 
 damaged() { echo "damaged $*"; exit 0; }

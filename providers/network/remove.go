@@ -67,6 +67,7 @@ for d in ` + api.VolumesDir + `/* ` + api.VolumesDir + `; do
 	if [ -d "$d" ]; then rmdir "$d" 2>/dev/null || :; fi
 done
 rm -rf ` + api.DNSDir + ` "$berth_net"
+rm -f ` + api.CopyFile + ` ` + api.CopyFile + `.new
 rm -f "$berth_mark"
 rmdir "$home" 2>/dev/null || :
 `
