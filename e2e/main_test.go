@@ -121,7 +121,7 @@ func anyLab(t testing.TB) *lab.Lab {
 		}
 	}
 	pool.made++
-	l, err := lab.Up(ctx, lab.Config{Name: fmt.Sprintf("t-e2e-%d-%d", os.Getpid(), pool.made), Nodes: 3, User: "ops", Ephemeral: true})
+	l, err := lab.Up(ctx, lab.Config{Name: fmt.Sprintf("t-e2e-%d-%d", os.Getpid(), pool.made), Nodes: 3, User: "ops", Ephemeral: true, Programs: labtest.Programs()})
 	if err != nil {
 		t.Fatalf("make the lab: %v", err)
 	}

@@ -30,6 +30,7 @@ its own address, SSH server, containerd and iptables. It needs root and a few De
 	up.Flags().IntVar(&cfg.Nodes, "nodes", 3, "how many hosts")
 	up.Flags().StringVar(&cfg.Subnet, "subnet", "", "their network, a /24 such as 10.90.3.0/24; a free one by default")
 	up.Flags().StringVar(&cfg.User, "user", "", "an extra account on every host with sudo, as on cloud machines")
+	up.Flags().StringVar(&cfg.Programs, "programs", "", "a `directory` whose programs the hosts have in place of this machine's: another containerd, runc or ctr")
 	down := &cobra.Command{
 		Use: "down", Short: "Remove the lab and every trace of it", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return labDown(cmd.Context(), g, cfg) },

@@ -55,6 +55,11 @@ func (n *Node) makeDisk(k keys) error {
 	if err := n.writeSystem(d, k); err != nil {
 		return err
 	}
+	if n.lab.state.Programs != "" {
+		if err := d.install(n.lab.state.Programs); err != nil {
+			return err
+		}
+	}
 	return n.writeAccounts(d, k)
 }
 
@@ -144,6 +149,30 @@ func (d disk) write(path string, mode fs.FileMode, data []byte) error {
 		return err
 	}
 	return os.Chmod(to, mode)
+}
+
+// programDir comes before the folders of packages where hosts look for programs.
+const programDir = "/usr/local/bin"
+
+// install gives the host the programs of a folder.
+func (d disk) install(from string) error {
+	files, err := os.ReadDir(from)
+	if err != nil {
+		return err
+	}
+	for _, f := range files {
+		if !f.Type().IsRegular() {
+			continue
+		}
+		b, err := os.ReadFile(filepath.Join(from, f.Name()))
+		if err != nil {
+			return err
+		}
+		if err := d.write(filepath.Join(programDir, f.Name()), 0o755, b); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // mkdir makes a folder and those above it. A folder that the machine has keeps its mode and is merged with it.

@@ -2,6 +2,7 @@ package lab
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -29,6 +30,9 @@ type Config struct {
 	Subnet string
 	// User, when set, is an extra account on every host: the same key, and sudo without a password.
 	User string
+	// Programs is a folder whose programs hosts have in place of the machine's of the same names: another containerd, runc or ctr. Empty
+	// means none.
+	Programs string
 	// Ephemeral hosts power off when the process that made or started them ends, however it ends.
 	Ephemeral bool
 	// Log receives progress; nil means silence.
@@ -73,6 +77,14 @@ func (c Config) complete() (Config, error) {
 		return c, fmt.Errorf("lab folder %q: mount options cannot hold a comma, colon or backslash", dir)
 	}
 	c.Dir = dir
+	if c.Programs != "" {
+		if c.Programs, err = filepath.Abs(c.Programs); err != nil {
+			return c, fmt.Errorf("resolve %s: %w", c.Programs, err)
+		}
+		if files, err := os.ReadDir(c.Programs); err != nil || len(files) == 0 {
+			return c, errors.Join(fmt.Errorf("the folder %s has no programs for the hosts", c.Programs), err)
+		}
+	}
 	return c, nil
 }
 

@@ -14,14 +14,16 @@ const (
 
 // state is what a lab remembers about itself, in lab.json.
 type state struct {
-	Version int         `json:"version"`
-	Name    string      `json:"name"`
-	Subnet  string      `json:"subnet"`
-	Gateway string      `json:"gateway"`
-	Bridge  string      `json:"bridge"`
-	User    string      `json:"user,omitempty"`
-	Owner   *process    `json:"owner,omitempty"` // of an ephemeral lab: the process it dies with
-	Nodes   []nodeState `json:"nodes"`
+	Version int    `json:"version"`
+	Name    string `json:"name"`
+	Subnet  string `json:"subnet"`
+	Gateway string `json:"gateway"`
+	Bridge  string `json:"bridge"`
+	User    string `json:"user,omitempty"`
+	// Programs is a folder with programs for the hosts.
+	Programs string      `json:"programs,omitempty"`
+	Owner    *process    `json:"owner,omitempty"` // of an ephemeral lab: the process it dies with
+	Nodes    []nodeState `json:"nodes"`
 }
 
 type nodeState struct {

@@ -70,12 +70,13 @@ func newState(cfg Config) (state, error) {
 		return state{}, err
 	}
 	s := state{
-		Version: stateVersion,
-		Name:    cfg.Name,
-		Subnet:  subnet.String(),
-		Gateway: hostAddress(subnet, 1).String(),
-		Bridge:  bridgeName(filepath.Join(cfg.Dir, cfg.Name)),
-		User:    cfg.User,
+		Version:  stateVersion,
+		Name:     cfg.Name,
+		Subnet:   subnet.String(),
+		Gateway:  hostAddress(subnet, 1).String(),
+		Bridge:   bridgeName(filepath.Join(cfg.Dir, cfg.Name)),
+		User:     cfg.User,
+		Programs: cfg.Programs,
 	}
 	if cfg.Ephemeral {
 		start, err := startTime(os.Getpid())

@@ -16,6 +16,9 @@ chmod 1777 /run/lock
 # A machine gets a new boot_id with every boot.
 cat /proc/sys/kernel/random/uuid >/run/berth-lab/boot_id
 mount --bind -o ro /run/berth-lab/boot_id /proc/sys/kernel/random/boot_id
+# With something mounted in /proc the kernel lets nobody mount another one in a user namespace, unless there is a whole one somewhere.
+mkdir /run/berth-lab/proc
+mount -t proc proc /run/berth-lab/proc
 
 . $here/config
 ip -batch - <<EOF

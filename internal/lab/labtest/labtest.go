@@ -136,6 +136,9 @@ func lacks(t testing.TB, err error) {
 // up makes a lab that dies with this process, after removing those whose process died before it could.
 func up(ctx context.Context, cfg lab.Config) (*lab.Lab, error) {
 	cfg.Ephemeral = true
+	if cfg.Programs == "" {
+		cfg.Programs = Programs()
+	}
 	if cfg.Nodes == 0 {
 		cfg.Nodes = 1
 	}
@@ -152,6 +155,10 @@ func up(ctx context.Context, cfg lab.Config) (*lab.Lab, error) {
 	}
 	return l, nil
 }
+
+// Programs is the folder named by LAB_PROGRAMS in the environment, whose programs hosts are to have instead of the machine's: it runs any test
+// with another containerd.
+func Programs() string { return os.Getenv("LAB_PROGRAMS") }
 
 // name is a lab's name that no other process uses.
 func name(what string) string {
