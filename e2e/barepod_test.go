@@ -17,6 +17,16 @@ workload "pod" "solo" {
   container "app" {
     image   = image.app.ref
     command = var.command
+
+    # Without it one that takes long to begin would pass for ready before it crashes.
+    readiness_probe {
+      period_seconds = 1
+
+      http_get {
+        path = "/healthz"
+        port = 8080
+      }
+    }
   }
 }
 `

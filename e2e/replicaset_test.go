@@ -27,6 +27,16 @@ workload "replicationcontroller" "web" {
     port "http" {
       container_port = 8080
     }
+
+    # Without it one that takes long to begin would pass for ready before it crashes.
+    readiness_probe {
+      period_seconds = 1
+
+      http_get {
+        path = "/healthz"
+        port = "http"
+      }
+    }
   }
 }
 

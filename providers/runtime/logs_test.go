@@ -71,7 +71,9 @@ func TestLogs(t *testing.T) {
 
 func TestLogsOfPreviousAndLongLines(t *testing.T) {
 	f := host(t)
-	j := f.take(t, f.pod(t, "long", "50000"))
+	pod := f.pod(t, "long", "50000")
+	neverReady(pod)
+	j := f.take(t, pod)
 	j.must(api.OpPodEnsure)
 	if _, err := j.apply(t.Context(), api.OpPodReady); err == nil {
 		t.Fatal("a container that ends was taken for ready")

@@ -69,7 +69,7 @@ func TestContainerdProblems(t *testing.T) {
 		{"stopped", `systemctl stop containerd; rm -f /run/containerd/containerd.sock`, "containerd is not running", "systemctl enable --now containerd"},
 		{"CRI disabled", `systemctl stop containerd; sed -i '1a disabled_plugins = ["io.containerd.grpc.v1.cri"]' /etc/containerd/config.toml; systemctl start containerd`,
 			"containerd has its CRI plugin disabled", "disabled_plugins"},
-		{"too old", `mkdir -p /usr/local/bin; printf '#!/bin/sh\necho containerd containerd.io 1.5.9 abcdef\n' >/usr/local/bin/containerd; chmod +x /usr/local/bin/containerd`,
+		{"too old", `mkdir -p /usr/local/bin; rm -f /usr/local/bin/containerd; printf '#!/bin/sh\necho containerd containerd.io 1.5.9 abcdef\n' >/usr/local/bin/containerd; chmod +x /usr/local/bin/containerd`,
 			"containerd is too old", "1.5.9"},
 		{"missing", `systemctl stop containerd; rm -f /run/containerd/containerd.sock /usr/local/bin/containerd /usr/bin/containerd`, "containerd not found", "Install containerd"},
 	}

@@ -19,9 +19,13 @@ func httpProbe(path string) *corev1.Probe {
 	return &corev1.Probe{ProbeHandler: corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{Path: path, Port: intstr.FromInt32(8080)}}, PeriodSeconds: 1}
 }
 
+// neverReady keeps a container that is about to end from passing for ready when it takes long to do so.
+func neverReady(p *corev1.Pod) { p.Spec.Containers[0].ReadinessProbe = httpProbe("/") }
+
 func TestCrashLoop(t *testing.T) {
 	f := host(t)
 	pod := f.pod(t, "crash", "3", "cannot read /etc/app.conf")
+	neverReady(pod)
 	j := f.take(t, pod)
 	j.must(api.OpPodEnsure)
 	began := time.Now()
@@ -73,9 +77,10 @@ func TestReadiness(t *testing.T) {
 			p.Spec.Containers[0].StartupProbe, p.Spec.Containers[0].ReadinessProbe = httpProbe("/"), httpProbe("/healthz")
 		}},
 		{name: "completed", args: []string{"echo", "done", "0"}, policy: corev1.RestartPolicyNever},
-		{name: "failed once for all", args: []string{"crash", "4", "no"}, policy: corev1.RestartPolicyNever, work: soon, want: []string{"exit code 4", "\n  no"}},
-		{name: "ends where it should run on", args: []string{"echo", "done", "0"}, work: soon, want: []string{"exit code 0 (Completed)", "It is meant to run on and ended by itself"}},
+		{name: "failed once for all", args: []string{"crash", "4", "no"}, policy: corev1.RestartPolicyNever, change: neverReady, work: soon, want: []string{"exit code 4", "\n  no"}},
+		{name: "ends where it should run on", args: []string{"echo", "done", "0"}, change: neverReady, work: soon, want: []string{"exit code 0 (Completed)", "It is meant to run on and ended by itself"}},
 		{name: "out of memory", args: []string{"alloc", "64"}, policy: corev1.RestartPolicyNever, change: func(p *corev1.Pod) {
+			neverReady(p)
 			p.Spec.Containers[0].Resources.Limits = corev1.ResourceList{"memory": resource.MustParse("16Mi")}
 		}, work: soon, want: []string{"OOMKilled", "limit of 16Mi"}},
 		{name: "never ready", args: []string{"httpd", ":8080"}, change: func(p *corev1.Pod) {
