@@ -2,11 +2,16 @@ package runtime_test
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
 	runtimev1 "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"berth.dev/berth/api"
@@ -24,11 +29,12 @@ const benchPods, benchAtOnce = 30, 4
 //	…-cpu                   processor time of the host per pod, and the bare loop's over the provider's: a busy machine changes it little
 func BenchmarkPods(b *testing.B) {
 	f := host(b)
+	m := f.model(b)
 	var start, stop, floorStart, floorStop pace
 	for b.Loop() {
 		a, z := f.provided(b)
 		start, stop = start.plus(a), stop.plus(z)
-		a, z = f.floor(b)
+		a, z = f.floor(b, &m)
 		floorStart, floorStop = floorStart.plus(a), floorStop.plus(z)
 	}
 	pods := float64(benchPods * b.N)
@@ -97,23 +103,36 @@ func (f *fixture) provided(b *testing.B) (start, stop pace) {
 	return start, stop
 }
 
-func (f *fixture) floor(b *testing.B) (start, stop pace) {
+// floor makes and removes as many pods by the bare calls. The files that they mount are put there before the clock runs, and the cgroups of
+// pods, which containerd leaves behind, are taken away after it.
+func (f *fixture) floor(b *testing.B, m *model) (start, stop pace) {
 	pods, containers := make([]string, benchPods), make([]string, benchPods)
+	name := func(i int) string { return fmt.Sprintf("floor-%d", i) }
+	copies := func(script string) {
+		args := []string{m.uid}
+		for i := range benchPods {
+			args = append(args, name(i))
+		}
+		f.sh(b, "model=$1; shift; for pod; do "+script+"; done", args...)
+	}
+	copies(`cp -a "/var/lib/berth/pods/$model" "/var/lib/berth/pods/$pod"`)
 	start = f.paced(b, func() {
 		each(b, func(ctx context.Context, i int) (err error) {
-			pods[i], containers[i], err = f.bare(ctx, fmt.Sprintf("floor-%d", i))
+			pods[i], containers[i], err = f.bare(ctx, m, name(i))
 			return err
 		})
 	})
 	stop = f.paced(b, func() {
 		each(b, func(ctx context.Context, i int) error {
-			if _, err := f.cri.Runtime.StopContainer(ctx, &runtimev1.StopContainerRequest{ContainerId: containers[i], Timeout: 30}); err != nil {
+			_, err := f.cri.Runtime.StopContainer(ctx, &runtimev1.StopContainerRequest{ContainerId: containers[i], Timeout: 30})
+			if err != nil {
 				return err
 			}
-			_, err := f.cri.Runtime.RemovePodSandbox(ctx, &runtimev1.RemovePodSandboxRequest{PodSandboxId: pods[i]})
+			_, err = f.cri.Runtime.RemovePodSandbox(ctx, &runtimev1.RemovePodSandboxRequest{PodSandboxId: pods[i]})
 			return err
 		})
 	})
+	copies(`rm -rf "/var/lib/berth/pods/$pod" /var/log/pods/*"$pod"; find /sys/fs/cgroup -depth -type d -name "pod$pod" -exec rmdir {} +`)
 	return start, stop
 }
 
@@ -129,24 +148,55 @@ func each(b *testing.B, do func(ctx context.Context, i int) error) {
 	}
 }
 
+// model is what the provider asks containerd for when it makes a pod, and the pod's own names in it.
+type model struct {
+	name, uid string
+	box, ctr  string // the messages as JSON
+}
+
+// model reads back the messages of a pod that the provider has made.
+func (f *fixture) model(b *testing.B) model {
+	b.Helper()
+	pod := f.pod(b)
+	pod.Name = "bench-model"
+	j := f.take(b, pod)
+	j.must(api.OpPodEnsure)
+	ctr, err := f.cri.Runtime.ContainerStatus(b.Context(), &runtimev1.ContainerStatusRequest{ContainerId: j.id("app"), Verbose: true})
+	if err != nil {
+		b.Fatal(err)
+	}
+	box, err := f.cri.Runtime.PodSandboxStatus(b.Context(), &runtimev1.PodSandboxStatusRequest{PodSandboxId: j.seen().SandboxID, Verbose: true})
+	if err != nil {
+		b.Fatal(err)
+	}
+	config := func(info string) string {
+		var v struct{ Config json.RawMessage }
+		if err := json.Unmarshal([]byte(info), &v); err != nil || len(v.Config) == 0 {
+			b.Fatalf("no messages in %s: %v", info, err)
+		}
+		return string(v.Config)
+	}
+	return model{pod.Name, string(pod.UID), config(box.GetInfo()["info"]), config(ctr.GetInfo()["info"])}
+}
+
+// called is one of the messages under another name.
+func (m *model) called(name, text string, into proto.Message) error {
+	text = strings.NewReplacer(m.uid, name, m.name, name).Replace(text)
+	return protojson.UnmarshalOptions{DiscardUnknown: true}.Unmarshal([]byte(text), into)
+}
+
 // bare makes a pod with nothing but the calls that there is no way around. Its processes are confined as the provider's are: compiling the
 // seccomp filters is a good part of what starting a container costs.
-func (f *fixture) bare(ctx context.Context, name string) (pod, container string, err error) {
-	options := &runtimev1.NamespaceOption{Pid: runtimev1.NamespaceMode_CONTAINER}
-	seccomp := &runtimev1.SecurityProfile{ProfileType: runtimev1.SecurityProfile_RuntimeDefault}
-	config := &runtimev1.PodSandboxConfig{
-		Metadata:     &runtimev1.PodSandboxMetadata{Name: name, Namespace: "default", Uid: name},
-		LogDirectory: "/var/log/pods/" + name, Hostname: name,
-		Linux: &runtimev1.LinuxPodSandboxConfig{SecurityContext: &runtimev1.LinuxSandboxSecurityContext{NamespaceOptions: options, Seccomp: seccomp}},
+func (f *fixture) bare(ctx context.Context, m *model, name string) (pod, container string, err error) {
+	box, ctr := &runtimev1.PodSandboxConfig{}, &runtimev1.ContainerConfig{}
+	if err := errors.Join(m.called(name, m.box, box), m.called(name, m.ctr, ctr)); err != nil {
+		return "", "", err
 	}
-	s, err := f.cri.Runtime.RunPodSandbox(ctx, &runtimev1.RunPodSandboxRequest{Config: config})
+	s, err := f.cri.Runtime.RunPodSandbox(ctx, &runtimev1.RunPodSandboxRequest{Config: box})
 	if err != nil {
 		return "", "", err
 	}
-	c, err := f.cri.Runtime.CreateContainer(ctx, &runtimev1.CreateContainerRequest{PodSandboxId: s.GetPodSandboxId(), SandboxConfig: config, Config: &runtimev1.ContainerConfig{
-		Metadata: &runtimev1.ContainerMetadata{Name: "app"}, Image: &runtimev1.ImageSpec{Image: f.ref}, LogPath: "app/0.log",
-		Linux: &runtimev1.LinuxContainerConfig{SecurityContext: &runtimev1.LinuxContainerSecurityContext{NamespaceOptions: options, Seccomp: seccomp}},
-	}})
+	c, err := f.cri.Runtime.CreateContainer(ctx, &runtimev1.CreateContainerRequest{PodSandboxId: s.GetPodSandboxId(), SandboxConfig: box, Config: ctr})
 	if err != nil {
 		return "", "", err
 	}

@@ -3,6 +3,7 @@ package runtime
 import (
 	"cmp"
 	"context"
+	"errors"
 	"time"
 
 	runtimev1 "k8s.io/cri-api/pkg/apis/runtime/v1"
@@ -16,18 +17,27 @@ import (
 // hooks. What is there already is taken as it is; what has ended and should run is started at once, whatever pause it had before it. It does
 // not wait for readiness.
 func ensure(ctx context.Context, m *machine, w *providers.Work) (providers.Result, error) {
+	r, barren, err := begin(ctx, m, w)
+	if barren {
+		err = errors.Join(err, m.clear(ctx, w.Step.Pod.Pod))
+	}
+	return r, err
+}
+
+// begin is ensure without cleaning up after it. It reports whether nothing of the pod could be made.
+func begin(ctx context.Context, m *machine, w *providers.Work) (r providers.Result, barren bool, err error) {
 	m.starting.RLock()
 	defer m.starting.RUnlock()
 	f, err := m.facts(ctx)
 	if err != nil {
-		return providers.Result{}, err
+		return r, false, err
 	}
 	b, err := newBuild(w, m.Name(), f)
 	if err != nil {
 		for _, c := range allContainers(&w.Step.Pod.Pod.Spec) {
 			stuck(w, c.Name, "CreateContainerConfigError", "Error: %v", err)
 		}
-		return providers.Result{}, m.fail(w, "Pod cannot be made",
+		return r, false, m.fail(w, "Pod cannot be made",
 			"Pod %s: %v (CreateContainerConfigError). Correct the reference or declare what it names, and apply again.", podName(w.Step.Pod.Pod), err)
 	}
 	k := m.keeper(b)
@@ -35,15 +45,15 @@ func ensure(ctx context.Context, m *machine, w *providers.Work) (providers.Resul
 	ctx, cancel := context.WithTimeoutCause(ctx, b.deadline(), errDeadline)
 	defer cancel()
 	if err := k.until(ctx, k.begun); err != nil {
-		return k.result(false), m.explain(ctx, k.ended(ctx, err))
+		return k.result(false), k.barren, m.explain(ctx, k.ended(ctx, err))
 	}
 	if k.prepared == nil && k.sandbox.GetState() == runtimev1.PodSandboxState_SANDBOX_READY {
 		// Nothing had to be started: the content of its volumes may have changed all the same.
 		if _, err := m.prepare(ctx, k.b, nil); err != nil {
-			return k.result(false), m.explain(ctx, err)
+			return k.result(false), false, m.explain(ctx, err)
 		}
 	}
-	return k.result(false), nil
+	return k.result(false), false, nil
 }
 
 // patience is how long calls of an earlier process, which ended before they did, may stand in our way: a name reserved, a container that

@@ -29,7 +29,7 @@ func (k *keeper) makeSandbox(ctx context.Context, seen *life.Seen, attempt uint3
 			return err
 		}
 	}
-	k.prepared = nil
+	k.prepared, k.known.stale = nil, true
 	deadline := time.Now().Add(patience)
 	for skip := uint32(0); ; {
 		err := k.runSandbox(ctx, seen, attempt+skip)
@@ -78,6 +78,7 @@ func (k *keeper) runSandbox(ctx context.Context, seen *life.Seen, attempt uint32
 	case isReserved(err), transient(ctx, err):
 		return fmt.Errorf("run the sandbox of pod %s: %w", podName(b.pod), err)
 	case err != nil:
+		k.barren = len(seen.Containers) == 0
 		warned(b.work, "", "FailedCreatePodSandBox", "Failed to create pod sandbox: %s", criText(err))
 		return k.m.fail(b.work, "Sandbox of the pod cannot be made",
 			"Pod %s: %s (FailedCreatePodSandBox). This is about the node rather than the pod: `berth node check` names what is missing.", podName(b.pod), criText(err))
@@ -86,24 +87,23 @@ func (k *keeper) runSandbox(ctx context.Context, seen *life.Seen, attempt uint32
 	for _, text := range omitted {
 		warned(b.work, "", "DNSConfigForming", "%s", text)
 	}
-	if b.pod.Spec.HostNetwork {
-		return nil
-	}
-	ip, err := k.memory.ip(ctx, k.m, resp.GetPodSandboxId())
+	st, err := k.memory.sandbox(ctx, k.m, resp.GetPodSandboxId())
 	if err != nil {
 		return err
 	}
-	if ip == "" {
+	k.known.madeSandbox(st)
+	k.known.stale = false
+	if st.GetNetwork().GetIp() == "" && !b.pod.Spec.HostNetwork {
 		return errors.Join(k.m.fail(b.work, "Sandbox of the pod has no address",
 			"Pod %s: the pod network of the node gave it no IP. `berth node check` looks at the node's network.", podName(b.pod)), k.m.removeSandbox(ctx, resp.GetPodSandboxId()))
 	}
 	return nil
 }
 
-func (m *machine) sandboxIP(ctx context.Context, id string) (string, error) {
+func (m *machine) sandboxStatus(ctx context.Context, id string) (*runtimev1.PodSandboxStatus, error) {
 	st, err := m.cri.Runtime.PodSandboxStatus(ctx, &runtimev1.PodSandboxStatusRequest{PodSandboxId: id})
 	if err != nil {
-		return "", fmt.Errorf("ask for the status of sandbox %s: %w", id, err)
+		return nil, fmt.Errorf("ask for the status of sandbox %s: %w", id, err)
 	}
-	return st.GetStatus().GetNetwork().GetIp(), nil
+	return st.GetStatus(), nil
 }

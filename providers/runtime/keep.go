@@ -6,9 +6,9 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
-	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 	runtimev1 "k8s.io/cri-api/pkg/apis/runtime/v1"
 
@@ -27,12 +27,14 @@ type keeper struct {
 	// sandbox is the one in use, nil before; config is what it was made of, as containers need it.
 	sandbox *runtimev1.PodSandbox
 	config  *runtimev1.PodSandboxConfig
+	known   known
 
 	asked    time.Time      // see [life.Seen]
 	deletion *life.Deletion // the pod is to go
 
 	prepared map[string]uint32 // attempts whose files are there, by container; nil before any
 	unlogged map[string]uint32 // the first attempts without a log, by container
+	barren   bool              // no sandbox could be made, and nothing of the pod was there before
 	started  map[string]bool   // containers that were started here
 	calm     bool              // it need not be looked at before something is due
 	said     string            // what was reported last
@@ -44,8 +46,10 @@ type keeper struct {
 
 	wake   chan struct{} // something that ran beside has ended
 	beside sync.WaitGroup
-	mu     sync.Mutex
-	failed error // the first error of what runs beside
+	// besides is how much runs beside.
+	besides atomic.Int32
+	mu      sync.Mutex
+	failed  error // the first error of what runs beside
 }
 
 func (m *machine) keeper(b *build) *keeper {
@@ -61,8 +65,10 @@ func (k *keeper) until(ctx context.Context, goal func(context.Context, *life.See
 	defer k.beside.Wait()
 	defer cancel()
 	stale := time.Now().Add(patience)
+	look := k.look
 	for pause := 20 * time.Millisecond; ; pause = min(pause*2, longestLook) {
-		seen, err := k.look(ctx)
+		seen, err := look(ctx)
+		look = k.look
 		if err != nil {
 			return err
 		}
@@ -82,10 +88,11 @@ func (k *keeper) until(ctx context.Context, goal func(context.Context, *life.See
 		}
 		if changed {
 			pause = 10 * time.Millisecond
+			look = k.lookAgain
 			continue
 		}
 		k.say()
-		if k.calm {
+		if k.calm || k.deletion != nil && k.besides.Load() > 0 { // the end of a stop or of a hook wakes us
 			pause = longestLook
 		}
 		if err := k.idle(ctx, d.Again, pause); err != nil {
@@ -131,26 +138,39 @@ func (k *keeper) say() {
 
 // look reads from CRI what there is of the pod, in one round trip and one more for each container that has changed.
 func (k *keeper) look(ctx context.Context) (*life.Seen, error) {
-	var boxes []*runtimev1.PodSandbox
-	var list []*runtimev1.Container
-	g, gctx := errgroup.WithContext(ctx)
-	g.Go(func() (err error) { boxes, err = k.m.sandboxes(gctx, string(k.b.pod.UID)); return err })
-	g.Go(func() (err error) { list, err = k.m.containers(gctx, byUID(string(k.b.pod.UID))); return err })
-	if err := g.Wait(); err != nil {
+	var err error
+	if k.known, err = k.m.list(ctx, string(k.b.pod.UID)); err != nil {
 		return nil, err
 	}
+	return k.take(ctx)
+}
+
+// lookAgain is look at once after something was done: where we know what came of it, CRI need not list it.
+func (k *keeper) lookAgain(ctx context.Context) (*life.Seen, error) {
+	if k.known.stale {
+		return k.look(ctx)
+	}
+	return k.take(ctx)
+}
+
+// take makes of what is known what decisions are made by.
+func (k *keeper) take(ctx context.Context) (*life.Seen, error) {
 	seen := &life.Seen{Asked: k.asked, Deletion: k.deletion}
-	if err := k.lookAtSandboxes(ctx, boxes, seen); err != nil {
+	if err := k.lookAtSandboxes(ctx, k.known.boxes, seen); err != nil {
 		return nil, err
 	}
 	k.parts = partsOfPod{}
-	for _, s := range boxes {
+	for _, s := range k.known.boxes {
 		k.parts.sandbox(s)
 	}
-	for _, c := range list {
+	own := make([]*runtimev1.Container, 0, len(k.known.containers))
+	for _, c := range k.known.containers {
 		k.parts.container(c)
+		if !isEphemeral(c) { // those go with the sandbox, and nothing is decided by them
+			own = append(own, c)
+		}
 	}
-	have := newest(slices.DeleteFunc(list, isEphemeral)) // those go with the sandbox, and nothing is decided by them
+	have := newest(own)
 	for _, name := range sortedKeys(have) {
 		c, err := k.container(ctx, have[name])
 		if err != nil {
@@ -259,8 +279,10 @@ func (k *keeper) perform(ctx context.Context, seen *life.Seen, actions []life.Ac
 		case life.MakeSandbox:
 			err, changed = k.makeSandbox(ctx, seen, a.Attempt), true
 		case life.RemoveSandbox:
+			k.known.stale = true
 			err, changed = k.takeDown(ctx, seen, a.ID), true
 		case life.StopSandbox:
+			k.known.stale = true
 			err, changed = k.stopSandbox(ctx), true
 		case life.StartOne:
 			if k.config == nil || k.config.GetMetadata().GetAttempt() != k.sandbox.GetMetadata().GetAttempt() {
@@ -289,8 +311,10 @@ func (k *keeper) perform(ctx context.Context, seen *life.Seen, actions []life.Ac
 // alongside runs something that takes long. What it returns is noted of the container.
 func (k *keeper) alongside(id string, begin func(*life.Notes), do func() (func(*life.Notes), error)) {
 	k.memory.change(id, begin)
+	k.besides.Add(1)
 	k.beside.Go(func() {
 		end, err := do()
+		k.besides.Add(-1)
 		k.memory.change(id, end)
 		if err != nil {
 			k.mu.Lock()

@@ -85,11 +85,20 @@ func (p *podMemory) ip(ctx context.Context, m *machine, id string) (string, erro
 	if ip != "" {
 		return ip, nil
 	}
-	ip, err := m.sandboxIP(ctx, id)
+	st, err := p.sandbox(ctx, m, id)
+	return st.GetNetwork().GetIp(), err
+}
+
+// sandbox asks for the status of a sandbox and keeps its address.
+func (p *podMemory) sandbox(ctx context.Context, m *machine, id string) (*runtimev1.PodSandboxStatus, error) {
+	st, err := m.sandboxStatus(ctx, id)
+	if err != nil {
+		return nil, err
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.ips[id] = ip
-	return ip, err
+	p.ips[id] = st.GetNetwork().GetIp()
+	return st, nil
 }
 
 // status is what CRI says of an attempt, asked again only when its state has changed; nil when it is gone.
@@ -100,13 +109,18 @@ func (p *podMemory) status(ctx context.Context, m *machine, c *runtimev1.Contain
 	if st != nil && st.GetState() == c.GetState() {
 		return st, nil
 	}
-	st, err := m.statusIfThere(ctx, c.GetId())
+	return p.ask(ctx, m, c.GetId())
+}
+
+// ask asks for the status of an attempt and keeps it; nil when it is gone.
+func (p *podMemory) ask(ctx context.Context, m *machine, id string) (*runtimev1.ContainerStatus, error) {
+	st, err := m.statusIfThere(ctx, id)
 	if st == nil || err != nil {
 		return nil, err
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.said[c.GetId()] = st
+	p.said[id] = st
 	return st, nil
 }
 

@@ -354,31 +354,33 @@ while [ $# -gt 0 ]; do
 done
 `
 
-// forget removes what the pod has on the host besides its containers, and with the last pod what all pods share.
-func (m *machine) forget(ctx context.Context, pod *corev1.Pod, last bool) error {
+// forget removes what the pod has on the host besides its containers, and with the last pod what all pods share. It reports whether the host
+// has folders of other pods.
+func (m *machine) forget(ctx context.Context, pod *corev1.Pod, last bool) (others bool, err error) {
 	uid := string(pod.UID)
 	shared := ""
 	if last {
 		shared = strings.Join([]string{api.PodsDir, api.PodLogsDir}, "\n")
 	}
-	_, err := m.Run(ctx, providers.Command{
+	out, err := m.Run(ctx, providers.Command{
 		Script: forgetScript,
 		Args:   []string{podDir(uid), logDir(pod.Namespace, pod.Name, uid), "pod" + uid, strings.ReplaceAll("pod"+uid, "-", "_"), shared},
 	})
 	if err != nil {
-		return fmt.Errorf("remove the files of pod %s: %w", podName(pod), err)
+		return false, fmt.Errorf("remove the files of pod %s: %w", podName(pod), err)
 	}
-	return nil
+	return len(out.Stdout) > 0, nil
 }
 
 // forgetScript unmounts and removes a pod's folder, its logs and its cgroups. Nothing is removed while something is mounted
-// below: it could be a volume that outlives the pod. Then it removes shared folders and cgroups that have become empty.
+// below: it could be a volume that outlives the pod. Then it removes shared folders and cgroups that have become empty, or, not asked to,
+// prints a word if other pods have folders.
 //
 // A cgroup that is just being taken down is busy for a moment; calls that were cut short leave some without a process.
 const forgetScript = `set -euf
 mounts() { awk -v dir="$1/" 'index($5, dir) == 1 { last = $5 } END { print last }' /proc/self/mountinfo; }
 ` + cgroupFunctions + `
-# uproot CGROUP...: remove those that there are with all below.
+# uproot CGROUP...: remove those that there are with all below. Where a controller has a second name, its link is passed over.
 uproot() {
 	tries=0
 	while :; do
@@ -387,8 +389,13 @@ uproot() {
 			if [ -d "$dir" ]; then set -- "$@" "$dir"; fi
 		done
 		if [ $# = 0 ] || [ $tries = 40 ]; then return 0; fi
-		[ $tries = 0 ] || sleep 0.05
-		rmdir -- "$@" 2>/dev/null || find "$@" -depth -type d -exec rmdir -- {} \; 2>/dev/null || :
+		case $tries in
+		0) rmdir -- "$@" 2>/dev/null || : ;;
+		*)
+			[ $tries = 1 ] || sleep 0.05
+			find "$@" -depth -type d -exec rmdir -- {} \; 2>/dev/null || :
+			;;
+		esac
 		tries=$((tries + 1))
 	done
 }
@@ -406,19 +413,32 @@ burstable=
 [ ! -e "$1/burstable" ] || burstable=${1%/*}
 rm -rf --one-file-system -- "$1" "$2"
 set +f
-uproot ` + cgroupDir + `/berth/"$3" ` + cgroupDir + `/berth/*/"$3" ` + cgroupDir + `/*/berth/"$3" ` + cgroupDir + `/*/berth/*/"$3"
+pods=${1%/*} pod=$3 unit=$4 folders=$5
+set --
+for dir in ` + cgroupDir + ` ` + cgroupDir + `/*/; do
+	if [ -L "${dir%/}" ]; then continue; fi # a second name of a controller
+	for tier in . burstable besteffort; do
+		if [ -d "$dir/berth/$tier/$pod" ]; then set -- "$@" "$dir/berth/$tier/$pod"; fi
+	done
+done
+uproot "$@"
 for dir in ` + cgroupDir + `/berth.slice ` + cgroupDir + `/systemd/berth.slice; do
-	for pod in "$dir/berth-$4.slice" "$dir"/*/berth-*-"$4.slice"; do
+	for pod in "$dir/berth-$unit.slice" "$dir"/*/berth-*-"$unit.slice"; do
 		if [ -d "$pod" ]; then unslice "${pod##*/}"; fi
 	done
 done
 if [ -n "$burstable" ]; then weigh "$burstable" || [ ! -d "$burstable" ]; fi # another call may find that it is the last one
-[ -n "$5" ] || exit 0
+if [ -z "$folders" ]; then
+	for dir in "$pods"/*/; do
+		if [ -d "$dir" ]; then
+			echo others
+			break
+		fi
+	done
+	exit 0
+fi
 IFS='
 '
-set -f
-folders=$5
-set +f
 empty() {
 	[ -d "$1" ] || return 1
 	set -- "$1"/*/

@@ -32,14 +32,9 @@ func remove(ctx context.Context, m *machine, w *providers.Work) error {
 
 func takeAway(ctx context.Context, m *machine, w *providers.Work) error {
 	pod := w.Step.Pod.Pod
-	list, err := m.sandboxes(ctx, string(pod.UID))
+	list, err := m.stopContainers(ctx, w)
 	if err != nil {
 		return m.explain(ctx, err)
-	}
-	if len(list) > 0 {
-		if err := m.stopContainers(ctx, w, list[0]); err != nil {
-			return m.explain(ctx, err)
-		}
 	}
 	// RemovePodSandbox alone: it stops the sandbox, and stopping it before would run the network plugins twice.
 	for _, s := range list {
@@ -47,10 +42,19 @@ func takeAway(ctx context.Context, m *machine, w *providers.Work) error {
 			return m.explain(ctx, err)
 		}
 	}
-	if err := m.forget(ctx, pod, false); err != nil {
+	return m.clear(ctx, pod)
+}
+
+// clear takes away what is left on the host of a pod without containers.
+func (m *machine) clear(ctx context.Context, pod *corev1.Pod) error {
+	others, err := m.forget(ctx, pod, false)
+	if err != nil {
 		return err
 	}
 	m.forgetPod(string(pod.UID))
+	if others {
+		return nil
+	}
 	return m.lastOne(ctx, pod)
 }
 
@@ -70,7 +74,8 @@ func (m *machine) lastOne(ctx context.Context, pod *corev1.Pod) error {
 	if !last {
 		return nil
 	}
-	return m.forget(ctx, pod, true)
+	_, err = m.forget(ctx, pod, true)
+	return err
 }
 
 // deserted reports whether no pod of ours is left on the host.
@@ -84,11 +89,15 @@ func (m *machine) deserted(ctx context.Context) (bool, error) {
 }
 
 // stopContainers stops them in order within the grace period (see life.Next): preStop hooks, signals, sidecars last. Of a pod whose
-// specification is no longer known its sandbox tells.
-func (m *machine) stopContainers(ctx context.Context, w *providers.Work, sandbox *runtimev1.PodSandbox) error {
+// specification is no longer known its sandbox tells. It returns the pod's sandboxes, which are left.
+func (m *machine) stopContainers(ctx context.Context, w *providers.Work) ([]*runtimev1.PodSandbox, error) {
 	pod := w.Step.Pod.Pod
 	if len(pod.Spec.Containers) == 0 {
-		made := podAsMade(sandbox)
+		list, err := m.sandboxes(ctx, string(pod.UID))
+		if err != nil || len(list) == 0 {
+			return nil, err
+		}
+		made := podAsMade(list[0])
 		pod = pod.DeepCopy()
 		pod.Spec = made.Spec
 	}
@@ -98,7 +107,10 @@ func (m *machine) stopContainers(ctx context.Context, w *providers.Work, sandbox
 		deletion = begunDeletion(pod, l, m.now(), time.Now()).Again(m.now(), deletion.Grace)
 	}
 	k.deletion = &deletion
-	return k.until(ctx, func(_ context.Context, _ *life.Seen, d *life.Decision) (bool, error) { return d.Gone, nil })
+	err := k.until(ctx, func(_ context.Context, _ *life.Seen, d *life.Decision) (bool, error) {
+		return d.Gone || len(k.known.boxes) == 0, nil
+	})
+	return k.known.boxes, err
 }
 
 // begunDeletion is what an earlier run has begun, by the host's clock. That run read another one: ours, or one like it.

@@ -20,6 +20,7 @@ func (k *keeper) startOne(ctx context.Context, seen *life.Seen, a life.Action) e
 		report(k.b.work, "container %s ended with exit code %d (%s), starting it again", c.Name, old.ExitCode, old.Reason)
 	}
 	if a.Clear != "" {
+		k.known.stale = true
 		if err := k.m.removeContainer(ctx, a.Clear); err != nil {
 			return err
 		}
@@ -47,6 +48,12 @@ func (k *keeper) startOne(ctx context.Context, seen *life.Seen, a life.Action) e
 	k.started[c.Name] = true
 	k.memory.change(id, nil) // a new attempt, of which nothing is done yet
 	happened(k.b.work, c.Name, "Started", "Started container %s", c.Name)
+	st, err := k.memory.ask(ctx, k.m, id)
+	if st == nil || err != nil {
+		k.known.stale = true
+		return err
+	}
+	k.known.started(k.sandbox.GetId(), st)
 	return nil
 }
 
@@ -77,6 +84,7 @@ func (k *keeper) files(ctx context.Context, seen *life.Seen, a life.Action) (uin
 	if attempt, ok := k.prepared[a.Container]; ok && attempt == number && number < 2 {
 		return number, nil
 	}
+	k.known.stale = true // older attempts go
 	return number, k.m.room(ctx, k.b, k.spec(a.Container), number)
 }
 
@@ -128,6 +136,7 @@ func (k *keeper) create(ctx context.Context, c *corev1.Container, a life.Action)
 // reserved finds the container whose name is taken: an earlier call made it and its answer was lost, or makes it just now.
 func (k *keeper) reserved(ctx context.Context, c *corev1.Container, attempt uint32) (string, error) {
 	var id string
+	k.known.stale = true
 	report(k.b.work, "waiting for container %s, which an earlier call is making", c.Name)
 	err := poll(ctx, patience, func() (bool, error) {
 		list, err := k.m.containers(ctx, &runtimev1.ContainerFilter{PodSandboxId: k.sandbox.GetId()})

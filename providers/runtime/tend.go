@@ -81,9 +81,13 @@ func (t *Tender) Tend(ctx context.Context, h providers.Host, w *providers.Work, 
 	t.crowded = false
 	t.k.trust = o.Anew && o.Ready
 	var d life.Decision
+	if !look {
+		t.k.known.stale = true // of a while ago
+	}
+	eyes := t.k.look
 	for range passes {
 		if look {
-			if t.seen, err = t.k.look(ctx); err != nil {
+			if t.seen, err = eyes(ctx); err != nil {
 				return Tended{}, m.explain(ctx, err)
 			}
 			t.k.trust = false
@@ -112,7 +116,7 @@ func (t *Tender) Tend(ctx context.Context, h providers.Host, w *providers.Work, 
 		if !changed {
 			break
 		}
-		look = true
+		look, eyes = true, t.k.lookAgain
 	}
 	t.k.say()
 	return t.result(d), nil
