@@ -206,7 +206,7 @@ var fieldRows = map[string]Field{
 	"PodSpec.topologySpreadConstraints":     off("pods of one workload are spread over the nodes anyhow"),
 	"PodSpec.setHostnameAsFQDN":             on(EffectRoll, "with a subdomain"),
 	"PodSpec.os":                            off(linuxOnly),
-	"PodSpec.hostUsers":                     on(EffectRoll, "true alone: containers run as the users of the node"),
+	"PodSpec.hostUsers":                     on(EffectRoll, "false takes nodes with containerd 2 and runc 1.2"),
 	"PodSpec.schedulingGates":               off("a plan places every pod"),
 	"PodSpec.resourceClaims":                off(notYet),
 	"PodSpec.resources":                     off("set the resources of each container"),

@@ -133,6 +133,8 @@ type NodeFacts struct {
 	AppArmor         bool   `json:"apparmor,omitempty"`
 	// StrictGroups: the runtime can leave out the groups that the image has for the user.
 	StrictGroups bool `json:"strict_groups,omitempty"`
+	// UserNamespaces: the runtime can give pods users of their own.
+	UserNamespaces bool `json:"user_namespaces,omitempty"`
 	// Lacks names what the kernel or the system does not have and some services need: the Lacks constants, sorted, with blanks between.
 	Lacks string `json:"lacks,omitempty"`
 }

@@ -316,7 +316,7 @@ func (w *world) event(f []string) {
 			h.Services[key] = "something"
 		}
 	case "capable":
-		h.Facts.AppArmor, h.Facts.StrictGroups = true, true
+		h.Facts.AppArmor, h.Facts.StrictGroups, h.Facts.UserNamespaces = true, true, true
 	case "dir": // the directory of a volume lies there, and nobody knows
 		h.Volumes = append(h.Volumes, api.ObservedVolume{Namespace: "dev", Name: f[2], Path: api.VolumesDir + "/dev/" + f[2]})
 	case "nodir":

@@ -44,6 +44,8 @@ var nodeCan = []struct {
 		"node %s has containerd %s, and it takes containerd 2.", `Use "IfPossible", or keep the pods off such nodes.`},
 	{func(f *api.NodeFacts) bool { return f.StrictGroups }, strictGroups,
 		"the runtime of node %s (containerd %s) cannot do it; containerd 2 can.", `Use "Merge", or keep the pods off such nodes.`},
+	{func(f *api.NodeFacts) bool { return f.UserNamespaces }, ownUsers,
+		"the runtime of node %s (containerd %s) cannot do it; containerd 2 with runc 1.2 can.", "Leave it out, or keep the pods off such nodes."},
 	{func(f *api.NodeFacts) bool { return f.AppArmor }, appArmorProfiles,
 		"the kernel of node %s (containerd %s) runs without it.", "Leave the profile out, or keep the pods off such nodes."},
 }
@@ -69,6 +71,14 @@ func strictGroups(spec *corev1.PodSpec) []asked {
 		return nil
 	}
 	return []asked{{"securityContext.supplementalGroupsPolicy", "SupplementalGroupsPolicy=Strict is not supported in this node"}}
+}
+
+// ownUsers is asked for with hostUsers: false. What a runtime other than the node's usual one can do shows when the pod is made.
+func ownUsers(spec *corev1.PodSpec) []asked {
+	if spec.HostUsers == nil || *spec.HostUsers || spec.RuntimeClassName != nil {
+		return nil
+	}
+	return []asked{{"hostUsers", `RuntimeClass handler "" does not support user namespaces`}}
 }
 
 // appArmorProfiles are those that are set; Unconfined is what a node without AppArmor does.

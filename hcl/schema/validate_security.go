@@ -11,6 +11,8 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 	k8sfield "k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/component-helpers/node/util/sysctl"
+
+	"berth.dev/berth/api"
 )
 
 // podSecurity checks what the pod as a whole asks of the node: its security context and the node's namespaces.
@@ -19,7 +21,7 @@ func (c *checker) podSecurity(path string, spec *corev1.PodSpec) {
 		c.invalid(path+".shareProcessNamespace", true, "ShareProcessNamespace and HostPID cannot both be enabled")
 	}
 	if u := spec.HostUsers; u != nil && !*u {
-		c.forbidden(path+".hostUsers", "user namespaces are not supported: containers run as the users of the node. Leave it out, and give containers a user with run_as_user")
+		c.ownUsers(path, spec)
 	}
 	s := spec.SecurityContext
 	if s == nil {
@@ -35,6 +37,43 @@ func (c *checker) podSecurity(path string, spec *corev1.PodSpec) {
 	c.sysctls(path+".sysctls", spec)
 	c.seccomp(path+".seccompProfile", s.SeccompProfile)
 	c.appArmor(path+".appArmorProfile", s.AppArmorProfile)
+}
+
+// ownUsers checks a pod whose users are its own: it cannot see more of the node than they could.
+func (c *checker) ownUsers(path string, spec *corev1.PodSpec) {
+	const when = "when `hostUsers` is false"
+	for _, of := range []struct {
+		name string
+		set  bool
+	}{{"hostNetwork", spec.HostNetwork}, {"hostPID", spec.HostPID}, {"hostIPC", spec.HostIPC}} {
+		if of.set {
+			c.forbidden(path+"."+of.name, when)
+		}
+	}
+	small := func(path string, id *int64) {
+		if id != nil && *id >= api.UsersPerPod {
+			c.invalid(path, *id, fmt.Sprintf("must be less than %d %s: a pod has so many users of its own", api.UsersPerPod, when))
+		}
+	}
+	if s := spec.SecurityContext; s != nil {
+		at := path + ".securityContext"
+		small(at+".runAsUser", s.RunAsUser)
+		small(at+".runAsGroup", s.RunAsGroup)
+		small(at+".fsGroup", s.FSGroup)
+		for i, g := range s.SupplementalGroups {
+			small(fmt.Sprintf("%s.supplementalGroups[%d]", at, i), &g)
+		}
+	}
+	own := func(list string, containers []corev1.Container) {
+		for i, at := range elements(path+list, containers, func(ct *corev1.Container) string { return ct.Name }) {
+			if s := containers[i].SecurityContext; s != nil {
+				small(at+".securityContext.runAsUser", s.RunAsUser)
+				small(at+".securityContext.runAsGroup", s.RunAsGroup)
+			}
+		}
+	}
+	own(".initContainers", spec.InitContainers)
+	own(".containers", spec.Containers)
 }
 
 func (c *checker) user(path string, id *int64) {

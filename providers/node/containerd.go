@@ -32,6 +32,8 @@ type criStatus struct {
 	cdi      bool   // enable_cdi
 	// strictGroups: the runtime can leave out the groups of the image.
 	strictGroups bool
+	// userNamespaces: its default handler can give pods users of their own.
+	userNamespaces bool
 }
 
 func (c criStatus) cgroupDriver() string {
@@ -64,6 +66,11 @@ func askContainerd(ctx context.Context, h providers.Host) (criStatus, error) {
 		return c, fmt.Errorf("ask containerd for its status: %w", err)
 	}
 	c.enabled, c.strictGroups = true, s.GetFeatures().GetSupplementalGroupsPolicy()
+	for _, r := range s.GetRuntimeHandlers() {
+		if r.GetName() == "" {
+			c.userNamespaces = r.GetFeatures().GetUserNamespaces()
+		}
+	}
 	c.configured(s.GetInfo()["config"])
 	return c, nil
 }

@@ -65,7 +65,7 @@ func look(ctx context.Context, h providers.Host) (*seen, error) {
 	s.facts.Containerd = s.cri.version
 	s.facts.CgroupDriver = s.cri.cgroupDriver()
 	s.facts.CDI = s.cri.cdi
-	s.facts.StrictGroups = s.cri.strictGroups
+	s.facts.StrictGroups, s.facts.UserNamespaces = s.cri.strictGroups, s.cri.userNamespaces
 	if len(s.cri.binDirs) > 0 {
 		s.facts.CNIBinDir = s.cri.binDirs[0]
 	}

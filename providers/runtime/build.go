@@ -12,14 +12,16 @@ import (
 // build is a pod about to become CRI messages and files: the work with what only the host knows. Its methods do
 // no I/O, so the same work on the same host gives the same messages.
 type build struct {
-	work    *providers.Work
-	pod     *corev1.Pod
-	node    string // the node's name
-	nodeIP  string
-	ip      string // the pod's; "" before there is a sandbox
-	facts   *facts
-	objects objects
-	volumes map[string]volume // by name
+	work   *providers.Work
+	pod    *corev1.Pod
+	node   string // the node's name
+	nodeIP string
+	ip     string // the pod's; "" before there is a sandbox
+	// firstUser is the first of the pod's own users on the node; 0 when it has none.
+	firstUser uint32
+	facts     *facts
+	objects   objects
+	volumes   map[string]volume // by name
 }
 
 // newBuild resolves what does not depend on the pod's IP, so that what is missing shows before anything is made.

@@ -30,10 +30,12 @@ func (b *build) container(c *corev1.Container, attempt uint32) (*runtimev1.Conta
 	if err != nil {
 		return nil, err
 	}
+	security.NamespaceOptions.UsernsOptions = b.users()
 	mounts, err := b.mounts(c, vars, attempt)
 	if err != nil {
 		return nil, err
 	}
+	mapped(mounts, b.users())
 	annotations, err := b.containerAnnotations(c, attempt)
 	if err != nil {
 		return nil, err

@@ -65,6 +65,9 @@ func (k *keeper) takeDown(ctx context.Context, seen *life.Seen, id string) error
 }
 
 func (k *keeper) runSandbox(ctx context.Context, seen *life.Seen, attempt uint32) error {
+	if err := k.giveUsers(ctx); err != nil {
+		return err
+	}
 	b := k.b
 	config, err := b.sandbox(attempt)
 	if err != nil {

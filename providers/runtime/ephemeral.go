@@ -121,6 +121,8 @@ func (m *machine) ephemeral(ctx context.Context, pod *corev1.Pod, box *runtimev1
 	if err != nil {
 		return nil, fmt.Errorf("container %s: %w", c.Name, err)
 	}
+	users := box.GetLinux().GetSecurityContext().GetNamespaceOptions().GetUsernsOptions()
+	security.NamespaceOptions.UsernsOptions = users
 	if o.Target != "" {
 		security.NamespaceOptions.Pid, security.NamespaceOptions.TargetId = runtimev1.NamespaceMode_TARGET, o.Target
 	}
@@ -143,6 +145,7 @@ func (m *machine) ephemeral(ctx context.Context, pod *corev1.Pod, box *runtimev1
 	hosts := (&build{pod: &corev1.Pod{ObjectMeta: metav1.ObjectMeta{UID: types.UID(o.PodUID)}}}).hostsPath()
 	if _, err := m.Run(ctx, providers.Command{Script: `[ -f "$1" ]`, Args: []string{hosts}}); err == nil {
 		config.Mounts = append(config.Mounts, &runtimev1.Mount{ContainerPath: etcHosts, HostPath: hosts, SelinuxRelabel: true})
+		mapped(config.Mounts, users)
 	}
 	_, err = m.Run(ctx, providers.Command{Script: `mkdir -p -- "$1"`, Args: []string{box.GetLogDirectory() + "/" + c.Name}})
 	return config, err

@@ -285,6 +285,9 @@ func (k *keeper) perform(ctx context.Context, seen *life.Seen, actions []life.Ac
 			k.known.stale = true
 			err, changed = k.stopSandbox(ctx), true
 		case life.StartOne:
+			if err := k.giveUsers(ctx); err != nil {
+				return changed, err
+			}
 			if k.config == nil || k.config.GetMetadata().GetAttempt() != k.sandbox.GetMetadata().GetAttempt() {
 				if k.config, err = k.b.sandbox(k.sandbox.GetMetadata().GetAttempt()); err != nil {
 					return changed, err

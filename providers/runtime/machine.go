@@ -85,6 +85,8 @@ type facts struct {
 	ahead    time.Duration // of its clock before ours; 0 when it is not further off than we could measure
 	// recursiveReadOnly: the runtime can mount all that lies below a volume read-only, too.
 	recursiveReadOnly bool
+	// userNamespaces are the runtime's handlers that can give a pod users of its own; "" is the default one.
+	userNamespaces map[string]bool
 }
 
 // facts asks the host at the first call.
@@ -115,6 +117,10 @@ func (m *machine) facts(ctx context.Context) (*facts, error) {
 		return nil, m.explain(ctx, fmt.Errorf("ask containerd on %s what it can do: %w", m.Name(), err))
 	}
 	f.recursiveReadOnly = defaultHandler(st).GetFeatures().GetRecursiveReadOnlyMounts()
+	f.userNamespaces = map[string]bool{}
+	for _, h := range st.GetRuntimeHandlers() {
+		f.userNamespaces[h.GetName()] = h.GetFeatures().GetUserNamespaces()
+	}
 	m.known = f
 	return f, nil
 }

@@ -24,6 +24,8 @@ func (b *build) sandbox(attempt uint32) (*runtimev1.PodSandboxConfig, error) {
 		return nil, fmt.Errorf("failed to construct FQDN from pod hostname and cluster domain, FQDN %s is too long (%d characters is the max, %d characters requested)", hostname, api.MaxHostname, len(hostname))
 	}
 	dns, _ := dnsConfig(pod, b.work.Cluster, b.facts.resolver)
+	security := sandboxSecurity(pod)
+	security.NamespaceOptions.UsernsOptions = b.users()
 	return &runtimev1.PodSandboxConfig{
 		Metadata:     &runtimev1.PodSandboxMetadata{Name: pod.Name, Namespace: pod.Namespace, Uid: string(pod.UID), Attempt: attempt},
 		Hostname:     hostname,
@@ -34,7 +36,7 @@ func (b *build) sandbox(attempt uint32) (*runtimev1.PodSandboxConfig, error) {
 		Annotations:  annotations,
 		Linux: &runtimev1.LinuxPodSandboxConfig{
 			CgroupParent:    newPodCgroup(pod, 0).parent(b.facts.systemd),
-			SecurityContext: sandboxSecurity(pod),
+			SecurityContext: security,
 			Sysctls:         sysctls(pod),
 			Resources:       podResources(pod),
 			Overhead:        overhead(pod),
