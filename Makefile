@@ -1,5 +1,5 @@
 # The targets are one or two lines each; anything longer is a program or a script with a name.
-.PHONY: all build examples test race lint golden fuzz bench soak e2e demo deps cover clean help
+.PHONY: all build examples test containerd2 race lint golden fuzz bench soak e2e demo deps cover clean help
 
 export CGO_ENABLED ?= 0
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
@@ -7,6 +7,7 @@ BUILD   = go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)"
 # Packages whose tests boot hosts share the machine with few others: two at a time keep their deadlines honest.
 TEST    = go tool gotestsum --format pkgname-and-test-fails -- -timeout 45m -p 2 $(TESTFLAGS)
 TESTFLAGS ?=
+POD_STORIES = ^Test(LifeOfAPod|HowContainersEnd|GracefulStop|EnvironmentOfAProcess|SecurityFromInside|SecurityThatTheHostRefuses|ConfigUpdatesInPlace|KillWhileConfigChanges|Streams|StatusOfPodsInTrouble|EventsAndUsage|HooksOverHTTPAndOtherWaysToEnd|ProbesKillWhileApplyWaits|BackOffSeries|Names|OutOfMemory|ExecAndLogs|PodFiles|MissingObjects|MountPropagation|PodsOverTheirLimitsOfDisk|PullBackOff|PullSecret|UsersOfTheirOwn|BarePod|RuntimeClass|VolumeKeepsData|VolumeIsRetained|Secret|TagIsPinnedByPlan|PrivateRegistry)$$
 
 all: build test
 
@@ -25,6 +26,11 @@ race: deps ## the same under the race detector; needs a C compiler
 
 e2e: deps ## only the stories on real hosts, told line by line
 	go test -timeout 45m -v -count=1 ./e2e
+
+containerd2: deps ## the tests of pods on containerd 2 and a newer runc, built here; needs a C compiler and libseccomp-dev
+	scripts/containerd2.sh bin/containerd2
+	LAB_PROGRAMS=$(CURDIR)/bin/containerd2 $(TEST) -count=1 ./providers/runtime ./providers/image ./providers/node
+	LAB_PROGRAMS=$(CURDIR)/bin/containerd2 $(TEST) -count=1 -run '$(POD_STORIES)' ./e2e
 
 lint: ## gofmt, vet, staticcheck
 	@files=$$(gofmt -l .); test -z "$$files" || { echo "gofmt differs:"; echo "$$files"; exit 1; }
@@ -61,4 +67,4 @@ clean:
 	rm -rf bin examples/*/bin cover.out
 
 help: ## this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
+	@grep -hE '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
