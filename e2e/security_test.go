@@ -234,7 +234,6 @@ func TestSecurityThatTheHostRefuses(t *testing.T) {
 		{"root image", "run_as_non_root = true", []string{"container has runAsNonRoot and image will run as root", "CreateContainerConfigError"}},
 		{"no such profile", "seccomp_profile {\n type = \"Localhost\"\n localhost_profile = \"none.json\"\n}", []string{"/var/lib/kubelet/seccomp/none.json", "CreateContainerError"}},
 		{"no AppArmor", "app_armor_profile {\n type = \"Localhost\"\n localhost_profile = \"none\"\n}", profile},
-		{"strict groups", "}\n}\nsecurity_context {\n supplemental_groups_policy = \"Strict\"\n}\ncontainer \"other\" {\n image = image.app.ref\n security_context {", []string{"SupplementalGroupsPolicy=Strict is not supported in this node", "containerd 2 can"}},
 	} {
 		s.write("main.hcl", fmt.Sprintf(refused, tt.context))
 		t.Log(tt.name)

@@ -27,6 +27,7 @@ type configFormat struct {
 var configFormats = map[int64]configFormat{
 	2: {"io.containerd.grpc.v1.cri", "io.containerd.grpc.v1.cri", []string{"sandbox_image"}},
 	3: {"io.containerd.cri.v1.runtime", "io.containerd.cri.v1.images", []string{"pinned_images", "sandbox"}},
+	4: {"io.containerd.cri.v1.runtime", "io.containerd.cri.v1.images", []string{"pinned_images", "sandbox"}}, // only the servers moved: address, debug, metrics
 }
 
 // criPlugins are the names under which CRI can be disabled.
@@ -98,7 +99,7 @@ func (e *edit) format() (configFormat, error) {
 	}
 	f, ok := configFormats[version]
 	if !ok {
-		return f, fmt.Errorf("the configuration is of version %d: only 2 and 3 are known", version)
+		return f, fmt.Errorf("the configuration is of version %d: only 2 to 4 are known", version)
 	}
 	return f, nil
 }

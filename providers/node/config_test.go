@@ -90,6 +90,25 @@ version = 2
       bin_dirs = ['/usr/lib/cni']
       conf_dir = '/etc/cni/net.d'
 `, changes: []string{"bin_dirs = [/usr/lib/cni]", "conf_dir = /etc/cni/net.d", "sandbox = berth.local/pause:1"}},
+		{name: "version 4 of containerd 2.4", in: "version = 4\n[plugins.'io.containerd.server.v1.grpc']\naddress = '/run/containerd/containerd.sock'\n[plugins.'io.containerd.cri.v1.runtime'.cni]\nbin_dirs = ['/opt/cni/bin']\n",
+			change: func(w *wanted) { w.version = "2.4.2" }, want: `version = 4
+
+[plugins]
+  [plugins.'io.containerd.cri.v1.images']
+    [plugins.'io.containerd.cri.v1.images'.pinned_images]
+      sandbox = 'berth.local/pause:1'
+
+    [plugins.'io.containerd.cri.v1.images'.registry]
+      config_path = '/etc/containerd/certs.d'
+
+  [plugins.'io.containerd.cri.v1.runtime']
+    [plugins.'io.containerd.cri.v1.runtime'.cni]
+      bin_dirs = ['/usr/lib/cni']
+      conf_dir = '/etc/cni/net.d'
+
+  [plugins.'io.containerd.server.v1.grpc']
+    address = '/run/containerd/containerd.sock'
+`, changes: []string{"bin_dirs = [/usr/lib/cni]", "conf_dir = /etc/cni/net.d", "sandbox = berth.local/pause:1", "config_path = /etc/containerd/certs.d"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -120,7 +139,7 @@ func TestConfigureRefuses(t *testing.T) {
 	for _, tt := range []struct{ name, in, want string }{
 		{"syntax", "version = ", "read containerd's configuration"},
 		{"version 1", "[plugins.cri]\nsandbox_image = 'x'\n", "containerd config migrate"},
-		{"newer version", "version = 4\n", "version 4"},
+		{"newer version", "version = 5\n", "version 5"},
 		{"not a table", "version = 2\nplugins = 3\n", "plugins in the configuration is not a table"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
