@@ -57,7 +57,9 @@ func TestWhatNewerRuntimesCan(t *testing.T) {
 	sh(t, t.Context(), node, `mkdir -p /etc/cdi /tmp/node/below && echo '`+toys+`' >/etc/cdi/toys.json && mount -t tmpfs below /tmp/node/below`)
 	afterwards(t, node, "umount /tmp/node/below; rm -r /etc/cdi /tmp/node")
 	if labtest.Programs() == "" { // Debian's containerd
-		s.fails([]string{"vendor.com/toy", "SupplementalGroupsPolicy=Strict is not supported in this node", "recursive read-only mode, but it is not supported by the runtime"}, "plan")
+		s.fails([]string{"Devices cannot be given to containers", "That takes containerd 2", "Insufficient vendor.com/toy"}, "plan")
+		s.write("main.hcl", strings.Replace(fmt.Sprintf(able, node.Name, 1), `"vendor.com/toy" = "1"`, "", 1))
+		s.fails([]string{"SupplementalGroupsPolicy=Strict is not supported in this node", "containerd 2 can", "recursive read-only mode, but it is not supported by the runtime", "it takes containerd 2"}, "plan")
 		return
 	}
 	s.apply()
