@@ -7,7 +7,7 @@ BUILD   = go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)"
 # Packages whose tests boot hosts share the machine with few others: two at a time keep their deadlines honest.
 TEST    = go tool gotestsum --format pkgname-and-test-fails -- -timeout 45m -p 2 $(TESTFLAGS)
 TESTFLAGS ?=
-POD_STORIES = ^Test(LifeOfAPod|HowContainersEnd|GracefulStop|EnvironmentOfAProcess|SecurityFromInside|SecurityThatTheHostRefuses|ConfigUpdatesInPlace|KillWhileConfigChanges|Streams|StatusOfPodsInTrouble|EventsAndUsage|HooksOverHTTPAndOtherWaysToEnd|ProbesKillWhileApplyWaits|BackOffSeries|Names|OutOfMemory|ExecAndLogs|PodFiles|MissingObjects|MountPropagation|PodsOverTheirLimitsOfDisk|PullBackOff|PullSecret|UsersOfTheirOwn|BarePod|RuntimeClass|VolumeKeepsData|VolumeIsRetained|Secret|TagIsPinnedByPlan|PrivateRegistry)$$
+POD_STORIES = ^Test(LifeOfAPod|HowContainersEnd|GracefulStop|EnvironmentOfAProcess|SecurityFromInside|SecurityThatTheHostRefuses|ConfigUpdatesInPlace|KillWhileConfigChanges|Streams|StatusOfPodsInTrouble|EventsAndUsage|HooksOverHTTPAndOtherWaysToEnd|ProbesKillWhileApplyWaits|BackOffSeries|Names|OutOfMemory|ExecAndLogs|PodFiles|MissingObjects|MountPropagation|PodsOverTheirLimitsOfDisk|PullBackOff|PullSecret|UsersOfTheirOwn|BarePod|RuntimeClass|VolumeKeepsData|VolumeIsRetained|Secret|TagIsPinnedByPlan|PrivateRegistry|WhatNewerRuntimesCan)$$
 
 all: build test
 
