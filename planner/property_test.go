@@ -22,6 +22,7 @@ func TestConverges(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		w := newWorld(t, nodes("a1", "a2", "a3"))
 		w.t = rapidTB{TB: t, rt: rt}
+		var keeping Keeping
 		for range rapid.IntRange(1, 5).Draw(rt, "rounds") {
 			c := anyConfig(rt)
 			p, ds := Plan(w.input(c, Options{}))
@@ -34,6 +35,7 @@ func TestConverges(t *testing.T) {
 				limit = rapid.IntRange(0, len(p.Steps)).Draw(rt, "after")
 			}
 			w.apply(p, func(n int) int { return rapid.IntRange(0, n-1).Draw(rt, "next") }, limit)
+			checkKeeping(rt, &keeping, w.state)
 			disturb(rt, w)
 		}
 		for _, h := range w.hosts {

@@ -56,6 +56,7 @@ type File struct {
 	base    uint64 // serial of the document that the journal continues
 	begun   bool   // the journal has its header
 	acted   bool   // the journal has more than events
+	minor   bool   // what the document says besides will not be wanted back
 	seq     int    // of the last journal line
 	broken  error  // the journal cannot be written; nothing more may begin
 	closed  bool
@@ -132,6 +133,14 @@ func (f *File) Context() context.Context { return f.lease.Context() }
 // Fence returns a number that is greater than that of every run before which began a step. Hosts remember
 // the greatest they have seen, and refuse a writer with a smaller one.
 func (f *File) Fence() uint64 { return f.fence }
+
+// Minor says whether what this run changes is only how things stand, so that nobody would want the document before it back: no backup is
+// kept of that, as of one to which only events are added. It counts from the next time that the document is written.
+func (f *File) Minor(yes bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.minor = yes
+}
 
 // LockInfo returns what others see of the lock.
 func (f *File) LockInfo() LockInfo { return f.info }
@@ -239,7 +248,11 @@ func (f *File) fold(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	version, err := f.lease.Put(ctx, data, f.version)
+	put := f.lease.Put
+	if a, ok := f.lease.(Amender); ok && f.begun && (f.minor || !f.acted) {
+		put = a.Amend
+	}
+	version, err := put(ctx, data, f.version)
 	switch {
 	case errors.Is(err, ErrConflict):
 		return fmt.Errorf("write the state: %w while it was locked; what this run did is kept in %s", err, namesOf(f.store).Journal)

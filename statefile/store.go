@@ -60,6 +60,12 @@ type Lease interface {
 	Unlock(ctx context.Context) error
 }
 
+// Amender is a Lease of a Keeper that can replace a document without keeping it.
+type Amender interface {
+	// Amend is Put of a document after which nobody would want the one before it back.
+	Amend(ctx context.Context, data []byte, ifVersion string) (version string, err error)
+}
+
 // Waiter is a Store that knows how long to wait between attempts to lock: first this long, then twice as
 // long each time up to most. Without it one second and sixteen are used.
 type Waiter interface {

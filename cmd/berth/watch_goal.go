@@ -32,7 +32,10 @@ type watchGoal struct {
 	fence  uint64          // of the newest run that the state knows of
 	busy   map[string]bool // uids of pods that a step in flight is about
 	kept   map[string]*planner.Kept
-	sums   map[string]uint64 // of these, to tell what has changed
+	sums   map[string]keptSum // of what they were computed as, to tell what has changed
+
+	keepingMu sync.Mutex
+	keeping   planner.Keeping
 }
 
 // Read returns what has changed since the version known.
@@ -52,7 +55,9 @@ func (w *watchGoal) Read(ctx context.Context, known string) (*watchdog.Applied, 
 		return nil, err
 	}
 	state := seen.State
-	kept, diags := planner.Standing(state)
+	w.keepingMu.Lock()
+	kept, diags := w.keeping.Take(state)
+	w.keepingMu.Unlock()
 	if diags.HasErrors() {
 		return nil, diags.Err()
 	}
@@ -66,14 +71,24 @@ func (w *watchGoal) Read(ctx context.Context, known string) (*watchdog.Applied, 
 
 // take keeps what is as it was, so that whoever tends a pod sees at once whether it is made of something else.
 func (w *watchGoal) take(kept map[string]*planner.Kept) {
-	sums := make(map[string]uint64, len(kept))
+	next, sums := make(map[string]*planner.Kept, len(kept)), make(map[string]keptSum, len(kept))
 	for uid, k := range kept {
-		sums[uid] = sumOf(k)
-		if old := w.kept[uid]; old != nil && w.sums[uid] == sums[uid] {
-			kept[uid] = old
+		sum := w.sums[uid]
+		if sum.of != k { // it was computed anew
+			sum = keptSum{k, sumOf(k)}
+		}
+		next[uid], sums[uid] = k, sum
+		if old := w.kept[uid]; old != nil && w.sums[uid].sum == sum.sum {
+			next[uid] = old
 		}
 	}
-	w.kept, w.sums = kept, sums
+	w.kept, w.sums = next, sums
+}
+
+// keptSum is the sum of something that was computed.
+type keptSum struct {
+	of  *planner.Kept
+	sum uint64
 }
 
 func sumOf(k *planner.Kept) uint64 {

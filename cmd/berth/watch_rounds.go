@@ -64,6 +64,7 @@ func (w *watchRounds) lock(ctx context.Context) (*statefile.File, context.Contex
 	for _, d := range f.Recovery().Diagnostics() {
 		w.log.Warn(d.Detail)
 	}
+	f.Minor(true) // how pods stand is no reason to keep what was before
 	under, cancel := withLock(ctx, f)
 	return f, under, func(err error) error {
 		err = errors.Join(err, w.events.keep(f))
@@ -270,6 +271,7 @@ func (w *watchRounds) applyHolding(ctx context.Context, q watchdog.Request, f *s
 	for _, p := range plan.Pods {
 		w.log.Info("pod", "pod", p.Address.String(), "action", p.Action.Verb(), "node", p.Node, "reason", p.Reason)
 	}
+	f.Minor(len(plan.Changes) == 0)
 	release, err := q.Hold(ctx, podsOfPlan(plan, f.State()))
 	if err != nil {
 		return 0, err

@@ -114,6 +114,19 @@ type lease struct {
 	writer *writer    // nil before the first line
 }
 
+// Amend encrypts the document, which takes the place of one that is not kept where the store below can do that.
+func (l *lease) Amend(ctx context.Context, data []byte, ifVersion string) (string, error) {
+	a, ok := l.Lease.(statefile.Amender)
+	if !ok {
+		return l.Put(ctx, data, ifVersion)
+	}
+	sealed, err := l.sealer.Seal(ctx, data)
+	if err != nil {
+		return "", err
+	}
+	return a.Amend(ctx, sealed, ifVersion)
+}
+
 // Put encrypts the document.
 func (l *lease) Put(ctx context.Context, data []byte, ifVersion string) (string, error) {
 	sealed, err := l.sealer.Seal(ctx, data)

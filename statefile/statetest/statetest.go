@@ -185,6 +185,22 @@ func testBackups(t *testing.T, open func() statefile.Store) {
 		version = next
 		want([][]string{nil, {"1"}, {"2", "1"}, {"3", "2"}}[i]...)
 	}
+	a, ok := l.(statefile.Amender)
+	if !ok {
+		t.Fatal("it keeps documents and cannot be told not to")
+	}
+	if _, err := a.Amend(t.Context(), []byte("x"), "stale"); !errors.Is(err, statefile.ErrConflict) {
+		t.Errorf("Amend of another version: %v", err)
+	}
+	version, err := a.Amend(t.Context(), []byte("4, amended"), version)
+	check(t, "Amend", err)
+	if got := wantDocument(t, open(), []byte("4, amended")); got != version {
+		t.Errorf("Amend returned version %q, Get %q", version, got)
+	}
+	want("3", "2")
+	_, err = l.Put(t.Context(), []byte("5"), version)
+	check(t, "Put", err)
+	want("4, amended", "3")
 }
 
 func testLarge(t *testing.T, open func() statefile.Store) {

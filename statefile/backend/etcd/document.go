@@ -83,7 +83,7 @@ func sumOf(data []byte) string {
 }
 
 // put writes the chunks, then the header that makes them the document, then drops what no header names.
-func (l *lease) put(ctx context.Context, data []byte, ifVersion string) (version string, err error) {
+func (l *lease) put(ctx context.Context, data []byte, ifVersion string, former func(*header, time.Time) []content) (version string, err error) {
 	s := l.store
 	old, _, err := s.header(ctx, l.client)
 	if err != nil {
@@ -104,7 +104,7 @@ func (l *lease) put(ctx context.Context, data []byte, ifVersion string) (version
 	}
 	unchanged := clientv3.Compare(clientv3.CreateRevision(s.prefix+docKey), "=", 0)
 	if old != nil {
-		next.Former = s.former(old, time.Now().UTC())
+		next.Former = former(old, time.Now().UTC())
 		rev, err := strconv.ParseInt(old.version, 10, 64)
 		if err != nil {
 			return "", err

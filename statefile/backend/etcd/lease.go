@@ -201,8 +201,17 @@ func (l *lease) do(ctx context.Context, what string, write func(context.Context)
 
 // Put replaces the document.
 func (l *lease) Put(ctx context.Context, data []byte, ifVersion string) (version string, err error) {
+	return l.replace(ctx, data, ifVersion, l.store.former)
+}
+
+// Amend is Put that keeps no backup.
+func (l *lease) Amend(ctx context.Context, data []byte, ifVersion string) (string, error) {
+	return l.replace(ctx, data, ifVersion, func(old *header, _ time.Time) []content { return old.Former })
+}
+
+func (l *lease) replace(ctx context.Context, data []byte, ifVersion string, former func(*header, time.Time) []content) (version string, err error) {
 	err = l.do(ctx, "write", func(ctx context.Context) error {
-		version, err = l.put(ctx, data, ifVersion)
+		version, err = l.put(ctx, data, ifVersion, former)
 		return err
 	})
 	return version, err

@@ -63,6 +63,15 @@ func (l *lease) held() error {
 // Put writes a new file beside the old one, keeps the old one as the backup and renames the new one to its
 // place. At every instant there is a whole document.
 func (l *lease) Put(ctx context.Context, data []byte, ifVersion string) (string, error) {
+	return l.put(ctx, data, ifVersion, l.keep)
+}
+
+// Amend is Put that keeps no backup.
+func (l *lease) Amend(ctx context.Context, data []byte, ifVersion string) (string, error) {
+	return l.put(ctx, data, ifVersion, func() error { return nil })
+}
+
+func (l *lease) put(ctx context.Context, data []byte, ifVersion string, keep func() error) (string, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if err := l.held(); err != nil {
@@ -80,7 +89,7 @@ func (l *lease) Put(ctx context.Context, data []byte, ifVersion string) (string,
 		return "", errors.Join(access(err, tmp), ignoreMissing(os.Remove(tmp)))
 	}
 	if version != "" {
-		if err := l.keep(); err != nil {
+		if err := keep(); err != nil {
 			return "", errors.Join(access(err, l.store.backup(0)), ignoreMissing(os.Remove(tmp)))
 		}
 	}

@@ -153,6 +153,15 @@ func (l *lease) beat() {
 
 // Put replaces the document; the old one becomes history.
 func (l *lease) Put(ctx context.Context, data []byte, ifVersion string) (string, error) {
+	return l.replace(ctx, data, ifVersion, true)
+}
+
+// Amend is Put that keeps no backup.
+func (l *lease) Amend(ctx context.Context, data []byte, ifVersion string) (string, error) {
+	return l.replace(ctx, data, ifVersion, false)
+}
+
+func (l *lease) replace(ctx context.Context, data []byte, ifVersion string, keep bool) (string, error) {
 	want := int64(0)
 	if ifVersion != "" {
 		var err error
@@ -164,7 +173,7 @@ func (l *lease) Put(ctx context.Context, data []byte, ifVersion string) (string,
 		data = []byte{}
 	}
 	err := l.do(ctx, "write", func(c *pgx.Conn) error {
-		return pgx.BeginFunc(ctx, c, func(tx pgx.Tx) error { return l.put(ctx, tx, data, want) })
+		return pgx.BeginFunc(ctx, c, func(tx pgx.Tx) error { return l.put(ctx, tx, data, want, keep) })
 	})
 	if err != nil {
 		return "", err
@@ -172,13 +181,13 @@ func (l *lease) Put(ctx context.Context, data []byte, ifVersion string) (string,
 	return strconv.FormatInt(want+1, 10), nil
 }
 
-func (l *lease) put(ctx context.Context, tx pgx.Tx, data []byte, want int64) error {
+func (l *lease) put(ctx context.Context, tx pgx.Tx, data []byte, want int64, keep bool) error {
 	s := l.store
-	if want > 0 {
+	if want > 0 && keep {
 		if _, err := tx.Exec(ctx, s.sql(`INSERT INTO @.history (state_id, version, data) SELECT id, version, data FROM @.states WHERE id = $1 AND version = $2 ON CONFLICT DO NOTHING`), l.id, want); err != nil {
 			return err
 		}
-		if _, err := tx.Exec(ctx, s.sql(`DELETE FROM @.history WHERE state_id = $1 AND version <= $2`), l.id, want-int64(s.keep)); err != nil {
+		if _, err := tx.Exec(ctx, s.sql(`DELETE FROM @.history WHERE state_id = $1 AND version NOT IN (SELECT version FROM @.history WHERE state_id = $1 ORDER BY version DESC LIMIT $2)`), l.id, s.keep); err != nil {
 			return err
 		}
 		if s.maxAge > 0 {

@@ -101,13 +101,22 @@ func (l *lease) update(ctx context.Context, change func(*lock)) error {
 
 // Put replaces the document if it has that tag.
 func (l *lease) Put(ctx context.Context, data []byte, ifVersion string) (string, error) {
+	return l.put(ctx, data, ifVersion, true)
+}
+
+// Amend is Put that keeps no backup.
+func (l *lease) Amend(ctx context.Context, data []byte, ifVersion string) (string, error) {
+	return l.put(ctx, data, ifVersion, false)
+}
+
+func (l *lease) put(ctx context.Context, data []byte, ifVersion string, keep bool) (string, error) {
 	if err := l.held(); err != nil {
 		return "", err
 	}
 	if ifVersion == whatever {
 		return "", fmt.Errorf("write %s: %w", l.store.where(""), statefile.ErrConflict)
 	}
-	if ifVersion != "" {
+	if ifVersion != "" && keep {
 		if err := l.store.backUp(ctx, ifVersion, time.Now()); err != nil {
 			return "", err
 		}

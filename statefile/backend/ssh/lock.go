@@ -280,6 +280,15 @@ func (l *lease) beat() {
 
 // Put replaces the document; the old one becomes a backup.
 func (l *lease) Put(ctx context.Context, data []byte, ifVersion string) (string, error) {
+	return l.put(ctx, "put", data, ifVersion)
+}
+
+// Amend is Put that keeps no backup.
+func (l *lease) Amend(ctx context.Context, data []byte, ifVersion string) (string, error) {
+	return l.put(ctx, "amend", data, ifVersion)
+}
+
+func (l *lease) put(ctx context.Context, verb string, data []byte, ifVersion string) (string, error) {
 	want := ifVersion
 	if want == "" {
 		want = "none"
@@ -290,7 +299,7 @@ func (l *lease) Put(ctx context.Context, data []byte, ifVersion string) (string,
 	if data == nil {
 		data = []byte{}
 	}
-	if err := l.do(ctx, "write "+l.store.where(""), "put "+want, data); err != nil {
+	if err := l.do(ctx, "write "+l.store.where(""), verb+" "+want, data); err != nil {
 		return "", err
 	}
 	return versionOf(data), nil

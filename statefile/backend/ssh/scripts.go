@@ -59,6 +59,7 @@ mv -f -- "$path.watch.new" "$path.watch"
 //
 //	beat               ok
 //	put BYTES SECONDS VERSION   ok, conflict: the new document follows
+//	amend BYTES SECONDS VERSION   likewise: the old one becomes no backup
 //	append BYTES SECONDS        ok: lines of the journal follow
 //	clear              ok
 //	unlock             ok, and the end
@@ -99,6 +100,9 @@ version() {
 		echo none
 	fi
 }
+amend() {
+	sync -- "$path.in" && mv -f -- "$path.in" "$path" && sync -- "$dir"
+}
 put() {
 	sync -- "$path.in" || return
 	if [ -e "$path" ]; then
@@ -129,13 +133,13 @@ append() { cat -- "$path.in" >>"$path.journal" && sync -- "$path.journal" && syn
 clear() { rm -f -- "$path.journal" "$path.in" && sync -- "$dir"; }
 while IFS=" " read -r -t "$patience" verb bytes seconds want; do
 	case $verb in
-	put | append) take "$bytes" "$seconds" ;;
+	put | amend | append) take "$bytes" "$seconds" ;;
 	esac
 	ours || { echo lost; exit 0; }
 	case $verb in
 	beat) echo ok ;;
-	put)
-		if [ "$(version)" = "$want" ]; then try put; else echo conflict; fi
+	put | amend)
+		if [ "$(version)" = "$want" ]; then try "$verb"; else echo conflict; fi
 		rm -f -- "$path.in"
 		;;
 	append)
