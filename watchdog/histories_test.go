@@ -16,10 +16,12 @@ import (
 	"berth.dev/berth/watchdog"
 )
 
-// TestHistories has a mind look after a small cluster through seeded random histories: containers that crash, reboots, hosts that are cut off or slow,
-// events that are lost or told twice, applies by another, rounds that lose the lock, and the end of the watchdog itself at any moment, with
-// another one after it. While that lasts: one pod is never tended twice at a time, one round is made at a time, nothing is done under an
-// old fencing number, no volume goes. When it is over: what runs is what was applied, nothing else does, and traffic goes to just the pods that are ready.
+// TestHistories has watchdogs look after a small cluster through seeded random histories: containers that crash, reboots, hosts that are cut off or slow,
+// events that are lost or told twice, applies by another, rounds that lose the lock, and watchdogs that are killed, stopped for a while, or cannot
+// reach the state, at any moment, with one or two others that stand by. While that lasts: no watchdog tends one pod twice at a time, or makes two rounds
+// at a time; nothing is done to a host by one that led before the last one that it has heard of, nor to a pod that a run which the host has heard of
+// took away; nothing is written without the lock; no volume goes. When it is over: one leads; what runs is what was applied, nothing else does,
+// and traffic goes to just the pods that are ready.
 //
 // Everything happens in one goroutine and in virtual time, so that a seed always tells the same story:
 //
@@ -81,13 +83,9 @@ type history struct {
 	hosts map[string]*simHost
 	state simState
 
-	mind    *watchdog.Mind
-	life    int // of the watchdog: answers to an earlier one are heard by nobody
-	fence   uint64
-	tending map[string]bool
-	making  bool // a round of this watchdog
-	loses   bool // the round that is being made loses the lock
-	ids     int
+	dogs  []*dog
+	crown simCrown
+	ids   int
 }
 
 // simHost is a host with the pods that run there.
@@ -96,10 +94,11 @@ type simHost struct {
 	up, cut  bool
 	slow     time.Duration
 	boot     int
-	fence    uint64 // the newest that was seen
+	term     uint64 // the greatest that it has heard of
+	run      int    // the newest that has done something here
 	pods     map[string]*simPod
 	volumes  map[string]bool
-	follower int // the life of the watchdog that follows it, 0 for none
+	follower map[*dog]int // their lives
 }
 
 // simPod is a pod on a host.
@@ -119,6 +118,7 @@ type simState struct {
 	boots     map[string]string
 	busy      []string
 	locked    string
+	run       int // of the last one that has done something on hosts
 }
 
 type happening struct {
@@ -153,12 +153,16 @@ func newHistory(seed uint64) *history {
 		state: simState{version: 1, pods: map[string]watchdog.Pod{}, endpoints: map[string]string{}, boots: map[string]string{}},
 	}
 	for i := range 2 + s.chance.IntN(3) {
-		h := &simHost{name: fmt.Sprintf("n%d", i+1), up: true, boot: 1, pods: map[string]*simPod{}, volumes: map[string]bool{}}
+		h := &simHost{name: fmt.Sprintf("n%d", i+1), up: true, boot: 1, pods: map[string]*simPod{}, volumes: map[string]bool{}, follower: map[*dog]int{}}
 		s.hosts[h.name] = h
 		s.state.boots[h.name] = h.bootID()
 	}
 	for range 1 + s.chance.IntN(5) {
 		s.place(s.anyHost())
+	}
+	s.crown.sessions = s.chance.IntN(2) == 0
+	for i := range 2 + s.chance.IntN(2) {
+		s.dogs = append(s.dogs, &dog{name: fmt.Sprintf("w%d", i+1), alive: true})
 	}
 	return s
 }
@@ -226,7 +230,9 @@ func (s *history) some(least, most time.Duration) time.Duration {
 // play lets everything happen and returns what was wrong.
 func (s *history) play() []string {
 	begin := s.now
-	s.start()
+	for _, d := range s.dogs {
+		s.ask(d, d.process)
+	}
 	for at := s.some(0, 5*time.Second); at < troubles; at += s.some(100*time.Millisecond, 8*time.Second) {
 		s.after(at, s.trouble)
 	}
@@ -236,12 +242,10 @@ func (s *history) play() []string {
 		if len(s.queue) > 0 {
 			next = s.queue[0].at
 		}
-		if s.mind != nil {
-			if due := s.mind.Next(); !due.IsZero() && due.Before(next) {
-				s.now = later(s.now, due)
-				s.tell(watchdog.Tick{})
-				continue
-			}
+		if d, due := s.nextDue(); d != nil && due.Before(next) {
+			s.now = later(s.now, due)
+			s.tell(d, watchdog.Tick{})
+			continue
 		}
 		if !next.Before(end) {
 			break
@@ -261,30 +265,17 @@ func later(a, b time.Time) time.Time {
 	return b
 }
 
-// start is the beginning of a watchdog's life.
-func (s *history) start() {
-	s.life++
-	s.fence++
-	s.tending, s.making, s.loses = map[string]bool{}, false, false
-	s.mind = watchdog.NewMind(watchdog.Options{}, s.fence)
-	s.note("watchdog %d begins", s.life)
-	s.tell(watchdog.Tick{})
-}
-
-// answer tells the watchdog that is alive something, if it is still the one that asked.
-func (s *history) answer(life int, f watchdog.Fact) {
-	if s.life == life && s.mind != nil {
-		s.tell(f)
+// answer tells a watchdog something, if it still is the one that asked.
+func (s *history) answer(d *dog, life int, f watchdog.Fact) {
+	if d.life == life && d.mind != nil {
+		s.tell(d, f)
 	}
 }
 
-func (s *history) tell(f watchdog.Fact) {
-	for _, o := range s.mind.Take(s.now, f) {
+func (s *history) tell(d *dog, f watchdog.Fact) {
+	for _, o := range d.mind.Take(s.now, f) {
 		s.orders++
-		if s.mind == nil {
-			return
-		}
-		s.carryOut(o)
+		s.carryOut(d, o)
 	}
 }
 
@@ -301,36 +292,49 @@ func (s *history) lag(h *simHost) time.Duration {
 	return s.some(time.Millisecond, 50*time.Millisecond) + h.slow
 }
 
-func (s *history) carryOut(o watchdog.Order) {
-	life := s.life
+func (s *history) carryOut(d *dog, o watchdog.Order) {
+	life := d.life
 	switch o := o.(type) {
 	case watchdog.ReadGoal:
-		s.after(s.some(time.Millisecond, 20*time.Millisecond), func() { s.answer(life, s.read(o.Known)) })
+		s.by(d, s.some(time.Millisecond, 20*time.Millisecond), func() { s.answer(d, life, s.read(o.Known)) })
 	case watchdog.FollowNode:
-		h := s.hosts[o.Node]
-		s.after(s.lag(h), func() {
-			if !h.reachable() {
-				s.answer(life, watchdog.Lost{Node: h.name, Err: errGone})
-				return
-			}
-			if s.life == life {
-				h.follower = life
-			}
-			s.answer(life, watchdog.Opened{Node: h.name})
-		})
+		s.follow(d, s.hosts[o.Node])
 	case watchdog.LeaveNode:
-		s.after(time.Millisecond, func() { s.hosts[o.Node].follower = 0; s.answer(life, watchdog.Lost{Node: o.Node, Err: errGone}) })
+		s.by(d, time.Millisecond, func() {
+			delete(s.hosts[o.Node].follower, d)
+			s.answer(d, life, watchdog.Lost{Node: o.Node, Err: errGone})
+		})
 	case watchdog.ListNode:
-		s.list(life, s.hosts[o.Node])
+		s.list(d, s.hosts[o.Node])
 	case watchdog.TendPod:
-		s.tend(life, o.Request)
+		s.tend(d, o.Request)
 	case watchdog.MakeRound:
-		s.makeRound(life, o.Request)
+		s.makeRound(d, o.Request)
 	case watchdog.Say:
-		s.note("says %s %s", o.Notice.Reason, o.Notice.Node)
+		s.note("%s says %s %s", d.name, o.Notice.Reason, o.Notice.Node)
 	case watchdog.ReadSource:
-		s.after(time.Millisecond, func() { s.answer(life, watchdog.Edited{Version: "1"}) })
+		s.by(d, time.Millisecond, func() { s.answer(d, life, watchdog.Edited{Version: "1"}) })
 	}
+}
+
+// follow first tells the host who leads. One that has heard of a later one refuses.
+func (s *history) follow(d *dog, h *simHost) {
+	life, term := d.life, d.term
+	s.by(d, s.lag(h), func() {
+		if !h.reachable() {
+			s.answer(d, life, watchdog.Lost{Node: h.name, Err: errGone})
+			return
+		}
+		if term < h.term {
+			s.refused(d, life)
+			return
+		}
+		h.term = term
+		if d.life == life {
+			h.follower[d] = life
+		}
+		s.answer(d, life, watchdog.Opened{Node: h.name})
+	})
 }
 
 func (s *history) read(known string) watchdog.Fact {
@@ -349,116 +353,151 @@ func (s *history) read(known string) watchdog.Fact {
 }
 
 // list looks at a host at one time and tells of it at another.
-func (s *history) list(life int, h *simHost) {
-	s.after(s.lag(h), func() {
+func (s *history) list(d *dog, h *simHost) {
+	life := d.life
+	s.by(d, s.lag(h), func() {
 		if !h.reachable() {
-			s.answer(life, watchdog.Listed{Node: h.name, Err: errGone})
+			s.answer(d, life, watchdog.Listed{Node: h.name, Err: errGone})
 			return
 		}
 		l := &watchdog.Listing{BootID: h.bootID(), Pods: map[string]watchdog.PodListing{}}
 		for uid, p := range h.pods {
 			l.Pods[uid] = p.listing(uid)
 		}
-		s.after(s.lag(h), func() { s.answer(life, watchdog.Listed{Node: h.name, Listing: l}) })
+		s.by(d, s.lag(h), func() { s.answer(d, life, watchdog.Listed{Node: h.name, Listing: l}) })
 	})
 }
 
-// tend does to a pod what is to be done. A watchdog that dies meanwhile may have done it all the same.
-func (s *history) tend(life int, r watchdog.TendRequest) {
-	uid := r.Pod.UID
-	if s.tending[uid] {
-		s.fault("%s is tended twice at a time", uid)
+// tend does to a pod what is to be done: it reads whether it may, then goes to the host, then comes back. A watchdog that dies meanwhile may have done it all
+// the same.
+func (s *history) tend(d *dog, r watchdog.TendRequest) {
+	uid, life := r.Pod.UID, d.life
+	if d.tending[uid] {
+		s.fault("%s is tended twice at a time by %s", uid, d.name)
 	}
-	s.tending[uid] = true
+	d.tending[uid] = true
 	h := s.hosts[r.Pod.Node]
 	done := func(t watchdog.Tended, err error) {
-		if s.life == life {
-			delete(s.tending, uid)
+		if d.life == life {
+			delete(d.tending, uid)
 		}
-		s.answer(life, watchdog.Done{UID: uid, Tended: t, Err: err})
+		s.answer(d, life, watchdog.Done{UID: uid, Tended: t, Err: err})
 	}
-	s.after(s.lag(h), func() {
-		if !h.reachable() {
-			done(watchdog.Tended{}, errGone)
+	s.by(d, s.some(0, 5*time.Millisecond), func() {
+		if d.life != life {
 			return
 		}
-		if r.Fence < h.fence {
-			done(watchdog.Tended{}, errors.New("fenced"))
+		if _, ok := s.state.pods[uid]; !ok || slices.Contains(s.state.busy, uid) {
+			done(watchdog.Tended{}, errors.New("a run in progress is about this pod"))
 			return
 		}
-		if s.life > life && s.chance.IntN(2) == 0 {
-			return // the dead did not come so far
-		}
-		p := h.pods[uid]
-		if p == nil {
-			p = &simPod{}
-			s.sandbox(p)
-			h.pods[uid] = p
-			h.volumes[uid] = true
-		}
-		if !p.running {
-			p.running, p.since = true, s.now
-			p.attempt++
-			p.restarts++
-			h.fence = max(h.fence, r.Fence)
-			s.note("%s started on %s", uid, h.name)
-		}
-		t := watchdog.Tended{Standing: p.standing(s.now), PodListing: p.listing(uid), Restarts: p.restarts, Phase: "Running"}
-		if !t.Ready {
-			t.Again = p.since.Add(time.Second)
-		}
-		s.after(s.lag(h), func() {
-			if !h.reachable() {
+		run := s.state.run
+		s.by(d, s.lag(h), func() {
+			switch {
+			case !h.reachable():
 				done(watchdog.Tended{}, errGone)
-				return
+			case r.Fence < h.term:
+				s.refused(d, life)
+				done(watchdog.Tended{}, errors.New("a watchdog that leads since has been here"))
+			case run < h.run:
+				done(watchdog.Tended{}, errors.New("a newer run has been here"))
+			case d.life > life && s.chance.IntN(2) == 0: // the dead did not come so far
+			default:
+				t := s.keep(d, h, r)
+				s.by(d, s.lag(h), func() {
+					if !h.reachable() {
+						done(watchdog.Tended{}, errGone)
+						return
+					}
+					done(t, nil)
+				})
 			}
-			done(t, nil)
 		})
 	})
 }
 
+// keep is what a host does for who is let in.
+func (s *history) keep(d *dog, h *simHost, r watchdog.TendRequest) watchdog.Tended {
+	uid := r.Pod.UID
+	if s.crown.dog != d && s.crown.dog != nil && h.follower[s.crown.dog] != 0 {
+		s.fault("%s acts on %s for %s, where %s leads", d.name, h.name, uid, s.crown.dog.name)
+	}
+	p := h.pods[uid]
+	if _, ok := s.state.pods[uid]; !ok && p == nil {
+		s.fault("%s makes %s on %s, which was taken away", d.name, uid, h.name)
+	}
+	if p == nil {
+		p = &simPod{}
+		s.sandbox(p)
+		h.pods[uid] = p
+		h.volumes[uid] = true
+	}
+	if !p.running {
+		p.running, p.since = true, s.now
+		p.attempt++
+		p.restarts++
+		s.note("%s started on %s by %s", uid, h.name, d.name)
+	}
+	t := watchdog.Tended{Standing: p.standing(s.now), PodListing: p.listing(uid), Restarts: p.restarts, Phase: "Running"}
+	if !t.Ready {
+		t.Again = p.since.Add(time.Second)
+	}
+	return t
+}
+
+// lockTTL is after how long a lock whose holder does not move is another's.
+const lockTTL = 10 * time.Second
+
 // makeRound is a round as far as the watchdog knows one: it takes the lock, brings standings and boots into the state, and, when it is a whole
 // one, takes away what was not applied.
-func (s *history) makeRound(life int, r watchdog.Request) {
-	if s.making {
-		s.fault("two rounds at a time")
+func (s *history) makeRound(d *dog, r watchdog.Request) {
+	life := d.life
+	if d.making {
+		s.fault("%s makes two rounds at a time", d.name)
 	}
-	s.making = true
+	d.making = true
 	end := func(out watchdog.Outcome, err error) {
-		if s.life == life {
-			s.making = false
+		if d.life == life {
+			d.making = false
 		}
-		s.answer(life, watchdog.Rounded{Outcome: out, Err: err})
+		s.answer(d, life, watchdog.Rounded{Outcome: out, Err: err})
 	}
-	me := fmt.Sprintf("watchdog %d", life)
-	s.after(s.some(time.Millisecond, 100*time.Millisecond), func() {
-		if s.life != life {
+	s.by(d, s.some(time.Millisecond, 100*time.Millisecond), func() {
+		if d.life != life {
 			return
 		}
 		if s.state.locked != "" {
 			end(watchdog.Outcome{}, &watchdog.BusyError{Err: errors.New("locked by " + s.state.locked)})
 			return
 		}
-		s.state.locked = me
-		s.after(s.some(5*time.Millisecond, 300*time.Millisecond), func() {
-			if s.state.locked == me {
+		s.ids++
+		mine := fmt.Sprintf("%s, lock %d", d.name, s.ids)
+		s.state.locked = mine
+		s.after(lockTTL, func() {
+			if s.state.locked == mine { // its holder sleeps
 				s.state.locked = ""
 			}
-			if s.life != life && s.chance.IntN(2) == 0 {
+		})
+		s.by(d, s.some(5*time.Millisecond, 300*time.Millisecond), func() {
+			ours := s.state.locked == mine
+			if ours {
+				s.state.locked = ""
+			}
+			if d.life != life && s.chance.IntN(2) == 0 {
 				return // killed before it wrote
 			}
-			if s.life == life && s.loses {
-				s.loses = false
+			if !ours || d.life == life && d.loses {
+				d.loses = false
 				end(watchdog.Outcome{}, errors.New("the lock was lost"))
 				return
 			}
-			s.write(r)
+			s.write(d, life, r)
 			end(watchdog.Outcome{Changed: true, Steps: 1}, nil)
 		})
 	})
 }
 
-func (s *history) write(r watchdog.Request) {
+func (s *history) write(d *dog, life int, r watchdog.Request) {
 	changed := false
 	for _, uid := range slices.Sorted(maps.Keys(r.Standings)) {
 		p, ok := s.state.pods[uid]
@@ -480,7 +519,13 @@ func (s *history) write(r watchdog.Request) {
 		for _, name := range slices.Sorted(maps.Keys(s.hosts)) {
 			h := s.hosts[name]
 			for _, uid := range slices.Sorted(maps.Keys(h.pods)) {
-				if p, ok := s.state.pods[uid]; (!ok || p.Node != name) && h.reachable() && r.Fence >= h.fence {
+				if p, ok := s.state.pods[uid]; (!ok || p.Node != name) && h.reachable() {
+					if r.Fence < h.term {
+						s.refused(d, life)
+						return
+					}
+					s.state.run++
+					h.run = s.state.run
 					delete(h.pods, uid)
 					s.note("%s, which was not applied, is removed from %s", uid, name)
 				}
@@ -495,7 +540,7 @@ func (s *history) write(r watchdog.Request) {
 // trouble is one thing that goes wrong.
 func (s *history) trouble() {
 	h := s.anyHost()
-	switch s.chance.IntN(12) {
+	switch s.chance.IntN(15) {
 	case 0, 1, 2: // containers crash, and the event may be lost or told twice
 		if uid, ok := s.anyPod(); ok {
 			s.crash(uid)
@@ -514,37 +559,31 @@ func (s *history) trouble() {
 	case 7, 8:
 		s.applyByAnother(h)
 	case 9:
-		s.loses = s.making
-		s.note("lock lost: %v", s.loses)
-	case 10:
-		s.note("the watchdog is killed")
-		for _, h := range s.hosts {
-			h.follower = 0
+		if d := s.crown.dog; d != nil {
+			d.loses = d.making
+			s.note("lock lost: %v", d.loses)
 		}
-		s.mind = nil
-		s.life++ // nobody hears its answers
-		s.after(s.some(10*time.Millisecond, 5*time.Second), func() {
-			if s.mind == nil {
-				s.start()
-			}
-		})
-	case 11: // the connection alone ends
+	case 10, 11, 12:
+		s.troubleOf(s.dogs[s.chance.IntN(len(s.dogs))])
+	case 13, 14: // the connections alone end
 		s.lose(h, 0)
 	}
 }
 
 // lose ends the following of a host, some time later if it only went silent.
 func (s *history) lose(h *simHost, after time.Duration) {
-	life := h.follower
-	if life == 0 {
-		return
-	}
-	s.after(after, func() {
-		if h.follower == life && (after == 0 || !h.reachable()) {
-			h.follower = 0
-			s.answer(life, watchdog.Lost{Node: h.name, Err: errGone})
+	for _, d := range s.dogs {
+		life := h.follower[d]
+		if life == 0 {
+			continue
 		}
-	})
+		s.by(d, after, func() {
+			if h.follower[d] == life && (after == 0 || !h.reachable()) {
+				delete(h.follower, d)
+				s.answer(d, life, watchdog.Lost{Node: h.name, Err: errGone})
+			}
+		})
+	}
 }
 
 func (s *history) crash(uid string) {
@@ -557,10 +596,14 @@ func (s *history) crash(uid string) {
 	s.note("%s crashes on %s", uid, h.name)
 	times := []int{0, 1, 1, 1, 2}[s.chance.IntN(5)]
 	for range times {
-		life := h.follower
-		s.after(s.some(time.Millisecond, 200*time.Millisecond), func() {
-			if h.reachable() && h.follower == life && life != 0 {
-				s.answer(life, watchdog.Hinted{Node: h.name, Hint: watchdog.Hint{ID: uid + "-c", Kind: watchdog.HintExit, At: s.now}})
+		d := s.crown.dog
+		if d == nil {
+			return
+		}
+		life := h.follower[d]
+		s.by(d, s.some(time.Millisecond, 200*time.Millisecond), func() {
+			if h.reachable() && h.follower[d] == life && life != 0 {
+				s.answer(d, life, watchdog.Hinted{Node: h.name, Hint: watchdog.Hint{ID: uid + "-c", Kind: watchdog.HintExit, At: s.now}})
 			}
 		})
 	}
@@ -596,6 +639,9 @@ func (s *history) applyByAnother(h *simHost) {
 		return
 	}
 	s.state.locked = "another"
+	s.state.run++
+	run := s.state.run
+	h.run = run
 	uid, ok := s.anyPod()
 	if ok {
 		s.state.busy = []string{uid}
@@ -608,6 +654,7 @@ func (s *history) applyByAnother(h *simHost) {
 		s.state.version++
 		if ok {
 			if old := s.hosts[s.state.pods[uid].Node]; old.reachable() {
+				old.run = run
 				delete(old.pods, uid)
 			} // else it stays there, an orphan
 			delete(s.state.pods, uid)
@@ -627,8 +674,10 @@ func (s *history) heal() {
 		h.cut, h.slow = false, 0
 		s.powerOn(h)
 	}
-	if s.mind == nil {
-		s.start()
+	for _, d := range s.dogs {
+		d.blind = false
+		s.wake(d)
+		s.begin(d)
 	}
 }
 
@@ -637,6 +686,7 @@ func (s *history) check() {
 	if len(s.wrong) > 0 {
 		return
 	}
+	s.checkLeader()
 	for _, uid := range slices.Sorted(maps.Keys(s.state.pods)) {
 		want := s.state.pods[uid]
 		p := s.hosts[want.Node].pods[uid]

@@ -313,3 +313,24 @@ func TestApprovalGoesOn(t *testing.T) {
 	s.until(20.3)
 	s.want("round whole map[] [the plan was approved]")
 }
+
+func TestAPodThatUsesTooMuchDiskIsARound(t *testing.T) {
+	s := settled(t)
+	over := func(why string) Listed {
+		l := listing("boot", "1")
+		p := l.Listing.Pods["p"]
+		p.Evict = why
+		l.Listing.Pods["p"] = p
+		return l
+	}
+	s.until(30.1)
+	s.take(30.1, over("it writes too much"))
+	s.until(30.5)
+	s.want("list a", "round whole map[] [pod web-1: it writes too much]")
+	s.take(30.6, Rounded{})
+	s.take(30.6, Read{})
+	s.until(61)
+	s.take(61, over("it writes too much")) // said already
+	s.until(62)
+	s.never("round")
+}

@@ -22,6 +22,7 @@ type pod struct {
 	busy    bool // a run in progress is about it
 	pause   backoff
 	lacks   string // what it was said to lack
+	evict   string // why it was said that it must not go on
 }
 
 // takePods follows what was applied.
@@ -171,6 +172,10 @@ func (m *Mind) compareListing(n *node, l *Listing) {
 			m.takeListing(p, now)
 			m.want(p, m.now, true)
 		}
+		if now.Evict != "" && now.Evict != p.evict { // once; what then has not become of it is found by a round that nothing has asked for
+			m.wantRound("pod " + p.Address.Pod + ": " + now.Evict)
+		}
+		p.evict = now.Evict
 	}
 	var strange []string
 	for uid, s := range l.Pods {

@@ -117,6 +117,8 @@ type PodListing struct {
 	IDs []string
 	// Foreign says that it is not this cluster's.
 	Foreign bool
+	// Evict says why it must not go on: it uses more disk than it may. "" when nothing is the matter, and of pods that were tended.
+	Evict string
 }
 
 // Hands do to one pod what is to be done now.

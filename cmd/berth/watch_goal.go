@@ -13,9 +13,12 @@ import (
 	"sync"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
+
 	"berth.dev/berth/api"
 	"berth.dev/berth/planner"
 	"berth.dev/berth/providers"
+	"berth.dev/berth/providers/runtime"
 	"berth.dev/berth/statefile"
 	"berth.dev/berth/watchdog"
 )
@@ -33,6 +36,8 @@ type watchGoal struct {
 	busy   map[string]bool // uids of pods that a step in flight is about
 	kept   map[string]*planner.Kept
 	sums   map[string]keptSum // of what they were computed as, to tell what has changed
+
+	bounded map[string][]*corev1.Pod // of these, by node, those that may use only so much disk
 
 	keepingMu sync.Mutex
 	keeping   planner.Keeping
@@ -72,6 +77,7 @@ func (w *watchGoal) Read(ctx context.Context, known string) (*watchdog.Applied, 
 // take keeps what is as it was, so that whoever tends a pod sees at once whether it is made of something else.
 func (w *watchGoal) take(kept map[string]*planner.Kept) {
 	next, sums := make(map[string]*planner.Kept, len(kept)), make(map[string]keptSum, len(kept))
+	w.bounded = map[string][]*corev1.Pod{}
 	for uid, k := range kept {
 		sum := w.sums[uid]
 		if sum.of != k { // it was computed anew
@@ -80,6 +86,9 @@ func (w *watchGoal) take(kept map[string]*planner.Kept) {
 		next[uid], sums[uid] = k, sum
 		if old := w.kept[uid]; old != nil && w.sums[uid].sum == sum.sum {
 			next[uid] = old
+		}
+		if pod := next[uid].Step.Pod.Pod; runtime.BoundsDisk(pod) {
+			w.bounded[pod.Spec.NodeName] = append(w.bounded[pod.Spec.NodeName], pod)
 		}
 	}
 	w.kept, w.sums = next, sums
@@ -242,6 +251,13 @@ func (w *watchGoal) may(ctx context.Context, uid string) (uint64, error) {
 		return 0, errNotOurs
 	}
 	return fence, nil
+}
+
+// boundedOn are the pods of a node that may use only so much of its disk.
+func (w *watchGoal) boundedOn(node string) []*corev1.Pod {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.bounded[node]
 }
 
 // lastApply is when something was applied last; zero for never.

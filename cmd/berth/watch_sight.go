@@ -74,10 +74,14 @@ func (s *watchSight) List(ctx context.Context, node string) (*watchdog.Listing, 
 	if err != nil {
 		return nil, err
 	}
+	over, err := runtime.Overuse(ctx, h, s.goal.boundedOn(node))
+	if err != nil {
+		return nil, err
+	}
 	lineage := s.goal.lineage()
 	l := &watchdog.Listing{BootID: boot, Pods: make(map[string]watchdog.PodListing, len(pods))}
 	for uid, p := range pods {
-		l.Pods[uid] = watchdog.PodListing{Digest: p.Digest, IDs: p.IDs, Foreign: p.Lineage != lineage}
+		l.Pods[uid] = watchdog.PodListing{Digest: p.Digest, IDs: p.IDs, Foreign: p.Lineage != lineage, Evict: over[uid]}
 	}
 	return l, nil
 }
