@@ -239,7 +239,7 @@ var fieldRows = map[string]Field{
 	"Toleration.operator":          on(EffectRoll, ""),
 	"Toleration.value":             on(EffectRoll, ""),
 	"Toleration.effect":            on(EffectRoll, ""),
-	"Toleration.tolerationSeconds": off("evicting pods after a time is done by berth watch, which this version does not have"),
+	"Toleration.tolerationSeconds": on(EffectRoll, "for the taints of lost nodes, `node.kubernetes.io/unreachable` and `node.kubernetes.io/not-ready`: 300 s where nothing is said. berth watch makes the pod elsewhere then"),
 	"HostAlias.ip":                 on(EffectRoll, ""),
 	"HostAlias.hostnames":          on(EffectRoll, ""),
 	"PodDNSConfig.nameservers":     on(EffectRoll, ""),

@@ -34,6 +34,8 @@ type Object struct {
 	NoWait bool
 	// OnConfigChange says what becomes of the pods of a workload when config maps and secrets that it uses change.
 	OnConfigChange ConfigChange
+	// AtMostOne says that no two pods of one identity of the workload may ever run: its host stops a pod that no watchdog vouches for.
+	AtMostOne bool
 	// Owner is the object that made this one and keeps it, as a stateful set its claims; zero for those of a configuration.
 	Owner Address
 	// CreatedAt is when the object was first applied; nil before. The executor sets it.
@@ -82,6 +84,7 @@ type objectJSON struct {
 	PreventDestroy bool            `json:"prevent_destroy,omitempty"`
 	NoWait         bool            `json:"no_wait,omitempty"`
 	OnConfigChange ConfigChange    `json:"on_config_change,omitempty"`
+	AtMostOne      bool            `json:"at_most_one,omitempty"`
 	Owner          Address         `json:"owner,omitzero"`
 	CreatedAt      *time.Time      `json:"created_at,omitempty"`
 	Value          json.RawMessage `json:"value"`
@@ -94,7 +97,7 @@ func (o *Object) MarshalJSON() ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("marshal %s: %w", o.Address, err)
 	}
-	return json.Marshal(objectJSON{o.Address, o.DependsOn, o.Sensitive, o.PreventDestroy, o.NoWait, o.OnConfigChange, o.Owner, o.CreatedAt, v})
+	return json.Marshal(objectJSON{o.Address, o.DependsOn, o.Sensitive, o.PreventDestroy, o.NoWait, o.OnConfigChange, o.AtMostOne, o.Owner, o.CreatedAt, v})
 }
 
 // UnmarshalJSON reads what MarshalJSON wrote, making the value by the address's kind.
@@ -111,6 +114,6 @@ func (o *Object) UnmarshalJSON(b []byte) error {
 	if err := json.Unmarshal(j.Value, v); err != nil {
 		return fmt.Errorf("object %s: %w", j.Address, err)
 	}
-	*o = Object{Address: j.Address, Value: v, DependsOn: j.DependsOn, Sensitive: j.Sensitive, PreventDestroy: j.PreventDestroy, NoWait: j.NoWait, OnConfigChange: j.OnConfigChange, Owner: j.Owner, CreatedAt: j.CreatedAt}
+	*o = Object{Address: j.Address, Value: v, DependsOn: j.DependsOn, Sensitive: j.Sensitive, PreventDestroy: j.PreventDestroy, NoWait: j.NoWait, OnConfigChange: j.OnConfigChange, AtMostOne: j.AtMostOne, Owner: j.Owner, CreatedAt: j.CreatedAt}
 	return nil
 }

@@ -42,6 +42,10 @@ type State struct {
 	Holders []Holder `json:"holders,omitempty"`
 	// Gone are bare pods that came to their end: nobody makes them again.
 	Gone []GonePod `json:"gone,omitempty"`
+	// Lost are the nodes that a watchdog has found to be lost, by name.
+	Lost []LostNode `json:"lost,omitempty"`
+	// Left are pods that may still run on nodes that could not be reached when they were given up, by uid.
+	Left []LeftPod `json:"left,omitempty"`
 	// Events are what happened lately, by number: see [State.Happened]. They change no serial.
 	Events []ObjectEvent `json:"events,omitempty"`
 }
@@ -82,6 +86,9 @@ type PodState struct {
 	// [State.MakeWhole].
 	Sensitive []string          `json:"sensitive,omitempty"`
 	Hashes    map[string]string `json:"hashes,omitempty"`
+	// LeaseSeconds says that the host stops the pod when a watchdog has not said for so long that it may run; 0 when nothing on the
+	// host looks at that.
+	LeaseSeconds int32 `json:"lease_seconds,omitempty"`
 }
 
 // GonePod is a bare pod that was there and is no more. It stays away until its object changes or somebody asks for it.
@@ -146,6 +153,11 @@ type Delta struct {
 
 	PutGone  *GonePod `json:"put_gone,omitempty"`
 	DropGone *Address `json:"drop_gone,omitempty"`
+
+	PutLost  *LostNode `json:"put_lost,omitempty"`
+	DropLost string    `json:"drop_lost,omitempty"` // a node
+	PutLeft  *LeftPod  `json:"put_left,omitempty"`
+	DropLeft []string  `json:"drop_left,omitempty"` // uids
 }
 
 // Apply changes the state by d. Cost is logarithmic in the state's size plus the move of a slice.
@@ -158,6 +170,8 @@ func (s *State) Apply(d Delta) {
 	}
 	if d.DropNode != "" {
 		s.Nodes = drop(s.Nodes, NodeState{Name: d.DropNode}, byNodeName)
+		s.Lost = drop(s.Lost, LostNode{Name: d.DropNode}, byLostName)
+		s.Left = slices.DeleteFunc(s.Left, func(p LeftPod) bool { return p.Node == d.DropNode })
 		node := Address{Kind: KindNode, Name: d.DropNode}
 		s.Overrides = slices.DeleteFunc(s.Overrides, func(o Override) bool { return o.Address == node })
 	}
@@ -240,6 +254,18 @@ func (s *State) Apply(d Delta) {
 	}
 	if d.DropRollout != nil {
 		s.Rollouts = drop(s.Rollouts, RolloutState{Address: *d.DropRollout}, byRollout)
+	}
+	if d.PutLost != nil {
+		s.Lost = put(s.Lost, *d.PutLost, byLostName)
+	}
+	if d.DropLost != "" {
+		s.Lost = drop(s.Lost, LostNode{Name: d.DropLost}, byLostName)
+	}
+	if d.PutLeft != nil {
+		s.Left = put(s.Left, *d.PutLeft, byLeftUID)
+	}
+	for _, uid := range d.DropLeft {
+		s.Left = drop(s.Left, LeftPod{UID: uid}, byLeftUID)
 	}
 	if d.Record != nil {
 		s.record(*d.Record, d.Retention)

@@ -36,6 +36,7 @@ func Due(s *api.State, now time.Time) Timetable {
 	for i := range s.Jobs {
 		t.job(s, &s.Jobs[i], now)
 	}
+	t.evictions(s, now)
 	slices.Sort(t.Overdue)
 	return t
 }

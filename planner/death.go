@@ -69,7 +69,7 @@ func (d *draft) buried(w *workload, p *pod) bool {
 	if p.host.leaves {
 		return true
 	}
-	if p.host.dead == "" {
+	if p.host.dead == "" && !d.evicts(w, p) {
 		return false
 	}
 	if w.object == nil {
@@ -88,10 +88,13 @@ func (d *draft) buried(w *workload, p *pod) bool {
 // demandProof refuses to replace pods of which no two may run while nobody knows whether the old ones are dead.
 func (d *draft) demandProof() {
 	for _, w := range d.workloads {
-		if w.want == nil || !w.want.OnePerIdentity || w.frozen {
+		if w.want == nil || !w.onlyOne() || w.frozen {
 			continue
 		}
 		for _, p := range w.lost {
+			if p.leaseOver() {
+				continue
+			}
 			if p.host.dead == "" && p.host.node.Fence != nil {
 				p.host.fenced()
 			}
@@ -158,6 +161,9 @@ func (h *host) fenceText() string {
 func (h *host) deathOf() string {
 	if h.dead != "" {
 		return "node " + h.name + " is dead: " + h.dead
+	}
+	if !h.leaves && h.lost != nil {
+		return "node " + h.name + " is " + h.lost.String()
 	}
 	return "node " + h.name + " left"
 }

@@ -46,6 +46,7 @@ type draft struct {
 	budgets []*budget            // by address
 	held    map[string]*holdings // of namespaces with quotas
 
+	lost        lostPods
 	preemptions []preemption // that were found out so far
 	again       bool         // the plan is to be made once more with them
 
@@ -78,6 +79,7 @@ func begin(in Input, found []preemption) *draft {
 	if d.prior == nil {
 		d.prior = &api.State{}
 	}
+	d.lost = newLostPods(nil)
 	d.plan.Lineage, d.plan.Serial = d.prior.Lineage, d.prior.Serial
 	d.plan.Destroy, d.plan.Targets, d.plan.Cluster = in.Destroy, in.Targets, in.Config.Cluster
 	d.survey()

@@ -238,6 +238,9 @@ func deltas(d *api.Delta) string {
 	note(d.Outputs != nil, "outputs")
 	note(len(d.PutOverrides) > 0, "+override")
 	note(len(d.DropOverrides) > 0, "-override")
+	note(d.PutLeft != nil, "+left")
+	note(len(d.DropLeft) > 0, "-left")
+	note(d.DropLost != "", "-lost")
 	note(len(d.PutRevisions) > 0, "+revision")
 	note(len(d.DropRevisions) > 0, "-revision")
 	if r := d.PutRollout; r != nil {

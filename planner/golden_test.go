@@ -16,6 +16,8 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 	"sigs.k8s.io/yaml"
 
+	corev1 "k8s.io/api/core/v1"
+
 	"berth.dev/berth/api"
 )
 
@@ -258,10 +260,32 @@ func (w *world) event(f []string) {
 		w.apply(w.plan(w.last, Options{}), first, everything)
 		return
 	}
+	if f[0] == "leased" { // a watchdog has given all pods a lease
+		for i := range w.state.Pods {
+			w.state.Pods[i].LeaseSeconds = 30
+		}
+		return
+	}
 	h := w.hosts[f[1]]
 	switch f[0] {
 	case "cut":
 		h.Unreachable = "dial tcp: connection refused"
+	case "lost": // a watchdog has found it to be lost; with a time, its pods have their turn since then; leases-over says that they have run out
+		l := api.LostNode{Name: h.Name, Ready: corev1.ConditionUnknown, Message: "Nobody reaches the host.", Who: "ops@hq", Since: time.Date(2026, 1, 1, 0, 0, 50, 0, time.UTC)}
+		if len(f) > 2 {
+			at, err := time.Parse(time.RFC3339, f[2])
+			if err != nil {
+				w.t.Fatal(err)
+			}
+			l.Evict, l.LeaseOver = &at, slices.Contains(f, "leases-over")
+		}
+		w.state.Apply(api.Delta{PutLost: &l})
+	case "evict": // what a round of the watchdog does at a time
+		now, err := time.Parse(time.RFC3339, f[2])
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		w.apply(w.plan(w.last, Options{Now: now}), first, everything)
 	case "cut-end":
 		h.Unreachable = ""
 	case "buried": // its pods were made elsewhere: applied with --confirm-dead

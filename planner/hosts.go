@@ -29,11 +29,14 @@ type host struct {
 	state  *api.NodeState       // nil before it joined
 	seen   *api.NodeObservation // nil when it was not asked
 	reach  reach
-	why    string // it is not up
-	leaves bool   // no longer in the inventory, or everything is destroyed
-	dead   string // the proof that it runs nothing any more; "" when there is none
-	fence  bool   // the proof is its fencing command, which has yet to succeed
-	kept   bool   // has left the inventory, but is outside the targets: it stays and takes nothing new
+	why    string        // it is not up
+	leaves bool          // no longer in the inventory, or everything is destroyed
+	dead   string        // the proof that it runs nothing any more; "" when there is none
+	fence  bool          // the proof is its fencing command, which has yet to succeed
+	lost   *api.LostNode // what a watchdog has concluded; nil for nothing
+	left   []*pod        // that were given up while it could not be reached, and are there
+	first  []graph.Step  // their removals, which come first
+	kept   bool          // has left the inventory, but is outside the targets: it stays and takes nothing new
 
 	facts            api.NodeFacts
 	podCIDR, mac, ip string
@@ -89,7 +92,7 @@ func (d *draft) survey() {
 			name: name, node: wanted[name], state: d.prior.Node(name), seen: seen[name],
 			pulled: map[string]graph.Step{}, volumes: map[api.Address]graph.Step{}, cleared: map[string]bool{}, podsSeen: map[string]bool{},
 		}
-		h.leaves = h.node == nil || d.Destroy
+		h.leaves, h.lost = h.node == nil || d.Destroy, d.prior.LostNode(name)
 		if !h.leaves {
 			h.node = d.overrideNode(h.node)
 		}
@@ -156,6 +159,10 @@ func (d *draft) checkHosts() {
 			d.plan.Unreachable = append(d.plan.Unreachable, api.NodeReason{Node: h.name, Reason: h.why})
 			if h.dead != "" {
 				d.warnOn(h, "Host counts as dead", "Pods of %s are made elsewhere (%s%s). When the host comes back, the next apply removes what is left of them there.", h.name, h.dead, h.fenceText())
+				continue
+			}
+			if h.lost != nil {
+				d.warnOn(h, "Host is lost", "%s is %s, as %s says: %s. When it comes back, what was made elsewhere is removed there first.", h.name, h.lost, h.lost.Who, lostText(h.lost))
 				continue
 			}
 			d.warnOn(h, "Host cannot be reached", "Nothing is planned on %s (%s), and pods there count as running. Plan again when it is back, or take it out of the inventory to have its pods made elsewhere.", h.name, h.why)

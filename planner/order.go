@@ -58,6 +58,11 @@ func (d *draft) recordOutputs() {
 
 // podChanges lists what happens to pods and counts those to which nothing does.
 func (d *draft) podChanges() {
+	for _, h := range d.hosts {
+		for _, p := range h.left {
+			d.podChange(p, api.Delete)
+		}
+	}
 	for _, w := range d.workloads {
 		for _, p := range w.pods {
 			switch {

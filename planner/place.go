@@ -50,6 +50,7 @@ func (d *draft) place() {
 		}
 	}
 	d.placeLast(last)
+	d.sayStuck()
 	d.warnOfBudgets()
 	d.checkLeft()
 }
@@ -82,7 +83,8 @@ func (d *draft) placeLast(last []*api.Object) {
 		case r == nil:
 		case r.quota != nil:
 			d.forbidden(w, r)
-		case !d.pend(w, r.fit):
+		case d.pend(w, r.fit):
+		case !d.waitsForRoom(w):
 			fit := r.fit
 			d.errorAt(o, api.PodSpecPath(o.Address.Kind), "No node fits", "%s: %s\n%s\nAdd nodes, free room on them, or change what the pods ask for.",
 				w.address, fit.Error(), indent(fit.Lines()))

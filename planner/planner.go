@@ -63,13 +63,15 @@ type Options struct {
 // the plan itself.
 func Plan(in Input) (*api.Plan, api.Diagnostics) {
 	var found []preemption // by the attempts before; every one finds more pods that have to go
+	var lost lostPods
 	for {
 		d := begin(in, found)
+		d.lost = newLostPods(lost.stuck)
 		plan, diags := d.make()
 		if !d.again {
 			return plan, diags
 		}
-		found = d.preemptions
+		found, lost = d.preemptions, d.lost
 	}
 }
 

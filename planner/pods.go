@@ -34,6 +34,7 @@ type pod struct {
 	seen      *api.ObservedPod // nil when its host did not show it
 
 	known   bool            // the state has it
+	leased  bool            // its host stops it when nobody vouches for it
 	ready   bool            // it became ready, as far as the state knows
 	fixed   bool            // its host takes no work: it can be neither removed nor mended
 	counted corev1.PodPhase // its job has counted its end
@@ -78,6 +79,11 @@ func (d *draft) collectPods() {
 		for i := range h.seen.Pods {
 			p := d.observedPod(h, &h.seen.Pods[i])
 			h.podsSeen[p.uid] = true
+			if l := d.prior.LeftPod(p.uid); l != nil && l.Node == h.name && !p.known {
+				p.reason = leftReason(h)
+				h.left = append(h.left, p)
+				continue
+			}
 			d.addPod(p)
 		}
 	}
@@ -143,6 +149,7 @@ func statePod(h *host, s *api.PodState) *pod {
 	p := &pod{
 		address: s.Address, namespace: s.Namespace, uid: s.UID, host: h, hash: s.Hash, labels: s.Labels, spec: s.Spec,
 		files: s.Files, sensitive: s.Sensitive, ip: s.IP, sandbox: s.SandboxID, known: true, ready: s.Ready, counted: s.Ended, over: s.Ended != "",
+		leased: s.LeaseSeconds > 0,
 	}
 	if h.reach != up {
 		p.fixed = true

@@ -18,8 +18,11 @@ func (d *draft) facts() []api.Fact {
 		if h.reach == up {
 			out = append(out, factsOf(h.seen)...)
 		}
-		if h.dead != "" {
+		switch {
+		case h.dead != "":
 			out = append(out, api.Fact{Node: h.name, Name: "dead", Value: h.dead})
+		case h.reach != up && h.lost != nil:
+			out = append(out, api.Fact{Node: h.name, Name: "lost", Value: h.lost.String()})
 		}
 	}
 	return out
@@ -99,6 +102,8 @@ func factText(name string) string {
 		return "the host was rebooted"
 	case "lineage":
 		return "the host joined or left a cluster"
+	case "lost":
+		return "the host counted as lost, and answers"
 	case "dead":
 		return "the host counted as dead, and answers"
 	case "pods":

@@ -15,6 +15,7 @@ import (
 // waves turns the changes into steps: hosts join, objects follow those that they depend on, what is no longer wanted
 // goes after those that used it, hosts leave.
 func (d *draft) waves() {
+	d.clearLeft()
 	d.joinHosts()
 	d.writeRecords()
 	d.strayRules()
@@ -44,7 +45,7 @@ func (d *draft) waves() {
 // onHost adds a step on a host, which must be one that takes work.
 func (d *draft) onHost(h *host, s api.Step, after ...graph.Step) graph.Step {
 	s.Node = h.name
-	step := d.graph.Add(s, after...)
+	step := d.graph.Add(s, slices.Concat(after, h.first)...)
 	h.steps = append(h.steps, step)
 	return step
 }
@@ -130,7 +131,7 @@ func (d *draft) changeWorkload(w *workload, needs []graph.Step) []graph.Step {
 	t.dropGone()
 	t.bringBack()
 	t.refresh(needs)
-	gate := slices.Concat(needs, d.afterBudgets(w), d.afterQuotas(w))
+	gate := slices.Concat(needs, d.afterBudgets(w), d.afterQuotas(w), d.lost.removed[w.address])
 	defer func() { d.passBudgets(w, t.own); d.passQuotas(w, t.own) }()
 	if w.want != nil && w.want.Fixed() {
 		gate = append(gate, t.own...) // the next pod has the name of the one that is gone
@@ -202,7 +203,7 @@ func (t *changeOver) dropGone() {
 		t.own = append(t.own, t.removePod(p))
 	}
 	for _, p := range t.workload.lost {
-		s := t.graph.Add(api.Step{Op: api.OpForget, Address: p.address, Reason: p.reason, Delta: api.Delta{DropPod: &p.address, PutGone: p.goneFor()}}, t.fenceStep(p.host)...)
+		s := t.graph.Add(api.Step{Op: api.OpForget, Address: p.address, Reason: p.reason, Delta: api.Delta{DropPod: &p.address, PutGone: p.goneFor(), PutLeft: p.leftPod()}}, t.fenceStep(p.host)...)
 		p.host.forgets = append(p.host.forgets, s)
 		t.own = append(t.own, s)
 	}

@@ -68,6 +68,8 @@ func overriddenState() *api.State {
 		}},
 		{PutRollout: &api.RolloutState{Address: web, Hash: "6d4cf56db6", Stable: "5d4cf56db5", Step: 1, Paused: true, Serving: "5d4cf56db5", SwitchedAt: &at}},
 		{PutJob: &api.JobState{Address: cron, Name: "report-29", UID: "u9", Hash: "h", Scheduled: &at, Pods: 2, Failures: 1, LastFailure: &at, Indexes: map[int]api.IndexFailures{1: {}}}},
+		{PutLost: &api.LostNode{Name: "a1", Ready: corev1.ConditionUnknown, Message: "Nobody reaches the host.", Heard: at, Since: at, Who: "ann@ws1", Evict: &at}},
+		{PutLeft: &api.LeftPod{UID: "u2", Address: web.WithPod("web-6d4cf56db6-2k4px"), Namespace: "dev", Node: "a1"}},
 		{PutGone: &api.GonePod{Address: api.Address{Kind: api.KindPod, Name: "once"}, Hash: "h", Reason: "node a2 leaves the cluster"}},
 	} {
 		s.Apply(d)

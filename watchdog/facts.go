@@ -30,6 +30,17 @@ type (
 		Listing *Listing
 		Err     error
 	}
+	// Beaten is the answer to BeatNode. Uptime is how long the host has been up when it answered, by a clock that nobody sets.
+	Beaten struct {
+		Node   string
+		Uptime time.Duration
+		Err    error
+	}
+	// Sighted is the answer to LookFor.
+	Sighted struct {
+		Node, By string
+		Sight    Sightedness
+	}
 	// Done is the answer to TendPod.
 	Done struct {
 		UID    string
@@ -65,6 +76,8 @@ func (Opened) fact()   {}
 func (Lost) fact()     {}
 func (Hinted) fact()   {}
 func (Listed) fact()   {}
+func (Beaten) fact()   {}
+func (Sighted) fact()  {}
 func (Done) fact()     {}
 func (Woken) fact()    {}
 func (Edited) fact()   {}
@@ -87,6 +100,14 @@ type (
 	LeaveNode struct{ Node string }
 	// ListNode is answered by Listed.
 	ListNode struct{ Node string }
+	// BeatNode asks a node whether it is there, and renews the leases of its pods where it has such. Answered by Beaten.
+	BeatNode struct {
+		Node  string
+		Lease *Lease
+		Fence uint64
+	}
+	// LookFor has one node try to reach another, and a third one to see whether it reaches anybody; "" for none. Answered by Sighted.
+	LookFor struct{ Node, By, Control string }
 	// TendPod is answered by Done. Since is when it became due.
 	TendPod struct {
 		Request TendRequest
@@ -106,6 +127,8 @@ func (ReadGoal) order()   {}
 func (FollowNode) order() {}
 func (LeaveNode) order()  {}
 func (ListNode) order()   {}
+func (BeatNode) order()   {}
+func (LookFor) order()    {}
 func (TendPod) order()    {}
 func (ForgetPod) order()  {}
 func (ReadSource) order() {}
@@ -115,6 +138,7 @@ func (Say) order()        {}
 // Notice is something that people should know.
 type Notice struct {
 	Warning bool
+	Alarm   bool   // somebody should look now
 	Node    string // "" for none
 	Reason  string // one word: "NodeNotReady"
 	Message string

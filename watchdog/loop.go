@@ -282,6 +282,13 @@ func (r *reign) carryOut(o Order) {
 			l, err := r.c.Sight.List(r.ctx, o.Node)
 			r.post(Listed{o.Node, l, err})
 		})
+	case BeatNode:
+		r.all.Go(func() {
+			up, err := r.c.Sight.Beat(r.ctx, o.Node, o.Lease, o.Fence)
+			r.post(Beaten{o.Node, up, err})
+		})
+	case LookFor:
+		r.all.Go(func() { r.post(Sighted{o.Node, o.By, r.c.Sight.Look(r.ctx, o.Node, o.By, o.Control)}) })
 	case TendPod:
 		r.tend(o)
 	case ForgetPod:

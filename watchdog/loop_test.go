@@ -54,6 +54,12 @@ func (w *world) List(context.Context, string) (*Listing, error) {
 	return l, nil
 }
 
+func (w *world) Beat(context.Context, string, *Lease, uint64) (time.Duration, error) {
+	return time.Hour, nil
+}
+
+func (w *world) Look(context.Context, string, string, string) Sightedness { return NotReached }
+
 func (w *world) Tend(_ context.Context, r TendRequest) (Tended, error) {
 	w.mu.Lock()
 	uid := r.Pod.UID

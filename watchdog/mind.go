@@ -14,6 +14,12 @@ type Options struct {
 	Gather time.Duration
 	// Keep is how long events may wait to be kept in the state, which each time is written anew; 0 means 20 s.
 	Keep time.Duration
+	// Grace is how long a node may be silent before it counts as lost; 0 means 50 s.
+	Grace time.Duration
+	// Lease is for how long a pod of which at most one may run goes on without a word of the watchdog; 0 means 30 s.
+	Lease time.Duration
+	// Who is the watchdog, for people.
+	Who string
 	// Sourced says that there is a configuration to be read.
 	Sourced bool
 }
@@ -22,7 +28,7 @@ func (o Options) complete() Options {
 	for _, d := range []struct {
 		at       *time.Duration
 		fallback time.Duration
-	}{{&o.Relist, 30 * time.Second}, {&o.Reread, time.Second}, {&o.Resync, 5 * time.Minute}, {&o.Gather, 200 * time.Millisecond}, {&o.Keep, 20 * time.Second}} {
+	}{{&o.Relist, 30 * time.Second}, {&o.Reread, time.Second}, {&o.Resync, 5 * time.Minute}, {&o.Gather, 200 * time.Millisecond}, {&o.Keep, 20 * time.Second}, {&o.Grace, 50 * time.Second}, {&o.Lease, 30 * time.Second}} {
 		if *d.at == 0 {
 			*d.at = d.fallback
 		}
@@ -42,7 +48,11 @@ type Mind struct {
 	reread  time.Time
 
 	nodes    map[string]*node
-	nodesDue time.Time         // when one of them is to be seen to
+	nodesDue time.Time        // when one of them is to be seen to
+	away     map[string]*node // those that cannot be looked after
+	lossDue  time.Time        // when they are to be looked at
+	brake    brake
+	begun    time.Time
 	pods     map[string]*pod   // by uid
 	byID     map[string]string // uid by the id of a container or sandbox
 	held     map[string]int    // by rounds of ours, by uid
@@ -56,8 +66,8 @@ type Mind struct {
 // NewMind returns the mind of one term, whose fencing number is given.
 func NewMind(o Options, fence uint64) *Mind {
 	return &Mind{
-		opts: o.complete(), fence: fence, nodes: map[string]*node{}, pods: map[string]*pod{}, byID: map[string]string{}, held: map[string]int{},
-		round: newRoundState(),
+		opts: o.complete(), fence: fence, nodes: map[string]*node{}, away: map[string]*node{}, pods: map[string]*pod{}, byID: map[string]string{}, held: map[string]int{},
+		round: newRoundState(), brake: brake{next: map[string]time.Time{}},
 	}
 }
 
@@ -65,6 +75,9 @@ func NewMind(o Options, fence uint64) *Mind {
 func (m *Mind) Take(now time.Time, f Fact) []Order {
 	if now.After(m.now) {
 		m.now = now
+	}
+	if m.begun.IsZero() {
+		m.begun = m.now
 	}
 	m.out = nil
 	switch f := f.(type) {
@@ -78,6 +91,10 @@ func (m *Mind) Take(now time.Time, f Fact) []Order {
 		m.hinted(f)
 	case Listed:
 		m.listed(f)
+	case Beaten:
+		m.beaten(f)
+	case Sighted:
+		m.sighted(f)
 	case Done:
 		m.done(f)
 	case Woken:
@@ -112,6 +129,7 @@ func (m *Mind) onTime() {
 		m.do(ReadGoal{Known: known})
 	}
 	m.onNodesTime()
+	m.onLossTime()
 	m.tendDue()
 	m.onEditTime()
 	m.onRoundTime()
@@ -124,6 +142,9 @@ func (m *Mind) Next() time.Time {
 		next = m.reread
 	}
 	next = sooner(next, m.nodesDue)
+	if m.applied != nil {
+		next = sooner(sooner(next, m.lossDue), m.round.clearBy)
+	}
 	if len(m.due) > 0 {
 		next = sooner(next, m.due[0].due)
 	}
@@ -165,6 +186,9 @@ func (m *Mind) read(f Read) {
 	m.applied = f.Applied
 	m.takeNodes(f.Applied.Nodes)
 	m.takePods(f.Applied)
+	m.takeLeases()
+	m.takeLosses()
+	m.takeLeft()
 	if first {
 		m.wantRound("the watchdog has started")
 	}

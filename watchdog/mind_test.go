@@ -42,6 +42,9 @@ func name(o Order) string {
 	case TendPod:
 		return fmt.Sprintf("tend %s look=%v ready=%v", o.Request.Pod.UID, o.Request.Look, o.Request.Ready)
 	case MakeRound:
+		if o.Request.Kind == RoundBack {
+			return fmt.Sprintf("round back %v", o.Request.Back)
+		}
 		return fmt.Sprintf("round %s %v %v", o.Request.Kind, o.Request.Standings, o.Request.Why)
 	case FollowNode:
 		return "follow " + o.Node
@@ -51,6 +54,13 @@ func name(o Order) string {
 		return "list " + o.Node
 	case ReadGoal:
 		return "read " + o.Known
+	case BeatNode:
+		if o.Lease != nil {
+			return fmt.Sprintf("beat %s %v until %v", o.Node, o.Lease.Pods, o.Lease.Until)
+		}
+		return "beat " + o.Node
+	case LookFor:
+		return fmt.Sprintf("look for %s by %s control %s", o.Node, o.By, o.Control)
 	case ForgetPod:
 		return "forget " + o.UID
 	case Say:

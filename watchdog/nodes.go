@@ -17,7 +17,15 @@ type node struct {
 	boot    string    // the boot id that was last seen; "" before
 	lost    time.Time // since when it is not followed; zero while it is
 	why     *LostError
-	told    bool // that it is lost
+	told    bool // that it is not watched
+
+	unlisted time.Time // since when it is followed and cannot be listed; zero for not
+	kept     bool      // the state says that it is lost
+	leases   bool      // pods of it have or had a lease
+	left     []string  // pods that were given up while it was lost
+	clearing bool      // these are removed first thing: nothing else is tended
+	absence
+	heart
 }
 
 type nodeState int
@@ -40,7 +48,7 @@ func (m *Mind) takeNodes(list []Node) {
 		n := m.nodes[w.Name]
 		switch {
 		case n == nil:
-			n = &node{Node: w, pause: backoff{first: 100 * time.Millisecond, most: 30 * time.Second}, lost: m.now, again: m.now}
+			n = &node{Node: w, pause: backoff{first: 100 * time.Millisecond, most: 10 * time.Second}, lost: m.now, again: m.now}
 			m.nodes[w.Name] = n
 			m.arrange(n)
 		case n.Way != w.Way:
@@ -58,6 +66,7 @@ func (m *Mind) takeNodes(list []Node) {
 		}
 		if n.state == nodeIdle {
 			delete(m.nodes, name)
+			delete(m.away, name)
 			continue
 		}
 		m.leave(n)
@@ -95,6 +104,9 @@ func (m *Mind) onNodeTime(n *node) {
 		n.listing = true
 		m.do(ListNode{n.Name})
 	}
+	if n.state == nodeOpen && isDue(n.due, m.now) {
+		m.beat(n)
+	}
 }
 
 func (m *Mind) nodeNext(n *node) time.Time {
@@ -102,7 +114,9 @@ func (m *Mind) nodeNext(n *node) time.Time {
 	case n.state == nodeIdle:
 		return n.again
 	case n.state == nodeOpen && !n.listing:
-		return n.list
+		return sooner(n.due, n.list)
+	case n.state == nodeOpen:
+		return n.due
 	}
 	return time.Time{}
 }
@@ -114,6 +128,10 @@ func (m *Mind) opened(name string) {
 		return
 	}
 	n.state, n.list = nodeOpen, m.now
+	n.heart = heart{end: n.end}
+	if n.leases {
+		n.due = m.now
+	}
 	m.arrange(n)
 }
 
@@ -124,10 +142,19 @@ func (m *Mind) lost(f Lost) {
 		return
 	}
 	left := n.state == nodeLeaving
+	n.why = &LostError{Err: f.Err}
+	errors.As(f.Err, &n.why)
 	if n.state == nodeOpen || n.lost.IsZero() {
-		n.lost = m.now
+		if n.lost = m.now; !n.unlisted.IsZero() {
+			n.lost, n.unlisted = n.unlisted, time.Time{}
+		}
+		if n.why.Silent > 0 && n.lost.Equal(m.now) {
+			n.lost = m.now.Add(-n.why.Silent)
+		}
 	}
 	n.state, n.listing = nodeIdle, false
+	m.answered(n.Name, f.Err)
+	n.heart = heart{end: n.end}
 	for _, p := range m.pods {
 		if p.Node == n.Name {
 			p.tended = false // what ran beside them has ended with the connection
@@ -138,11 +165,11 @@ func (m *Mind) lost(f Lost) {
 		m.arrange(n)
 		if !m.appliedHas(f.Node) {
 			delete(m.nodes, f.Node)
+			delete(m.away, f.Node)
 		}
 		return
 	}
-	n.why = &LostError{Err: f.Err}
-	errors.As(f.Err, &n.why)
+	m.goes(n)
 	n.again = m.now.Add(n.pause.fail())
 	m.arrange(n)
 	if !n.told {
@@ -174,6 +201,11 @@ func (m *Mind) listed(f Listed) {
 	defer m.arrange(n)
 	if f.Err != nil {
 		n.list = m.now.Add(max(n.pause.fail(), soonest))
+		if n.unlisted.IsZero() && n.lost.IsZero() {
+			n.unlisted = m.now
+		}
+		n.why = &LostError{Reached: true, Err: f.Err}
+		m.goes(n)
 		if !n.told {
 			n.told = true
 			m.say(true, n.Name, "NodeNotReady", "Node "+n.Name+" cannot be listed: "+text(f.Err))
@@ -186,7 +218,10 @@ func (m *Mind) listed(f Listed) {
 		m.wantRound("node " + n.Name + " is back")
 	}
 	n.pause.reset()
-	n.listed, n.lost, n.why = m.now, time.Time{}, nil
+	n.listed, n.lost, n.unlisted, n.why = m.now, time.Time{}, time.Time{}, nil
+	m.answered(n.Name, nil)
+	m.returns(n)
+	m.clearFirst(n)
 	m.booted(n, f.Listing.BootID)
 	m.compareListing(n, f.Listing)
 }

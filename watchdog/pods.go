@@ -93,7 +93,7 @@ func (m *Mind) tendDue() {
 		since := p.due
 		m.due.set(p, time.Time{})
 		n := m.nodes[p.Node]
-		if !n.watched() || p.busy || m.held[p.UID] > 0 || p.tending {
+		if !n.watched() || p.busy || m.held[p.UID] > 0 || p.tending || n.clearing || !m.vouches(n, p) {
 			p.look = true // it is wanted again when that has passed
 			if !n.watched() {
 				p.tended = false // by the next listing: an answer from before the loss may have come after it
@@ -179,7 +179,7 @@ func (m *Mind) compareListing(n *node, l *Listing) {
 	}
 	var strange []string
 	for uid, s := range l.Pods {
-		if m.pods[uid] == nil && !s.Foreign {
+		if m.pods[uid] == nil && !s.Foreign && !n.leftOn(uid) {
 			strange = append(strange, uid)
 		}
 	}

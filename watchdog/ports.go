@@ -24,6 +24,10 @@ type Applied struct {
 	// Overdue names what only a round can do and is due by the clock: a cronjob's run, the end of a job's time to live. "" for nothing.
 	// One round is made for each value.
 	Overdue string
+	// Lost are the nodes that were recorded as lost, by name.
+	Lost []api.LostNode
+	// Left are the uids of pods that were given up while their node could not be reached, by its name; sorted.
+	Left map[string][]string
 	// Approval is what was approved last of what waits for it; see [Outcome.Waiting].
 	Approval string
 }
@@ -32,6 +36,8 @@ type Applied struct {
 type Node struct {
 	Name   string
 	BootID string // when it was last acted on; "" when it is not known
+	// Zone is that of its label; "" for none.
+	Zone string
 	// Way differs when the node has to be reached in another way.
 	Way string
 }
@@ -45,6 +51,9 @@ type Pod struct {
 	Recorded Standing
 	// Over says that it has come to its end and nobody makes it run again.
 	Over bool
+	// AtMostOne says that no other one of its identity may run while it may: see [Lease]. Leased is how long its lease is, as recorded; 0 for none.
+	AtMostOne bool
+	Leased    time.Duration
 }
 
 // Standing is what others have to know of a pod: whether traffic may go to it, and where.
@@ -62,7 +71,28 @@ type Sight interface {
 	Follow(ctx context.Context, node string, opened func(), tell func(Hint)) error
 	// List looks at everything on a node.
 	List(ctx context.Context, node string) (*Listing, error)
+	// Beat returns how long a node has been up, by a clock that nobody sets. A lease is renewed in the same round trip, unless a newer
+	// fencing number has been there.
+	Beat(ctx context.Context, node string, l *Lease, fence uint64) (uptime time.Duration, err error)
+	// Look has one node try to reach another, over its own network, and a third one as a control, "" for none.
+	Look(ctx context.Context, node, by, control string) Sightedness
 }
+
+// Lease says which pods of a node may run until when: others have none. Until is what the host's uptime is then.
+type Lease struct {
+	Pods  []string // uids, sorted
+	Until time.Duration
+}
+
+// Sightedness is what a node has to say of another one.
+type Sightedness string
+
+// What it can say.
+const (
+	Reached    Sightedness = "reached"     // something answered, if only by refusing
+	NotReached Sightedness = "not reached" // nothing did, and the control was reached, where there was one
+	Blind      Sightedness = "blind"       // it could not be asked, or reaches nobody
+)
 
 // Hint says that something has happened: look.
 type Hint struct {
@@ -95,7 +125,9 @@ type LostError struct {
 	Reached bool
 	// Refused is true when somebody has to correct something before the host can be reached: a host key, a login.
 	Refused bool
-	Err     error
+	// Silent is for how long nothing had come from the host by then; 0 when that is not known.
+	Silent time.Duration
+	Err    error
 }
 
 func (e *LostError) Error() string { return e.Err.Error() }
@@ -179,6 +211,12 @@ type Request struct {
 	Standings map[string]Standing
 	// Boots are the boot ids of nodes that were seen to be up, by name.
 	Boots map[string]string
+	// Lost are all nodes that are lost, by name, as the state is to have them. Nothing of them is looked at.
+	Lost []api.LostNode
+	// Leases are the leases that pods have and of which the state does not say so, by uid.
+	Leases map[string]time.Duration
+	// Back are nodes that are back with pods that were given up meanwhile; sorted.
+	Back []string
 	// Lacking are the uids of pods that can only go on after a round has brought what they lack; sorted.
 	Lacking []string
 	Fence   uint64
@@ -193,7 +231,8 @@ type RoundKind string
 // The kinds, least first.
 const (
 	RoundEvents    RoundKind = "events"    // only keeps what has happened
-	RoundEndpoints RoundKind = "endpoints" // brings standings of pods into the state and their services, and keeps events
+	RoundEndpoints RoundKind = "endpoints" // brings standings of pods, losses and leases into the state, endpoints to services, and keeps events
+	RoundBack      RoundKind = "back"      // removes from nodes that are back the pods that were given up meanwhile, and keeps events
 	RoundWhole     RoundKind = "whole"     // looks at everything, plans and applies
 )
 

@@ -17,6 +17,10 @@ type round struct {
 	less    time.Time       // when one that is less is due
 	events  time.Time       // when events are to be kept
 	changed map[string]bool // uids of pods that are not as recorded
+	losses  bool            // what the state says of lost nodes, or of leases, is not so
+	back    map[string]bool // nodes that are back with pods that were given up
+	backDue time.Time
+	clearBy time.Time // when nodes that are back are tended all the same
 	pause   backoff
 	busy    time.Time // no round before
 	overdue string    // for which one was wanted
@@ -26,7 +30,7 @@ type round struct {
 }
 
 func newRoundState() round {
-	return round{why: map[string]bool{}, changed: map[string]bool{}, pause: backoff{first: time.Second, most: 5 * time.Minute}}
+	return round{why: map[string]bool{}, changed: map[string]bool{}, back: map[string]bool{}, pause: backoff{first: time.Second, most: 5 * time.Minute}}
 }
 
 // retryBusy is the pause after another had the lock.
@@ -50,15 +54,28 @@ func (m *Mind) compareAll() {
 			delete(m.round.changed, uid)
 		}
 	}
-	if len(m.round.changed) == 0 {
+	if !m.round.small() {
 		m.round.less = time.Time{}
 	}
 }
 
+// small reports whether there is something for a round of endpoints.
+func (r *round) small() bool { return len(r.changed) > 0 || r.losses }
+
+// standing is how a pod stands, if that is known: nothing of a lost node is ready.
+func (m *Mind) standing(p *pod) (Standing, bool) {
+	if n := m.nodes[p.Node]; n != nil && n.found != nil {
+		s := p.Recorded
+		s.Ready = false
+		return s, s.SandboxID != ""
+	}
+	return p.last.Standing, p.tended && p.last.SandboxID != ""
+}
+
 // compare notes whether a pod stands as the state says. What is said of a pod that a run is about is that run's.
 func (m *Mind) compare(p *pod) {
-	differs := p.tended && !p.busy && m.held[p.UID] == 0 && p.last.SandboxID != "" && p.last.Standing != p.Recorded
-	if !differs {
+	now, known := m.standing(p)
+	if !known || p.busy || m.held[p.UID] > 0 || now == p.Recorded {
 		delete(m.round.changed, p.UID)
 		return
 	}
@@ -92,7 +109,9 @@ func (m *Mind) onRoundTime() {
 	}
 	whole := sooner(r.whole, m.resync())
 	switch {
-	case isDue(r.less, m.now) && len(r.changed) > 0:
+	case isDue(r.backDue, m.now) && len(r.back) > 0:
+		m.makeRound(RoundBack)
+	case isDue(r.less, m.now) && r.small():
 		m.makeRound(RoundEndpoints)
 	case isDue(whole, m.now):
 		m.makeRound(RoundWhole)
@@ -116,8 +135,11 @@ func (m *Mind) roundNext() time.Time {
 		return time.Time{}
 	}
 	next := sooner(r.whole, sooner(m.resync(), r.events))
-	if len(r.changed) > 0 {
+	if r.small() {
 		next = sooner(next, r.less)
+	}
+	if len(r.back) > 0 {
+		next = sooner(next, r.backDue)
 	}
 	if next.Before(r.busy) && !next.IsZero() {
 		return r.busy
@@ -130,8 +152,9 @@ func (m *Mind) makeRound(kind RoundKind) {
 	r := &m.round
 	q := Request{Kind: kind, Standings: map[string]Standing{}, Boots: map[string]string{}, Fence: m.fence}
 	for uid := range r.changed {
-		q.Standings[uid] = m.pods[uid].last.Standing
+		q.Standings[uid], _ = m.standing(m.pods[uid])
 	}
+	q.Lost, q.Leases, q.Back = m.losses(), m.leasesToRecord(), slices.Sorted(maps.Keys(r.back))
 	for _, uid := range sortedNames(m.pods) {
 		if m.pods[uid].lacks != "" {
 			q.Lacking = append(q.Lacking, uid)
@@ -142,7 +165,7 @@ func (m *Mind) makeRound(kind RoundKind) {
 			q.Boots[name] = n.boot
 		}
 	}
-	r.events, r.less = time.Time{}, time.Time{}
+	r.events, r.less, r.backDue = time.Time{}, time.Time{}, time.Time{}
 	if kind == RoundWhole {
 		q.Why = slices.Sorted(maps.Keys(r.why))
 		if len(q.Why) == 0 {
@@ -177,18 +200,24 @@ func (m *Mind) rounded(f Rounded) {
 		case RoundEvents:
 			r.events = r.busy
 		}
-		r.less = r.busy
-		if len(r.changed) == 0 {
+		if r.less = r.busy; !r.small() {
 			r.less = time.Time{}
+		}
+		if r.backDue = r.busy; kind == RoundBack {
+			m.cleared()
 		}
 		return
 	}
 	r.pause.reset()
+	if kind == RoundBack {
+		clear(r.back)
+		m.cleared()
+	}
 	if kind == RoundWhole {
 		r.last, r.waiting, r.drift = m.now, f.Outcome.Waiting, f.Outcome.Drift
 		m.stats.Synced = m.now
 	}
-	if len(r.changed) > 0 { // compared anew when the state was read
+	if r.small() { // compared anew when the state was read
 		r.less = m.now.Add(m.opts.Reread)
 	}
 }

@@ -103,6 +103,16 @@ func (f *fleet) List(_ context.Context, node string) (*watchdog.Listing, error) 
 	return l, nil
 }
 
+// Beat answers.
+func (f *fleet) Beat(context.Context, string, *watchdog.Lease, uint64) (time.Duration, error) {
+	return time.Hour, nil
+}
+
+// Look sees nothing.
+func (f *fleet) Look(context.Context, string, string, string) watchdog.Sightedness {
+	return watchdog.NotReached
+}
+
 // Tend starts what does not run.
 func (f *fleet) Tend(_ context.Context, r watchdog.TendRequest) (watchdog.Tended, error) {
 	n := f.nodes[r.Pod.Node]

@@ -14,6 +14,7 @@ type Stats struct {
 	GoalError                                    string
 	Waiting                                      string // the digest of the plan that waits for approval
 	Drift                                        int
+	MassLoss                                     string      // why nothing of lost nodes is moved; "" when it is
 	Nodes                                        []NodeStats // sorted by name
 	Pods                                         []PodStats  // sorted by address
 }
@@ -39,7 +40,7 @@ type PodStats struct {
 // Stats returns a copy of what is known now.
 func (m *Mind) Stats() Stats {
 	s := m.stats
-	s.Waiting, s.Drift = m.round.waiting, m.round.drift
+	s.Waiting, s.Drift, s.MassLoss = m.round.waiting, m.round.drift, m.brake.why
 	for _, name := range sortedNames(m.nodes) {
 		n := m.nodes[name]
 		ns := NodeStats{Name: name, Watched: n.watched(), Lost: n.lost, BootID: n.boot}

@@ -32,7 +32,10 @@ func describeNode(d *description, l *live, e entry) error {
 	var rows [][]string
 	for _, c := range n.Status.Conditions {
 		asked := when(metav1.NewTime(l.now))
-		if c.Status == corev1.ConditionUnknown {
+		switch {
+		case !c.LastHeartbeatTime.IsZero():
+			asked = when(c.LastHeartbeatTime)
+		case c.Status == corev1.ConditionUnknown:
 			asked = "<unknown>"
 		}
 		rows = append(rows, []string{string(c.Type), string(c.Status), asked, when(c.LastTransitionTime), c.Reason, oneLine(c.Message)})

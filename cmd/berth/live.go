@@ -98,7 +98,7 @@ func (l *live) pods() []corev1.Pod {
 	for _, n := range l.nodesSeen() {
 		for i := range n.Pods {
 			p := &n.Pods[i]
-			if byUID[p.UID] == nil || p.Lineage != l.state.Lineage {
+			if l.state.LeftPod(p.UID) != nil || byUID[p.UID] == nil || p.Lineage != l.state.Lineage {
 				continue
 			}
 			known := api.PodState{Address: p.Address, Namespace: p.Namespace, UID: p.UID, Node: n.Name, Hash: p.Hash, IP: p.IP, Labels: p.Labels, Spec: p.Spec}
@@ -108,12 +108,32 @@ func (l *live) pods() []corev1.Pod {
 			pods = append(pods, l.pod(&known, p))
 		}
 	}
+	pods = append(pods, l.leftPods(byUID)...)
 	pods = append(pods, l.stuck(pods)...)
 	slices.SortFunc(pods, func(a, b corev1.Pod) int {
 		return strings.Compare(a.Namespace+"/"+a.Name, b.Namespace+"/"+b.Name)
 	})
 	l.podList = pods
 	return pods
+}
+
+// leftPods are those that were given up while their nodes could not be reached, and may still run there: they are terminating, for as long as that takes.
+func (l *live) leftPods(seen map[string]*api.ObservedPod) []corev1.Pod {
+	var out []corev1.Pod
+	for i := range l.state.Left {
+		p := &l.state.Left[i]
+		node := l.seen.Node(p.Node)
+		if node != nil && node.Unreachable == "" && seen[p.UID] == nil {
+			continue // it is gone, and the next run forgets it
+		}
+		pod := l.pod(&api.PodState{Address: p.Address, Namespace: p.Namespace, UID: p.UID, Node: p.Node, Hash: p.Hash}, seen[p.UID])
+		pod.DeletionTimestamp, pod.DeletionGracePeriodSeconds = new(metav1.NewTime(l.now)), new(int64)
+		if lost := l.state.LostNode(p.Node); lost != nil {
+			pod.DeletionTimestamp = new(metav1.NewTime(lost.Since))
+		}
+		out = append(out, pod)
+	}
+	return out
 }
 
 func (l *live) nodesSeen() []*api.NodeObservation {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -59,6 +60,12 @@ func (l *live) node(n *api.NodeState) corev1.Node {
 		}
 	}
 	st.Conditions = []corev1.NodeCondition{l.nodeReady(seen)}
+	if lost := l.state.LostNode(n.Name); lost != nil {
+		node.Spec.Taints = append(slices.Clone(node.Spec.Taints), lost.Taints()...)
+		if st.Conditions[0].Status != corev1.ConditionTrue {
+			st.Conditions = lost.Conditions()
+		}
+	}
 	return node
 }
 

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -24,10 +25,12 @@ type globals struct {
 	stopper  *stopper
 	dir      string // --chdir, absolute
 	noColour bool
-	json     bool            // the command was asked for JSON: errors are written so too
-	watching bool            // it is the watchdog itself
-	store    statefile.Store // of the state that the command was about; nil for none
-	sealed   *sealerPair     // what encrypts, once it is known
+	json     bool // the command was asked for JSON: errors are written so too
+	watching bool // it is the watchdog itself
+	// deadAfter is how long a connection may stay silent when asked; 0 for the default.
+	deadAfter time.Duration
+	store     statefile.Store // of the state that the command was about; nil for none
+	sealed    *sealerPair     // what encrypts, once it is known
 
 	stateWay   sync.Once
 	stateHosts *ssh.Pool // connections to the machine of a backend "ssh", once there are

@@ -42,8 +42,9 @@ type round struct {
 	copies  *copies          // nil before the lock
 	warnOne func(api.Diagnostic)
 
-	operation  string       // for which the lock was taken
-	planSealer *seal.Sealer // of plan files; nil where they are not encrypted
+	unseen     map[string]string // nodes that are not asked, with why
+	operation  string            // for which the lock was taken
+	planSealer *seal.Sealer      // of plan files; nil where they are not encrypted
 }
 
 // newRound reads the configuration's files (not yet their values) and finds the state's home.
@@ -78,6 +79,7 @@ func (r *round) connect() {
 	r.images = image.NewBuilder(image.BuilderOptions{Dir: r.g.dir, CacheDir: cache, Program: r.g.proc.Getenv("BERTH_PROGRAM")})
 	way := ssh.FromEnvironment()
 	way.Dir, way.Log = r.g.dir, r.log()
+	way.DeadAfter, way.KeepAlive = r.g.deadAfter, r.g.deadAfter/2
 	r.pool = ssh.NewPool(way)
 	r.registry = all.Registry(all.Options{Images: r.images})
 }
@@ -191,10 +193,21 @@ func (r *round) planWith(ctx context.Context, prior *api.State, o planner.Option
 	return plan, seen, diags.Err() // its warnings are in the plan
 }
 
-// observe looks at hosts, and remembers what it saw.
+// observe asks nodes what is on them, but for those of which it is known that they do not answer, and remembers what it saw.
 func (r *round) observe(ctx context.Context, nodes []*api.Node) *api.Observation {
-	r.seen = executor.Observe(ctx, r.executor(), nodes)
-	return r.seen
+	var silent []*api.NodeObservation
+	asked := slices.DeleteFunc(slices.Clone(nodes), func(n *api.Node) bool {
+		why, ok := r.unseen[n.Name]
+		if ok {
+			silent = append(silent, &api.NodeObservation{Name: n.Name, Unreachable: why})
+		}
+		return ok
+	})
+	seen := executor.Observe(ctx, r.executor(), asked)
+	seen.Nodes = append(seen.Nodes, silent...)
+	slices.SortFunc(seen.Nodes, func(a, b *api.NodeObservation) int { return strings.Compare(a.Name, b.Name) })
+	r.seen = seen
+	return seen
 }
 
 // nodesToSee are the declared nodes and those that only the state still knows.

@@ -28,6 +28,8 @@ type watchCommand struct {
 	logFormat string
 	logLevel  string
 	alone     bool
+	grace     time.Duration
+	lease     time.Duration
 }
 
 func newWatch(g *globals) *cobra.Command {
@@ -63,6 +65,8 @@ The first SIGTERM or Ctrl-C finishes the running steps and saves; a second one s
 	f.StringVar(&o.listen, "listen", "127.0.0.1:9640", "serve /healthz, /readyz and /metrics at this `address`; none for nowhere")
 	f.StringVar(&o.logFormat, "log-format", "text", "text or json")
 	f.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
+	f.DurationVar(&o.grace, "node-grace", 50*time.Second, "how long a node may be silent, for this watchdog and for other nodes, before it counts as lost")
+	f.DurationVar(&o.lease, "lease", 30*time.Second, "for how long pods with at_most_one = true run on without a word of a watchdog")
 	f.IntVar(&o.parallelism, "parallelism", defaultParallelism, "how many steps of a round may run at once over all hosts")
 	completeFlag(cmd, "approve", fixed("auto", "manual"))
 	completeFlag(cmd, "drift", fixed("repair", "report"))
@@ -76,6 +80,12 @@ func (o *watchCommand) check() error {
 		if f.value != f.a && f.value != f.b {
 			return usageError{fmt.Errorf("--%s is %s or %s, not %q", f.name, f.a, f.b, f.value)}
 		}
+	}
+	if o.grace < time.Second || o.grace > time.Hour {
+		return usageError{fmt.Errorf("--node-grace is between 1s and 1h, not %s", o.grace)}
+	}
+	if o.lease < 5*time.Second || o.lease > time.Hour || o.lease%time.Second != 0 {
+		return usageError{fmt.Errorf("--lease is between 5s and 1h, in whole seconds, not %s", o.lease)}
 	}
 	if o.config == "" && (o.approve == "manual" || len(o.vars) > 0) {
 		return usageError{errors.New("--approve, --var and --var-file are about a configuration: give --config with them")}
@@ -100,7 +110,7 @@ func runWatch(ctx context.Context, g *globals, o watchCommand) error {
 	if err := o.check(); err != nil {
 		return err
 	}
-	g.watching = true
+	g.watching, g.deadAfter = true, min(10*time.Second, o.grace/2)
 	log, err := o.logger(g.proc)
 	if err != nil {
 		return err
@@ -198,7 +208,8 @@ func newWatchParts(r *round, o watchCommand, log *slog.Logger, stop <-chan struc
 	}
 	p.http = newWatchHTTP(p, r.g.proc.Now)
 	c := watchdog.Config{
-		Clock: watchdog.System{}, Goal: p.goal, Sight: sight, Rounds: rounds, Leader: p.leader, Stop: stop,
+		Options: watchdog.Options{Grace: o.grace, Lease: o.lease, Who: whoami(r.g.proc)},
+		Clock:   watchdog.System{}, Goal: p.goal, Sight: sight, Rounds: rounds, Leader: p.leader, Stop: stop,
 		Hands:  &watchHands{sight: sight, goal: p.goal, leader: p.leader, events: events, tenders: map[string]*runtime.Tender{}},
 		Notify: func(n watchdog.Notice) { p.notify(log, events, n) }, Observe: p.http.observe,
 	}

@@ -143,7 +143,7 @@ func (w *watchGoal) applied(table planner.Timetable) *watchdog.Applied {
 		if err != nil {
 			panic("a node is not JSON: " + err.Error()) // cannot happen
 		}
-		a.Nodes = append(a.Nodes, watchdog.Node{Name: n.Name, BootID: n.BootID, Way: string(way)})
+		a.Nodes = append(a.Nodes, watchdog.Node{Name: n.Name, BootID: n.BootID, Zone: zoneOf(n.Node), Way: string(way)})
 	}
 	for i := range w.state.Pods {
 		p := &w.state.Pods[i]
@@ -151,12 +151,15 @@ func (w *watchGoal) applied(table planner.Timetable) *watchdog.Applied {
 		if k == nil {
 			continue // of what it was made is not known: only an apply can tell
 		}
+		o := w.state.Object(p.Address.Owner())
 		a.Pods = append(a.Pods, watchdog.Pod{
 			UID: p.UID, Address: p.Address, Node: p.Node, Over: k.Over,
+			AtMostOne: o != nil && o.AtMostOne, Leased: time.Duration(p.LeaseSeconds) * time.Second,
 			Recorded: watchdog.Standing{Ready: p.Ready, IP: p.IP, SandboxID: p.SandboxID},
 		})
 	}
 	slices.SortFunc(a.Pods, func(x, y watchdog.Pod) int { return cmp.Compare(x.UID, y.UID) })
+	w.losses(a)
 	if p := w.state.Pending; p != nil && p.Approved != nil {
 		a.Approval = p.Digest
 	}

@@ -113,6 +113,7 @@ type watchCollector struct{ w *watchHTTP }
 var (
 	metricLeader  = prometheus.NewDesc("berth_watch_leader", "1 while this watchdog acts.", nil, nil)
 	metricNode    = prometheus.NewDesc("berth_node_watched", "1 while the node is watched.", []string{"node"}, nil)
+	metricMass    = prometheus.NewDesc("berth_mass_loss", "1 while so many nodes have vanished at once that nothing is moved.", nil, nil)
 	metricPods    = prometheus.NewDesc("berth_pods", "Pods by phase.", []string{"phase"}, nil)
 	metricReady   = prometheus.NewDesc("berth_pods_ready", "Pods that are ready.", nil, nil)
 	metricWaiting = prometheus.NewDesc("berth_pods_waiting", "Pods of which a container waits, by reason.", []string{"reason"}, nil)
@@ -126,7 +127,7 @@ var (
 
 // Describe lists the metrics.
 func (c *watchCollector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{metricLeader, metricNode, metricPods, metricReady, metricWaiting, metricCounts, metricSynced, metricRead, metricDrift, metricPending, metricApply} {
+	for _, d := range []*prometheus.Desc{metricLeader, metricNode, metricMass, metricPods, metricReady, metricWaiting, metricCounts, metricSynced, metricRead, metricDrift, metricPending, metricApply} {
 		ch <- d
 	}
 }
@@ -168,6 +169,7 @@ func (c *watchCollector) Collect(ch chan<- prometheus.Metric) {
 	for what, n := range map[string]uint64{"hints": s.Hints, "restarts": s.Restarts, "errors": s.Errors, "rounds": s.Rounds, "round_errors": s.RoundErrors} {
 		ch <- prometheus.MustNewConstMetric(metricCounts, prometheus.CounterValue, float64(n), what)
 	}
+	gauge(metricMass, boolFloat(s.MassLoss != ""))
 	gauge(metricDrift, float64(s.Drift))
 	gauge(metricPending, boolFloat(s.Waiting != ""))
 	for d, t := range map[*prometheus.Desc]time.Time{metricSynced: s.Synced, metricRead: s.Read, metricApply: c.w.parts.goal.lastApply()} {

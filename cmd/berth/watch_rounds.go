@@ -32,11 +32,15 @@ type watchRounds struct {
 
 	source watchSource
 	said   map[string]struct{} // drift that was reported
+	warned map[string]struct{} // of what plans have warned
 }
 
 // Round makes one.
 func (w *watchRounds) Round(ctx context.Context, q watchdog.Request) (watchdog.Outcome, error) {
-	if q.Kind != watchdog.RoundWhole {
+	switch q.Kind {
+	case watchdog.RoundBack:
+		return w.back(ctx, q)
+	case watchdog.RoundEvents, watchdog.RoundEndpoints:
 		return w.small(ctx, q)
 	}
 	w.log.Info("round", "why", strings.Join(q.Why, "; "))
@@ -75,7 +79,7 @@ func (w *watchRounds) lock(ctx context.Context) (*statefile.File, context.Contex
 
 // small keeps events, and brings how pods stand into the state and to their services on all nodes, at once.
 func (w *watchRounds) small(ctx context.Context, q watchdog.Request) (out watchdog.Outcome, err error) {
-	if len(q.Standings) == 0 && !w.events.waiting() {
+	if q.Kind == watchdog.RoundEvents && !w.events.waiting() {
 		return out, nil
 	}
 	f, ctx, unlock, err := w.lock(ctx)
@@ -84,6 +88,9 @@ func (w *watchRounds) small(ctx context.Context, q watchdog.Request) (out watchd
 	}
 	defer func() { err = unlock(err) }()
 	out.Changed = true
+	if err := recordLosses(f, q); err != nil {
+		return out, err
+	}
 	uids, err := recordStandings(f, q.Standings)
 	if err != nil || len(uids) == 0 {
 		return out, err
@@ -172,7 +179,12 @@ func jobsOf(s *api.State) []string {
 
 // planApplied plans from what was applied, with the runs that are due.
 func (w *watchRounds) planApplied(ctx context.Context, q watchdog.Request, prior *api.State, targets []string) (*api.Plan, *api.Observation, error) {
-	return w.r.planApplied(ctx, prior, nil, w.options(q, prior, targets))
+	w.r.unseen = unseen(q)
+	plan, seen, err := w.r.planApplied(ctx, prior, nil, w.options(q, prior, targets))
+	if err == nil {
+		w.sayWarnings(plan)
+	}
+	return plan, seen, err
 }
 
 func (w *watchRounds) options(q watchdog.Request, prior *api.State, targets []string) planner.Options {
@@ -238,7 +250,7 @@ func (w *watchRounds) carryOut(ctx context.Context, q watchdog.Request, first bo
 		if plan, seen, err = make(ctx, prior); err != nil {
 			return out, err
 		}
-		if plan.Empty() && len(q.Standings) == 0 && !w.events.waiting() && !rebooted(prior, q.Boots) {
+		if plan.Empty() && len(q.Standings) == 0 && !w.events.waiting() && !rebooted(prior, q.Boots) && !lossesDiffer(prior, q) {
 			return out, nil
 		}
 	}
@@ -248,6 +260,9 @@ func (w *watchRounds) carryOut(ctx context.Context, q watchdog.Request, first bo
 	}
 	defer func() { err = unlock(err) }()
 	if _, err := recordStandings(f, q.Standings); err != nil {
+		return out, err
+	}
+	if err := recordLosses(f, q); err != nil {
 		return out, err
 	}
 	if plan == nil || f.State().Serial != prior.Serial {
@@ -380,7 +395,7 @@ func (w *watchRounds) planConfigured(ctx context.Context, q watchdog.Request, pr
 	if diags.HasErrors() {
 		return nil, nil, diags.Err()
 	}
-	w.r.module = module
+	w.r.module, w.r.unseen = module, unseen(q)
 	return w.r.planWith(ctx, prior, w.options(q, prior, nil))
 }
 

@@ -44,7 +44,13 @@ func (s *watchSight) Follow(ctx context.Context, node string, opened func(), tel
 	err = runtime.Follow(ctx, h, opened, func(e runtime.Happening) {
 		tell(watchdog.Hint{ID: e.ID, Kind: watchdog.HintKind(e.What), Code: e.Code, At: e.At})
 	})
-	return &watchdog.LostError{Reached: answers(ctx, h), Err: err}
+	silence := answers(ctx, h)
+	lost := &watchdog.LostError{Reached: silence == nil, Err: err}
+	var silent interface{ Silent() time.Duration }
+	if errors.As(silence, &silent) {
+		lost.Silent = silent.Silent()
+	}
+	return lost
 }
 
 // announce tells a host which watchdog leads from now on, before anything else: it refuses those that led before.
@@ -54,12 +60,12 @@ func (s *watchSight) announce(ctx context.Context, node string, h providers.Host
 	return s.leader.heed(runtime.Announce(ctx, h, &w))
 }
 
-// answers reports whether a host does, though its containerd may not.
-func answers(ctx context.Context, h providers.Host) bool {
+// answers returns nil when a host does, though its containerd may not.
+func answers(ctx context.Context, h providers.Host) error {
 	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
 	defer cancel()
 	_, err := h.Run(ctx, providers.Command{Script: ":"})
-	return err == nil
+	return err
 }
 
 // List looks at everything on a node.

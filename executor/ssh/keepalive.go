@@ -22,11 +22,21 @@ func (r *remote) keepAlive(every, deadAfter time.Duration) {
 		case <-tick.C:
 		}
 		if !r.answers(deadAfter) {
-			r.fail(fmt.Errorf("the host has not answered for %s", deadAfter))
+			r.fail(silentError(deadAfter))
 			return
 		}
 	}
 }
+
+// silentError is the end of a connection from which nothing has come for a time.
+type silentError time.Duration
+
+func (e silentError) Error() string {
+	return fmt.Sprintf("the host has not answered for %s", e.Silent())
+}
+
+// Silent is that time.
+func (e silentError) Silent() time.Duration { return time.Duration(e) }
 
 // answers reports whether the host said anything within the time. It returns early when the connection ends.
 func (r *remote) answers(within time.Duration) bool {

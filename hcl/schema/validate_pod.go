@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -67,6 +68,15 @@ func (c *checker) placement(path string, s *corev1.PodSpec) {
 			c.invalid(p+".operator", t.Value, "value must be empty when `operator` is 'Exists'")
 		} else {
 			c.invalid(p+".value", t.Value, validation.IsValidLabelValue(t.Value)...)
+		}
+		if t.TolerationSeconds == nil {
+			continue
+		}
+		if t.Effect != corev1.TaintEffectNoExecute {
+			c.invalid(p+".effect", string(t.Effect), "effect must be 'NoExecute' when `tolerationSeconds` is set")
+		}
+		if t.Key != corev1.TaintNodeUnreachable && t.Key != corev1.TaintNodeNotReady {
+			c.invalid(p+".tolerationSeconds", strconv.FormatInt(*t.TolerationSeconds, 10), "supported for the taints of lost nodes, with the keys "+corev1.TaintNodeUnreachable+" and "+corev1.TaintNodeNotReady+": taints of the inventory evict at once, or never")
 		}
 	}
 }

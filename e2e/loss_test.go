@@ -1,0 +1,259 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"berth.dev/berth/internal/lab"
+)
+
+// lossy is web without patience for lost nodes, beside a stateful set and a daemon set, one pod of each on every node.
+var lossy = strings.Replace(web, `  container "app" {`, impatient+`
+  container "app" {`, 1) + `
+workload "daemonset" "agent" {
+  container "app" {
+    image = image.app.ref
+  }
+}
+
+workload "statefulset" "db" {
+  replicas              = 3
+  pod_management_policy = "Parallel"
+` + impatient + `
+  container "app" {
+    image = image.app.ref
+  }
+}
+`
+
+const impatient = `
+  toleration {
+    key                = "node.kubernetes.io/unreachable"
+    operator           = "Exists"
+    effect             = "NoExecute"
+    toleration_seconds = 0
+  }
+`
+
+// grace is how long a node may be silent in these stories.
+const grace = 4 * time.Second
+
+// webClient asks web through a node, with a connection for each request.
+func webClient(t *testing.T, n *lab.Node) client {
+	url := fmt.Sprintf("http://%s:%d/", n.Address, webPort)
+	return startClient(t, url, exec.CommandContext(t.Context(), programs.app, "load", url, "once"))
+}
+
+// on are the names of the pods of a workload on a node, as the hosts' containerd shows them, whether they run or not.
+func (s *story) on(node, workload string) []string {
+	var out []string
+	for _, c := range containersOn(s.t, s.lab, node) {
+		if strings.HasPrefix(c.Pod, workload+"-") && !slices.Contains(out, c.Pod) {
+			out = append(out, c.Pod)
+		}
+	}
+	return out
+}
+
+// ofState are the pods of a workload with their nodes, by the state alone: "web-1 n2".
+func (s *story) ofState(workload string) []string {
+	var out []string
+	for _, p := range s.pods("") {
+		if strings.HasPrefix(p.Name, workload+"-") && p.DeletionTimestamp == nil {
+			out = append(out, p.Name+" "+p.Spec.NodeName)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+// serves waits until web answers through a node whatever pod is asked.
+func (s *story) serves(n *lab.Node) {
+	s.t.Helper()
+	url := fmt.Sprintf("http://%s:%d/", n.Address, webPort)
+	poll(s.t, time.Minute, "web answers through "+n.Name, func() bool {
+		for range 12 {
+			ctx, cancel := context.WithTimeout(s.t.Context(), time.Second)
+			_, err := fetch(ctx, url)
+			cancel()
+			if err != nil {
+				return false
+			}
+		}
+		return true
+	})
+}
+
+// A node whose power goes is lost after the grace time: its pods leave the services, those of the deployment run elsewhere, the stateful
+// set's waits for proof, the daemon set's stays. When the node is back, what was made elsewhere is removed there, and the rest runs again.
+func TestNodePoweredOff(t *testing.T) {
+	s := begin(t, lossy)
+	s.apply()
+	w := s.watch("--node-grace=" + grace.String()).ready()
+	nodes := s.lab.Nodes()
+	first, third := nodes[0], nodes[2]
+	moved := s.on(third.Name, "web")
+	if len(moved) != 1 {
+		t.Fatalf("on %s: %q", third.Name, moved)
+	}
+	load := webClient(t, first)
+	if err := third.Stop(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	off := time.Now()
+	up := func() int { return len(s.on(first.Name, "web")) + len(s.on(nodes[1].Name, "web")) }
+	poll(t, time.Minute, "three pods of web on two nodes", func() bool { return up() == 3 })
+	t.Logf("the replacement is there %.2f s after the power went, with a grace time of %s", time.Since(off).Seconds(), grace)
+	if early := time.Since(off); early < grace {
+		t.Errorf("the replacement was made %s after the power went", early)
+	}
+	s.serves(first)
+	r, err := load.stop()
+	t.Logf("until then %d of %d requests failed: %v", r.Failed, r.Requests, err)
+	if r.Requests == r.Failed {
+		t.Error("no request was answered")
+	}
+	load = webClient(t, first)
+	if got := s.ofState("db"); len(got) != 3 || !slices.ContainsFunc(got, func(p string) bool { return strings.HasSuffix(p, third.Name) }) {
+		t.Errorf("the stateful set: %q", got)
+	}
+	if n := len(s.on(first.Name, "db")) + len(s.on(nodes[1].Name, "db")); n != 2 {
+		t.Errorf("%d pods of the stateful set run", n)
+	}
+	s.says(s.ok("get", "nodes"), third.Name+" NotReady")
+	s.says(s.ok("describe", "node", third.Name), "node.kubernetes.io/unreachable:NoSchedule", "node.kubernetes.io/unreachable:NoExecute", "Ready Unknown", "NodeStatusUnknown", "Nobody reaches the host")
+	s.says(w.stderr.String(), "status is now: NodeNotReady", "Pod is not replaced without proof", "--confirm-dead="+third.Name)
+	for _, want := range []string{"NodeLost", "TaintManagerEviction"} {
+		poll(t, time.Minute, "the event "+want, func() bool { return strings.Contains(s.ok("events"), want) })
+	}
+	noneFailed(t, []client{load})
+
+	// Somebody's own plan sees the same, and has nothing to do.
+	if o := s.run("plan", "--detailed-exitcode"); o.code != 0 {
+		t.Errorf("%s", o)
+	}
+	if err := third.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	poll(t, time.Minute, "what was given up is removed from "+third.Name, func() bool { return len(s.on(third.Name, "web")) == 0 })
+	poll(t, time.Minute, "the other pods of "+third.Name+" run again", func() bool {
+		n := 0
+		for _, p := range s.pods("") {
+			if isReady(&p) {
+				n++
+			}
+		}
+		return n == 9
+	})
+	poll(t, time.Minute, third.Name+" is ready", func() bool { return !strings.Contains(s.ok("get", "nodes"), "NotReady") })
+	if text := s.ok("describe", "node", third.Name); strings.Contains(text, "unreachable:No") {
+		t.Errorf("the taints are still there:\n%s", text)
+	}
+	if got := s.ofState("web"); len(got) != 3 || slices.ContainsFunc(got, func(p string) bool { return strings.HasSuffix(p, third.Name) }) {
+		t.Errorf("web: %q", got)
+	}
+	poll(t, time.Minute, "there is nothing left to apply", func() bool { return s.run("plan", "--detailed-exitcode").code == 0 })
+	s.answers(webPort, "1")
+}
+
+// A node that only the watchdog does not reach is left alone. One whose cable is pulled is not; and when the cable is put in again, the pods that
+// still run there are removed before anything else.
+func TestNodeCableIsPulled(t *testing.T) {
+	s := begin(t, lossy)
+	s.apply()
+	w := s.watch("--node-grace=" + grace.String()).ready()
+	n := s.lab.Nodes()[1]
+	old := s.on(n.Name, "web")
+	before := s.containers()
+	drop := "INPUT -p tcp --dport 22 -s " + s.lab.Gateway() + " -j DROP"
+	afterwards(t, n, "iptables -D "+drop+" 2>/dev/null || true")
+	sh(t, t.Context(), n, "iptables -I "+drop)
+	w.until(t, "it is the way from here", 1)
+	time.Sleep(2 * time.Second) // in which nothing happens
+	if after := s.containers(); !slices.Equal(before, after) {
+		t.Errorf("something was moved:\n%v\n%v", before, after)
+	}
+	s.answers(webPort, "1")
+
+	cleanup(t, n.Plug)
+	if err := n.Unplug(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	other := func() int {
+		return len(s.on(s.lab.Nodes()[0].Name, "web")) + len(s.on(s.lab.Nodes()[2].Name, "web"))
+	}
+	poll(t, time.Minute, "the pod is made elsewhere", func() bool { return other() == 3 })
+	if got := s.on(n.Name, "web"); !slices.Equal(got, old) {
+		t.Errorf("on %s runs %q, nobody can have changed that", n.Name, got)
+	}
+	poll(t, time.Minute, "it is terminating", func() bool {
+		return slices.ContainsFunc(s.pods(""), func(p corev1.Pod) bool { return p.Name == old[0] && p.DeletionTimestamp != nil })
+	})
+	w.until(t, "round", 2)
+	sh(t, t.Context(), n, "iptables -D "+drop)
+	if err := n.Plug(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	poll(t, time.Minute, "the old pod is removed", func() bool { return len(s.on(n.Name, "web")) == 0 })
+	s.says(w.stderr.String(), "remove what was given up")
+	s.exactly(names(s.pods("")))
+	poll(t, time.Minute, "there is nothing left to apply", func() bool { return s.run("plan", "--detailed-exitcode").code == 0 })
+	s.answers(webPort, "1")
+}
+
+// When two nodes of three vanish at once, nothing is moved, and somebody is told. What is left serves.
+func TestMassLossMovesNothing(t *testing.T) {
+	s := begin(t, lossy)
+	s.apply()
+	w := s.watch("--node-grace=" + grace.String()).ready()
+	nodes := s.lab.Nodes()
+	before := s.ofState("web")
+	load := webClient(t, nodes[0])
+	for _, n := range nodes[1:] {
+		if err := n.Stop(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.until(t, "Mass loss: 2 of 3 nodes have vanished at once", 1)
+	s.serves(nodes[0])
+	r, err := load.stop()
+	t.Logf("until then %d of %d requests failed: %v", r.Failed, r.Requests, err)
+	load = webClient(t, nodes[0])
+	time.Sleep(grace) // in which nothing happens
+	noneFailed(t, []client{load})
+	if got := s.ofState("web"); !slices.Equal(got, before) {
+		t.Errorf("web was %q and is %q", before, got)
+	}
+	if text := s.ok("describe", "node", nodes[1].Name); strings.Contains(text, "NoExecute") {
+		t.Errorf("its pods are evicted:\n%s", text)
+	}
+	if !strings.Contains(w.metrics(), "berth_mass_loss 1") {
+		t.Error("the metrics do not tell")
+	}
+	for _, n := range nodes[1:] {
+		if err := n.Start(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.until(t, "The mass loss is over", 1)
+	poll(t, time.Minute, "all pods run again where they were", func() bool {
+		n := 0
+		for _, p := range s.pods("") {
+			if isReady(&p) {
+				n++
+			}
+		}
+		return n == 9
+	})
+	if got := s.ofState("web"); !slices.Equal(got, before) {
+		t.Errorf("web was %q and is %q", before, got)
+	}
+	poll(t, time.Minute, "there is nothing left to apply", func() bool { return s.run("plan", "--detailed-exitcode").code == 0 })
+}
