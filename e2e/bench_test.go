@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net"
+	"path"
 	"runtime"
 	"strings"
 	"syscall"
@@ -164,12 +165,13 @@ func bareLoop(b *testing.B, s *story, pods int) (remove func()) {
 					b.Fatal(err)
 				}
 			}
+			sh(b, b.Context(), nodes[i], `rm -rf /var/log/pods/floor-*; find /sys/fs/cgroup -depth -type d -name 'podfloor-*' -exec rmdir {} +`)
 		}
 	}
 }
 
-// makePods repeats the messages that made the host's first pod, under other names, and waits as Berth does until
-// each container runs.
+// makePods repeats the messages that made the host's first pod, under other names, with cgroups and logs of their own, and waits as
+// Berth does until each container runs.
 func makePods(ctx context.Context, c cri.RuntimeServiceClient, n int) ([]string, error) {
 	box, ctr, err := messages(ctx, c)
 	if err != nil {
@@ -183,9 +185,9 @@ func makePods(ctx context.Context, c cri.RuntimeServiceClient, n int) ([]string,
 			box, ctr := proto.CloneOf(box), proto.CloneOf(ctr)
 			box.Metadata.Name = fmt.Sprintf("floor-%d", i)
 			box.Metadata.Uid = fmt.Sprintf("floor-%d", i)
-			box.LogDirectory = ""
-			box.Labels = nil
-			ctr.LogPath, ctr.Labels = "", nil // they are nobody's
+			box.LogDirectory = "/var/log/pods/" + box.Metadata.Name
+			box.Linux.CgroupParent = path.Join(path.Dir(box.Linux.CgroupParent), "pod"+box.Metadata.Name)
+			box.Labels, ctr.Labels = nil, nil // they are nobody's
 			run, err := c.RunPodSandbox(ctx, &cri.RunPodSandboxRequest{Config: box})
 			if err != nil {
 				return err

@@ -22,6 +22,7 @@ type podMemory struct {
 	ended  map[string][]string                   // IDs of attempts that ended while we looked, by name
 	killed map[string]string                     // by which probe or hook, by container ID
 	told   map[string]bool                       // that it is being stopped, by container ID
+	latest time.Time                             // when we started a container last, by our clock
 }
 
 func (m *memory) podMemory(uid string) *podMemory {
@@ -154,6 +155,20 @@ func (p *podMemory) tellOnce(id string) bool {
 	told := p.told[id]
 	p.told[id] = true
 	return !told
+}
+
+// begun remembers that a container has just been started.
+func (p *podMemory) begun() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.latest = time.Now()
+}
+
+// age is how long ago a container was started here; long ago when none was.
+func (p *podMemory) age() time.Duration {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return time.Since(p.latest)
 }
 
 func (p *podMemory) whyKilled(id string) string {

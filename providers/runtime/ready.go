@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -41,6 +42,11 @@ func awaitReady(ctx context.Context, m *machine, w *providers.Work) (providers.R
 	k.prepared = map[string]uint32{}
 	ctx, cancel := context.WithTimeoutCause(ctx, b.deadline(), errDeadline)
 	defer cancel()
+	if rest := settle - k.memory.age(); rest > 0 && !probed(b.pod) { // nothing can be said of it before
+		if err := sleep(ctx, rest); err != nil {
+			return providers.Result{}, m.explain(ctx, k.ended(ctx, err))
+		}
+	}
 	if err := k.until(ctx, k.lasting); err != nil {
 		return providers.Result{}, m.explain(ctx, k.ended(ctx, err))
 	}
@@ -48,6 +54,13 @@ func awaitReady(ctx context.Context, m *machine, w *providers.Work) (providers.R
 		return providers.Result{}, m.explain(ctx, k.ended(ctx, err))
 	}
 	return k.result(true), nil
+}
+
+// probed reports whether there is something to be asked of the pod's containers.
+func probed(pod *corev1.Pod) bool {
+	return slices.ContainsFunc(allContainers(&pod.Spec), func(c *corev1.Container) bool {
+		return c.StartupProbe != nil || c.LivenessProbe != nil || c.ReadinessProbe != nil
+	})
 }
 
 // lasting is the goal of awaitReady: every container is done, or has been ready for as long as asked.

@@ -89,10 +89,10 @@ func TestReadiness(t *testing.T) {
 		}, work: func(w *api.PodWork) { w.DeadlineSeconds = 2 },
 			want: []string{"progress deadline exceeded after 2s", "Readiness probe failed: HTTP probe failed with statuscode: 503", "\n  listening on :8080"}},
 		{name: "nobody listens", args: []string{"sleep"}, change: func(p *corev1.Pod) { p.Spec.Containers[0].ReadinessProbe = httpProbe("/") },
-			work: func(w *api.PodWork) { w.DeadlineSeconds = 1 }, want: []string{"Readiness probe failed: Get \"http://10.244.1.", "refused"}},
+			work: func(w *api.PodWork) { w.DeadlineSeconds = 4 }, want: []string{"Readiness probe failed: Get \"http://10.244.1.", "refused"}},
 		{name: "exec says no", args: []string{"sleep"}, change: func(p *corev1.Pod) {
 			p.Spec.Containers[0].ReadinessProbe = &corev1.Probe{ProbeHandler: corev1.ProbeHandler{Exec: &corev1.ExecAction{Command: []string{"/program", "crash", "1", "not yet"}}}}
-		}, work: func(w *api.PodWork) { w.DeadlineSeconds = 1 }, want: []string{"Readiness probe failed: not yet"}},
+		}, work: func(w *api.PodWork) { w.DeadlineSeconds = 4 }, want: []string{"Readiness probe failed: not yet"}},
 		{name: "startup fails", args: []string{"sleep"}, change: func(p *corev1.Pod) {
 			p.Spec.Containers[0].StartupProbe = httpProbe("/")
 			p.Spec.Containers[0].StartupProbe.FailureThreshold = 1
@@ -110,10 +110,10 @@ func TestReadiness(t *testing.T) {
 				tt.change(pod)
 			}
 			j := f.take(t, pod)
+			j.must(api.OpPodEnsure)
 			if tt.work != nil {
 				tt.work(j.work.Step.Pod)
 			}
-			j.must(api.OpPodEnsure)
 			if tt.want == nil {
 				if r := j.must(api.OpPodReady); !r.Pod.Ready {
 					t.Errorf("result %+v", r.Pod)

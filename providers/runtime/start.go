@@ -46,6 +46,7 @@ func (k *keeper) startOne(ctx context.Context, seen *life.Seen, a life.Action) e
 			c.Name, podName(k.b.pod), criText(err), c.Image)
 	}
 	k.started[c.Name] = true
+	k.memory.begun()
 	k.memory.change(id, nil) // a new attempt, of which nothing is done yet
 	happened(k.b.work, c.Name, "Started", "Started container %s", c.Name)
 	st, err := k.memory.ask(ctx, k.m, id)
