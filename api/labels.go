@@ -28,6 +28,7 @@ const (
 	DNSDir      = HostDir + "/dns"          // what the node's DNS server answers from
 	MarkFile    = HostDir + "/cluster.json" // lineage, cluster name, fencing number
 	CopyFile    = HostDir + "/state.copy"   // a copy of the state, on some hosts
+	SumsDir     = "/run/berth/sums"         // <uid>: what the files of a pod hold
 	PodLogsDir  = "/var/log/pods"
 	BootUnit    = "berth-network.service"
 	CNIConflist = "/etc/cni/net.d/10-berth.conflist"

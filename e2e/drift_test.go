@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -136,5 +137,100 @@ func TestHostGateway(t *testing.T) {
 	s.exactly(names(s.pods("app=web")))
 	if links := sh(t, t.Context(), s.lab.Node("n1"), "ip -o link"); strings.Contains(links, "berth.1") {
 		t.Errorf("a tunnel is there:\n%s", links)
+	}
+}
+
+const written = `
+variable "colour" {
+  type    = string
+  default = "blue"
+}
+
+config_map "page" {
+  data = { "app.conf" = "colour=${var.colour}" }
+}
+
+secret "key" {
+  data = { key = "s3cret" }
+}
+
+%s
+
+	volume_mount "page" {
+	  mount_path = "/page"
+	}
+
+	volume_mount "key" {
+	  mount_path = "/one"
+	  sub_path   = "key"
+	}
+  }
+
+  volume "page" {
+    config_map {
+      name = config_map.page.name
+    }
+  }
+
+  volume "key" {
+    projected {
+      source {
+        secret {
+          name = secret.key.name
+        }
+      }
+      source {
+        downward_api {
+          item {
+            path = "name"
+            field_ref {
+              field_path = "metadata.name"
+            }
+          }
+        }
+      }
+    }
+  }
+}
+`
+
+// Files of config maps, secrets and the downward API that somebody has changed on a host are drift. The next apply writes them anew, and no
+// container stops. Nothing is said after an apply, also where that has changed the files itself.
+func TestDriftOfFiles(t *testing.T) {
+	workload := func(kind, name, more string) string {
+		return `workload "` + kind + `" "` + name + `" {
+  labels = { app = "` + name + `" }
+  ` + more + `
+
+  container "app" {
+    image = image.app.ref
+`
+	}
+	parts := strings.SplitN(written, "%s", 2)
+	s := begin(t, parts[0]+workload("daemonset", "each", "")+parts[1]+workload("deployment", "kept", "on_config_change = \"update\"")+parts[1])
+	s.apply()
+	s.ok("drift")
+	s.apply("--var", "colour=red")
+	s.ok("drift")
+	before := s.containers()
+	for _, tt := range []struct{ damage, says string }{
+		{`f=$(ls /var/lib/berth/pods/*/volumes/*/page/..data/app.conf | head -1); echo colour=black >"$f"`, "(page/app.conf)"},
+		{`cd $(ls -d /var/lib/berth/pods/*/volumes/*/key/..data | head -1); echo other >key; rm name`, "(key/key and 1 more)"},
+	} {
+		sh(t, t.Context(), s.lab.Node("n1"), tt.damage)
+		if o := s.run("drift"); o.code != 2 || !strings.Contains(o.stdout, "files were changed on n1 "+tt.says) {
+			t.Errorf("want %q: %s", tt.says, o)
+		}
+		s.says(s.apply("--var", "colour=red"), "files were changed on n1 "+tt.says)
+		s.settled("--var", "colour=red")
+		s.ok("drift")
+	}
+	if now := s.containers(); !slices.Equal(now, before) {
+		t.Errorf("the containers are %v, they were %v", now, before)
+	}
+	for _, p := range s.pods("") {
+		if got := s.exec(p.Name, "/app", "cat", "/page/app.conf"); strings.TrimSpace(got) != "colour=red" {
+			t.Errorf("%s has %q", p.Name, got)
+		}
 	}
 }

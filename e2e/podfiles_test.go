@@ -322,6 +322,7 @@ func TestPodFiles(t *testing.T) {
 		t.Errorf("a file of a config map can be written: %s", o)
 	}
 	s.settled()
+	s.ok("drift")
 }
 
 // Missing objects and keys are errors of the plan, with their place; optional ones make no files, and make them once they are there.
@@ -384,6 +385,7 @@ workload "deployment" "app" {
 		t.Errorf("containers (-before +after):\n%s", d)
 	}
 	s.settled()
+	s.ok("drift")
 }
 
 const propagating = `
@@ -478,6 +480,7 @@ func TestPodsOverTheirLimitsOfDisk(t *testing.T) {
 	s := begin(t, bounded)
 	s.apply()
 	s.settled()
+	s.ok("drift")
 	layer := s.pods("app=layer")[0].Name
 	put(s, layer, "/much", strings.Repeat("x", 2_000_000))
 	first := s.pods("app=app")[0].Name

@@ -180,11 +180,12 @@ func (d *draft) templateContent(o *api.Object, refs references) string {
 	return d.contentOf(o.Namespace(), refs)
 }
 
-// refreshPods marks the pods that stay and whose files are out of date, and reports whether there are any.
+// refreshPods marks the pods that stay and whose files are out of date, or not as they were written, and reports whether there are any.
 func (d *draft) refreshPods(w *workload) bool {
-	if w.object == nil || w.frozen || w.object.OnConfigChange != api.ConfigUpdates {
+	if w.object == nil || w.frozen || w.isJob() {
 		return false
 	}
+	updates := w.object.OnConfigChange == api.ConfigUpdates
 	any, stays := false, false
 	for _, p := range w.pods {
 		if p.fixed || p.removed || p.mend || p.dead || p.trouble != "" || p.spec == nil { // one that does not run gets its files when it is mended
@@ -195,17 +196,38 @@ func (d *draft) refreshPods(w *workload) bool {
 		if !w.ofTemplate(p) { // held back by a partition, or by a rollout that is paused
 			want = w.filesOf(p.spec)
 		}
-		if maps.Equal(p.files, want) {
+		switch {
+		case updates && !maps.Equal(p.files, want):
+			p.reason = d.whyFiles(w, p.files, want) + ": files updated in place"
+		case len(p.altered()) > 0 && (updates || w.madeFor(p)): // what an older template's files held is not known any more
+			p.reason = alteredReason(p)
+		default:
 			continue
 		}
-		p.reason = d.whyFiles(w, p.files, want) + ": files updated in place"
 		p.refresh, any = true, true
 		w.complete(p)
 	}
-	if stays {
+	if stays && updates {
 		d.warnOfOldValues(w)
 	}
 	return any
+}
+
+// altered are the files that somebody has changed on the host; of a pod that the state does not know, nobody can say.
+func (p *pod) altered() []string {
+	if p.seen == nil || !p.known {
+		return nil
+	}
+	return p.seen.Altered
+}
+
+func alteredReason(p *pod) string {
+	list := p.altered()
+	what := list[0]
+	if len(list) > 1 {
+		what = fmt.Sprintf("%s and %d more", what, len(list)-1)
+	}
+	return "files were changed on " + p.host.name + " (" + what + ")"
 }
 
 // whyFiles names what differs between what a pod's files hold and what they should.

@@ -325,6 +325,10 @@ func (w *world) event(f []string) {
 			break
 		}
 		stop(&h.Pods[0])
+	case "other": // the first pod was made anew by a run that the state knows nothing of
+		h.Pods[0].UID, h.Pods[0].SandboxID = "other", "other-sandbox"
+	case "alter": // a file of the first pod
+		h.Pods[0].Altered = []string{f[2]}
 	case "lose":
 		h.Pods = slices.Delete(h.Pods, 0, 1)
 	case "flush":

@@ -13,6 +13,11 @@ func (d *draft) endOnce(w *workload) {
 	if !w.want.Once || d.remade[w.address] || d.replaced(w.object) || d.movesVolume(w) {
 		return
 	}
+	for _, p := range w.pods {
+		if !p.fixed && p.evict == "" && w.madeFor(p) {
+			return // it is there; what the state knows besides is one of before: it is older than the hosts
+		}
+	}
 	reason := ""
 	if g := d.prior.GonePod(w.address); g != nil && g.Hash == w.want.Template.Hash {
 		reason = g.Reason
@@ -31,10 +36,7 @@ func (d *draft) endOnce(w *workload) {
 		p.ended = p.evict
 	}
 	for _, p := range w.pods {
-		switch {
-		case !p.fixed && p.evict == "" && w.madeFor(p):
-			return // it is there
-		case !p.fixed && w.madeFor(p):
+		if !p.fixed && w.madeFor(p) {
 			p.ended = p.evict
 		}
 	}

@@ -176,6 +176,7 @@ func (w *world) onHost(h *api.NodeObservation, s *api.Step, d *api.Delta) {
 			w.t.Fatalf("pod.files %s: it does not run\n%s", s.Address, dump(w.current))
 		}
 		w.files[p.UID] = filesText(w.current, s.Pod)
+		p.Altered = nil
 		d.PutPod.IP, d.PutPod.SandboxID = p.IP, p.SandboxID
 	case api.OpPodRemove:
 		uid := string(s.Pod.Pod.UID)

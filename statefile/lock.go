@@ -2,6 +2,7 @@ package statefile
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -116,6 +117,8 @@ func (i LockInfo) String() string {
 // LockedError means that another holds the lock. Wait, or tell the user who it is.
 type LockedError struct {
 	Info LockInfo
+	// Heard is how long ago the holder was heard of last, where that is known: by its heartbeat, or else by what it has journaled.
+	Heard *time.Duration
 	// Advice says what helps with this kind of store when the holder is gone, in a sentence.
 	Advice string
 }
@@ -134,11 +137,42 @@ func (e *LockedError) Diagnostic() api.Diagnostic {
 	if e.Info.ID != "" {
 		detail += fmt.Sprintf(" The lock's ID is %s.", e.Info.ID)
 	}
+	detail += e.heard()
 	detail += " Two at a time would undo each other's work, so nothing was done. Try again when the other has finished, or give --lock-timeout=5m to wait for it."
 	if e.Advice != "" {
 		detail += " " + e.Advice
 	}
 	return api.Diagnostic{Severity: api.SeverityError, Summary: "State is locked", Detail: detail}
+}
+
+// heard tells the age of the heartbeat in a sentence.
+func (e *LockedError) heard() string {
+	switch {
+	case e.Heard != nil:
+		return fmt.Sprintf(" It was last heard of %s ago.", max(0, *e.Heard).Round(time.Second))
+	case !e.Info.Created.IsZero():
+		return fmt.Sprintf(" It has given no sign since it took the lock, %s ago.", max(0, time.Since(e.Info.Created)).Round(time.Second))
+	}
+	return ""
+}
+
+// listen finds the holder's last sign in the journal where its store has no heartbeat. That is a help for people: it may fail.
+func (e *LockedError) listen(ctx context.Context, s Store) {
+	if e.Heard != nil {
+		return
+	}
+	data, err := s.Journal(ctx)
+	if err != nil {
+		return
+	}
+	lines, _, err := splitJournal(data)
+	if err != nil || len(lines) < 2 {
+		return
+	}
+	var last record
+	if json.Unmarshal(lines[len(lines)-1], &last) == nil && !last.At.IsZero() {
+		e.Heard = new(time.Since(last.At))
+	}
 }
 
 // As makes api.DiagnosticsOf find the diagnostic.
@@ -169,6 +203,7 @@ func acquire(ctx context.Context, s Store, info LockInfo, opts OpenOptions) (Lea
 		}
 		left := time.Until(deadline)
 		if left <= 0 {
+			locked.listen(ctx, s)
 			return nil, err
 		}
 		if opts.OnWait != nil && (told == nil || *told != locked.Info.ID) {

@@ -40,6 +40,7 @@ func updateFiles(ctx context.Context, m *machine, w *providers.Work) error {
 func (b *build) update() (args []string, archive []byte, err error) {
 	var folders []string
 	var content []hostfs.File
+	var data []volume
 	group := fsGroup(b.pod)
 	for _, name := range sortedKeys(b.volumes) {
 		v := b.volumes[name]
@@ -53,10 +54,11 @@ func (b *build) update() (args []string, archive []byte, err error) {
 		args = append(args, "standing", kind, name, v.path)
 		folders = append(folders, v.path)
 		content = append(content, v.archive(group)...)
+		data = append(data, v)
 	}
 	if len(content) == 0 {
 		return nil, nil, nil
 	}
-	archive, err = hostfs.Archive(content...)
-	return append(args, unpack(folders, group)...), archive, err
+	archive, err = hostfs.Archive(append(content, sums(string(b.pod.UID), data)...)...)
+	return append(args, unpack(folders, group, string(b.pod.UID))...), archive, err
 }

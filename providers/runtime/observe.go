@@ -94,6 +94,11 @@ func (m *machine) observe(ctx context.Context, pf *runtimev1.PodSandboxFilter, c
 	if err := m.addEvictions(ctx, pods); err != nil {
 		return nil, err
 	}
+	if pf == nil && len(pods) > 0 { // of all pods: a look at a single one is about its containers
+		if err := m.addAltered(ctx, pods); err != nil {
+			return nil, err
+		}
+	}
 	return pods, m.addLastWords(ctx, pods, words)
 }
 

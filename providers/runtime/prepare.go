@@ -73,6 +73,7 @@ func (b *build) preparation(attempts map[string]uint32) (args []string, archive 
 	dirs := []string{logDir(b.pod.Namespace, b.pod.Name, uid)}
 	var made, given, files []string // instructions; folders that receive files
 	var content []hostfs.File
+	var data []volume
 	group := fsGroup(b.pod)
 	for _, name := range sortedKeys(b.volumes) {
 		v := b.volumes[name]
@@ -92,6 +93,7 @@ func (b *build) preparation(attempts map[string]uint32) (args []string, archive 
 		if v.data {
 			files = append(files, v.path)
 			content = append(content, v.archive(group)...)
+			data = append(data, v)
 		}
 		if v.fs && group != nil {
 			given = append(given, "group", strconv.FormatInt(*group, 10), groupPolicy(b.pod), v.path)
@@ -110,22 +112,22 @@ func (b *build) preparation(attempts map[string]uint32) (args []string, archive 
 	args = append(append(args, b.hostsInstruction()...), given...)
 	args = append(args, b.cgroupInstruction()...)
 	if len(content) > 0 {
-		if archive, err = hostfs.Archive(content...); err != nil {
+		if archive, err = hostfs.Archive(append(content, sums(uid, data)...)...); err != nil {
 			return nil, nil, err
 		}
-		args = append(args, unpack(files, group)...)
+		args = append(args, unpack(files, group, uid)...)
 	}
 	subs, err := b.subPathInstructions()
 	return append(args, subs...), archive, err
 }
 
 // unpack has the archive unpacked, and says for which folders that is; a group may look into them.
-func unpack(folders []string, group *int64) []string {
+func unpack(folders []string, group *int64, uid string) []string {
 	gid := ""
 	if group != nil {
 		gid = strconv.FormatInt(*group, 10)
 	}
-	return []string{"unpack", strings.Join(folders, "\n"), gid}
+	return []string{"unpack", strings.Join(folders, "\n"), gid, sumsFile(uid)}
 }
 
 func (b *build) hostsInstruction() []string {
@@ -187,6 +189,17 @@ tidy() {
 		*) if [ -L "$1/$name" ] && [ ! -e "$1/..data/$name" ]; then rm -f -- "$1/$name"; fi ;;
 		esac
 	done
+}
+
+# aside VOLUME: have a copy stand for the present version, so that this can be written anew although its name is the same.
+aside() {
+	current=$(readlink -- "$1/..data") || return 0
+	[ -d "$1/$current" ] || return 0
+	rm -rf -- "$1/..was"
+	cp -rp -- "$1/$current" "$1/..was"
+	ln -sfn -- ..was "$1/..data_was"
+	mv -fT -- "$1/..data_was" "$1/..data"
+	rm -rf -- "$1/$current"
 }
 
 # subpath VOLUME PATH TARGET: pin a part of a volume at the target. Each step is checked by where it really led, and
@@ -316,6 +329,10 @@ while [ $# -gt 0 ]; do
 		shift 3
 		;;
 	unpack)
+		if [ -e "$3" ] && ! sha256sum -c --status -- "$3" 2>/dev/null; then
+			for volume in $1; do aside "$volume"; done
+		fi
+		rm -f -- "$3.new"
 		for volume in $1; do
 			if [ -n "$2" ]; then
 				chgrp -- "$2" "$volume"
@@ -330,7 +347,8 @@ while [ $# -gt 0 ]; do
 			fi
 			tidy "$volume"
 		done
-		shift 2
+		mv -f -- "$3.new" "$3"
+		shift 3
 		;;
 	cgroups)
 		for line in $2; do
@@ -364,7 +382,7 @@ func (m *machine) forget(ctx context.Context, pod *corev1.Pod, last bool) (other
 	}
 	out, err := m.Run(ctx, providers.Command{
 		Script: forgetScript,
-		Args:   []string{podDir(uid), logDir(pod.Namespace, pod.Name, uid), "pod" + uid, strings.ReplaceAll("pod"+uid, "-", "_"), shared},
+		Args:   []string{podDir(uid), logDir(pod.Namespace, pod.Name, uid), "pod" + uid, strings.ReplaceAll("pod"+uid, "-", "_"), shared, sumsFile(uid)},
 	})
 	if err != nil {
 		return false, fmt.Errorf("remove the files of pod %s: %w", podName(pod), err)
@@ -412,8 +430,9 @@ fi
 burstable=
 [ ! -e "$1/burstable" ] || burstable=${1%/*}
 rm -rf --one-file-system -- "$1" "$2"
+rm -f -- "$6" "$6.new"
 set +f
-pods=${1%/*} pod=$3 unit=$4 folders=$5
+pods=${1%/*} pod=$3 unit=$4 folders=$5 sums=$6
 set --
 for dir in ` + cgroupDir + ` ` + cgroupDir + `/*/; do
 	if [ -L "${dir%/}" ]; then continue; fi # a second name of a controller
@@ -437,6 +456,7 @@ if [ -z "$folders" ]; then
 	done
 	exit 0
 fi
+rmdir -- "${sums%/*}" 2>/dev/null && rmdir -- "${sums%/*/*}" 2>/dev/null || :
 IFS='
 '
 empty() {

@@ -38,6 +38,7 @@ func Run(t *testing.T, newStore func(t *testing.T) func() statefile.Store) {
 		{"no lock for the cancelled", testCancelled},
 		{"fencing numbers", testFence},
 		{"reading beside a writer", testReaders},
+		{"the age of a lock's heartbeat", testHeard},
 		{"open, close, open", testFile},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -430,4 +431,34 @@ func testReaders(t *testing.T, open func() statefile.Store) {
 	}
 	close(done)
 	wg.Wait()
+}
+
+// testHeard looks at what somebody is told who finds the lock taken: how long ago its holder was heard of.
+func testHeard(t *testing.T, newStore func() statefile.Store) {
+	s := newStore()
+	f, err := statefile.Open(t.Context(), s, statefile.LockInfo{Who: "ann@ws1", Operation: "apply"}, statefile.OpenOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	told := func() string {
+		t.Helper()
+		_, err := statefile.Open(t.Context(), s, statefile.LockInfo{Who: "bob@ws2"}, statefile.OpenOptions{})
+		locked, ok := errors.AsType[*statefile.LockedError](err)
+		if !ok {
+			t.Fatalf("the second one: %v", err)
+		}
+		return locked.Diagnostic().Detail
+	}
+	if text := told(); !strings.Contains(text, "It was last heard of ") && !strings.Contains(text, "It has given no sign since it took the lock, ") {
+		t.Errorf("before the first step: %s", text)
+	}
+	if err := errors.Join(f.Begin(Step(0)), f.Done(Step(0), Delta(0))); err != nil {
+		t.Fatal(err)
+	}
+	if text := told(); !strings.Contains(text, "It was last heard of ") || !strings.Contains(text, "s ago.") {
+		t.Errorf("after a step: %s", text)
+	}
+	if err := f.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 }

@@ -30,6 +30,8 @@ type Torture struct {
 	Trouble bool
 	// Started, if it is set, is called with every process.
 	Started func(n int, p *os.Process)
+	// Healed, if it is set, is called when all processes have ended: it ends the trouble, before the lock is looked at.
+	Healed func()
 	// Config opens the store in the processes: see [Main].
 	Config map[string]string
 }
@@ -79,6 +81,13 @@ func (o Torture) Troubled() Torture {
 			time.AfterFunc(2*time.Second, func() { _ = p.Signal(syscall.SIGCONT) })
 		}
 	}
+	return o
+}
+
+// On is the same with no process killed, where the way to the server is not to be relied on: not everybody has to come to the end, but each
+// tries several times.
+func (o Torture) On(config map[string]string) Torture {
+	o.Trouble, o.Config, o.Applies = true, config, max(o.Applies, 3)
 	return o
 }
 
@@ -159,6 +168,9 @@ func (o Torture) Run(t *testing.T, store statefile.Store, ttl time.Duration) (do
 		})
 	}
 	wg.Wait()
+	if o.Healed != nil {
+		o.Healed()
+	}
 	history := o.history(t, outputs)
 	o.free(t, store, ttl)
 	state, err := statefile.Read(t.Context(), store)

@@ -139,17 +139,53 @@ func (p *Process) copy(from, to string) error {
 	return err
 }
 
+// copyTree copies a directory with all below it, links as links, with its modes.
+func (p *Process) copyTree(from, to string) error {
+	i, err := p.m.Disk.Lstat(from)
+	if err != nil {
+		return err
+	}
+	switch i.Kind {
+	case disk.Symlink:
+		target, err := p.m.Disk.Readlink(from)
+		if err != nil {
+			return err
+		}
+		return p.m.Disk.Symlink(target, to)
+	case disk.Dir:
+	default:
+		return p.copy(from, to)
+	}
+	if err := p.m.Disk.Mkdir(to, i.Mode); err != nil {
+		return err
+	}
+	list, err := p.m.Disk.List(from)
+	if err != nil {
+		return err
+	}
+	for _, e := range list {
+		if err := p.copyTree(from+"/"+e.Name, to+"/"+e.Name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func cp(p *Process) int {
-	_, rest, ok := p.options("fp", "", nil)
+	got, rest, ok := p.options("fpr", "", nil)
 	if !ok || len(rest) < 2 {
 		return p.Fail(1, "missing file operand")
 	}
 	to := p.abs(rest[len(rest)-1])
 	return p.each(rest[:len(rest)-1], "cannot copy '%s'", func(name string) error {
-		if p.isDir(to) {
-			return p.copy(name, to+"/"+path.Base(name))
+		copy := p.copy
+		if got['r'] != "" {
+			copy = p.copyTree
 		}
-		return p.copy(name, to)
+		if p.isDir(to) {
+			return copy(name, to+"/"+path.Base(name))
+		}
+		return copy(name, to)
 	})
 }
 

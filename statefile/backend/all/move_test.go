@@ -1,12 +1,15 @@
 package all_test
 
 import (
+	"bytes"
+	"context"
 	"errors"
-	"fmt"
 	"io"
 	"log"
 	"net/http/httptest"
+	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/johannesboyne/gofakes3"
@@ -15,12 +18,13 @@ import (
 	"berth.dev/berth/api"
 	"berth.dev/berth/statefile"
 	"berth.dev/berth/statefile/backend/all"
+	"berth.dev/berth/statefile/backend/internal/servertest"
+	"berth.dev/berth/statefile/backend/ssh"
 	"berth.dev/berth/statefile/seal"
 	"berth.dev/berth/statefile/statetest"
 )
 
-// homes are ways to make an empty store. Backends whose servers are processes are tested in their own folders by the contract that moving
-// needs: Get, Journal, Lock, Put.
+// homes are ways to make an empty store: one of every backend, with real servers.
 func homes(t *testing.T) map[string]func(name string) statefile.Store {
 	t.Helper()
 	for name, value := range map[string]string{"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_CONFIG_FILE": "/dev/null", "AWS_SHARED_CREDENTIALS_FILE": "/dev/null", "AWS_EC2_METADATA_DISABLED": "true"} {
@@ -41,23 +45,52 @@ func homes(t *testing.T) map[string]func(name string) statefile.Store {
 		t.Fatal(err)
 	}
 	open := func(kind string, config map[string]string) statefile.Store {
-		s, err := all.Open(kind, config, t.TempDir(), all.Options{})
+		s, err := all.Open(kind, config, t.TempDir(), all.Options{SSH: func(context.Context, *api.Node) (ssh.Host, error) { return here{}, nil }})
 		if err != nil {
 			t.Fatal(err)
 		}
 		return s
 	}
+	conn, etcd, docs := servertest.Postgres(t), servertest.Etcd(t), servertest.Documents(t)
 	files := func(name string) statefile.Store {
 		return open("local", map[string]string{"path": filepath.Join(t.TempDir(), name)})
 	}
 	return map[string]func(string) statefile.Store{
 		"local":           files,
 		"local encrypted": func(name string) statefile.Store { return seal.Wrap(files(name), sealer) },
-		"memory":          func(string) statefile.Store { return statetest.NewMemory() },
+		"postgres": func(name string) statefile.Store {
+			return open("postgres", map[string]string{"conn_str": conn, "name": name})
+		},
+		"etcd": func(name string) statefile.Store {
+			return open("etcd", map[string]string{"endpoints": etcd, "prefix": name})
+		},
+		"http": func(name string) statefile.Store {
+			return open("http", map[string]string{"address": docs + "/" + name})
+		},
+		"ssh": func(name string) statefile.Store {
+			return open("ssh", map[string]string{"host": "files", "path": filepath.Join(t.TempDir(), name)})
+		},
 		"s3": func(name string) statefile.Store {
 			return open("s3", map[string]string{"bucket": "infra", "key": name, "endpoint": srv.URL, "use_path_style": "true"})
 		},
 	}
+}
+
+// here is a machine whose scripts run in this one.
+type here struct{}
+
+func (here) Run(ctx context.Context, script string, args []string, stdin io.Reader, stdout io.Writer) ([]byte, int, string, error) {
+	cmd := exec.CommandContext(ctx, "bash", append([]string{"-c", script, "bash"}, args...)...)
+	var out, said bytes.Buffer
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = stdin, &out, &said
+	if stdout != nil {
+		cmd.Stdout = stdout
+	}
+	err := cmd.Run()
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
+		return out.Bytes(), exit.ExitCode(), said.String(), nil
+	}
+	return out.Bytes(), 0, said.String(), err
 }
 
 // TestMove moves a state between any two homes, with the journal of a run that was killed.
@@ -66,7 +99,8 @@ func TestMove(t *testing.T) {
 	for from, source := range homes {
 		for to, target := range homes {
 			t.Run(from+" to "+to, func(t *testing.T) {
-				a, b := source(fmt.Sprintf("from-%s-%s", from, to)), target(fmt.Sprintf("to-%s-%s", from, to))
+				pair := strings.ReplaceAll(from+"-"+to, " ", "-")
+				a, b := source("from-"+pair), target("to-"+pair)
 				f, err := statefile.Open(t.Context(), a, statefile.LockInfo{}, statefile.OpenOptions{})
 				if err != nil {
 					t.Fatal(err)

@@ -55,7 +55,7 @@ func (s *Store) lockWith(ctx context.Context, client *clientv3.Client, info stat
 		if err != nil {
 			return nil, errors.Join(s.failed("lock", err), rerr)
 		}
-		return nil, s.locked(resp)
+		return nil, s.locked(rctx, client, resp)
 	}
 	session, err := concurrency.NewSession(client, concurrency.WithLease(granted.ID), concurrency.WithContext(context.WithoutCancel(ctx)))
 	if err != nil {
@@ -68,11 +68,15 @@ func (s *Store) lockWith(ctx context.Context, client *clientv3.Client, info stat
 	return l, nil
 }
 
-func (s *Store) locked(resp *clientv3.TxnResponse) error {
+// locked says who has the lock. Its lease tells when it was renewed last.
+func (s *Store) locked(ctx context.Context, client *clientv3.Client, resp *clientv3.TxnResponse) error {
 	e := &statefile.LockedError{Advice: fmt.Sprintf("If its process is gone, the lock ends by itself within %s.", s.ttl)}
 	if kvs := resp.Responses[0].GetResponseRange().Kvs; len(kvs) > 0 {
 		if err := json.Unmarshal(kvs[0].Value, &e.Info); err != nil {
 			return fmt.Errorf("read who holds the lock of etcd %s: %w", s.where(), err)
+		}
+		if left, err := client.TimeToLive(ctx, clientv3.LeaseID(kvs[0].Lease)); err == nil && left.TTL >= 0 { // a help for people
+			e.Heard = new(time.Duration(left.GrantedTTL-left.TTL) * time.Second)
 		}
 	}
 	return e

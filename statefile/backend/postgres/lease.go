@@ -76,9 +76,7 @@ func (s *Store) locked(ctx context.Context, conn *pgx.Conn, id int32) error {
 			return fmt.Errorf("read who holds the lock of %s: %w", s.where(), err)
 		}
 	}
-	if since != nil && *since > 3*beatEvery {
-		e.Advice += fmt.Sprintf(" It was last heard of %s ago.", since.Round(time.Second))
-	}
+	e.Heard = since
 	return e
 }
 

@@ -75,7 +75,7 @@ func (s *Store) Lock(ctx context.Context, info statefile.LockInfo) (statefile.Le
 }
 
 func (s *Store) locked(holder statefile.LockInfo, age time.Duration) error {
-	return &statefile.LockedError{Info: holder, Advice: fmt.Sprintf("It was last renewed %s ago; if its process is gone, it ends by itself %s after that.", age.Round(time.Second), s.ttl)}
+	return &statefile.LockedError{Info: holder, Heard: &age, Advice: fmt.Sprintf("If its process is gone, the lock ends by itself %s after that.", s.ttl)}
 }
 
 // ForceUnlock takes the lock from the holder with that ID.

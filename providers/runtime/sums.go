@@ -1,0 +1,86 @@
+package runtime
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+
+	"berth.dev/berth/api"
+	"berth.dev/berth/providers"
+	"berth.dev/berth/providers/internal/hostfs"
+)
+
+// What Berth has written into the files of a pod is known by its sums, so that a look at the host sees what somebody has changed there by hand.
+// They lie in memory: hashes of secrets are as little for a disk as secrets are. After a reboot there are none, and the pods are made anew
+// anyway.
+
+// sumsFile is where the sums of a pod's files lie.
+func sumsFile(uid string) string { return path.Join(api.SumsDir, uid) }
+
+// sums are the archive's part that lists what the given volumes hold, under a name from which the script takes it once all of it is there.
+func sums(uid string, volumes []volume) []hostfs.File {
+	var text bytes.Buffer
+	for _, v := range volumes {
+		for _, f := range v.files {
+			name, escaped := strings.ReplaceAll(path.Join(v.path, dataLink, f.path), `\`, `\\`), ""
+			if strings.Contains(name, `\`) {
+				escaped = `\` // as sha256sum writes it
+			}
+			sum := sha256.Sum256(f.data)
+			fmt.Fprintf(&text, "%s%s  %s\n", escaped, hex.EncodeToString(sum[:]), name)
+		}
+	}
+	return []hostfs.File{
+		{Path: path.Dir(api.SumsDir), Mode: 0o755, Dir: true},
+		{Path: api.SumsDir, Mode: 0o700, Dir: true},
+		{Path: sumsFile(uid) + ".new", Mode: 0o600, Data: text.Bytes()},
+	}
+}
+
+// addAltered compares the files of all pods with what was written, in one round trip.
+func (m *machine) addAltered(ctx context.Context, pods []api.ObservedPod) error {
+	out, err := m.Run(ctx, providers.Command{Script: alteredScript, Args: []string{api.SumsDir}})
+	if err != nil {
+		return fmt.Errorf("compare the files of pods with what was written: %w", err)
+	}
+	altered := alteredFiles(out.Stdout)
+	for i := range pods {
+		pods[i].Altered = altered[pods[i].UID]
+	}
+	return nil
+}
+
+// alteredFiles reads what sha256sum says of those that are not right: "/var/lib/berth/pods/UID/volumes/KIND/NAME/..data/FILE: FAILED", by uid.
+func alteredFiles(said []byte) map[string][]string {
+	out := map[string][]string{}
+	for line := range strings.Lines(string(said)) {
+		i := strings.LastIndex(line, ": FAILED")
+		if i < 0 {
+			continue
+		}
+		rest, ours := strings.CutPrefix(strings.TrimPrefix(line[:i], `\`), api.PodsDir+"/")
+		uid, below, _ := strings.Cut(rest, "/")
+		dir, file, ok := strings.Cut(below, "/"+dataLink+"/")
+		if !ours || !ok {
+			continue
+		}
+		out[uid] = append(out[uid], path.Base(dir)+"/"+strings.ReplaceAll(file, `\\`, `\`))
+	}
+	for _, list := range out {
+		slices.Sort(list)
+	}
+	return out
+}
+
+// One program for all pods: it is started once.
+const alteredScript = `set -- "$1"/*
+[ -e "$1" ] || exit 0
+for file; do
+	case $file in *.new) ;; *) cat -- "$file" 2>/dev/null ;; esac
+done | LC_ALL=C sha256sum -c --quiet 2>/dev/null || :
+`
