@@ -4,8 +4,10 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	runtimev1 "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"berth.dev/berth/api"
@@ -19,10 +21,37 @@ import (
 func ensure(ctx context.Context, m *machine, w *providers.Work) (providers.Result, error) {
 	r, barren, err := begin(ctx, m, w)
 	if barren {
-		err = errors.Join(err, m.clear(ctx, w.Step.Pod.Pod))
+		err = errors.Join(err, m.clearBarren(ctx, w.Step.Pod.Pod))
 	}
 	return r, err
 }
+
+// clearBarren takes away what the try to make a pod has left. What it had from before is its own: its files, its logs.
+func (m *machine) clearBarren(ctx context.Context, pod *corev1.Pod) error {
+	uid := string(pod.UID)
+	out, err := m.Run(ctx, providers.Command{Script: barrenScript, Args: []string{podDir(uid), logDir(pod.Namespace, pod.Name, uid)}})
+	if err != nil {
+		return fmt.Errorf("look what pod %s has left: %w", podName(pod), err)
+	}
+	if len(out.Stdout) > 0 {
+		return nil
+	}
+	return m.clear(ctx, pod)
+}
+
+// barrenScript prints a word when a pod has files beside the note of its users, or logs.
+const barrenScript = `set -u
+for dir; do
+	[ -d "$dir" ] || continue
+	case $(ls -A -- "$dir") in
+	'' | users) ;;
+	*)
+		echo kept
+		exit 0
+		;;
+	esac
+done
+`
 
 // begin is ensure without cleaning up after it. It reports whether nothing of the pod could be made.
 func begin(ctx context.Context, m *machine, w *providers.Work) (r providers.Result, barren bool, err error) {

@@ -9,6 +9,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	runtimev1 "k8s.io/cri-api/pkg/apis/runtime/v1"
 
@@ -306,5 +307,40 @@ func secret(name string, data map[string]string) *api.Object {
 	return &api.Object{
 		Address: api.Address{Kind: api.KindSecret, Name: name},
 		Value:   &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: "default"}, StringData: data},
+	}
+}
+
+// TestSandboxThatCannotBeMade leaves nothing behind of a pod that was never there, and everything of one that was.
+func TestSandboxThatCannotBeMade(t *testing.T) {
+	f := host(t)
+	left := func(uid types.UID) string {
+		return f.sh(t, `ls -d "/var/lib/berth/pods/$1" /var/log/pods/*"$1" 2>/dev/null; find /sys/fs/cgroup -type d -name "*$1*"`, string(uid))
+	}
+	impossible := func(p *corev1.Pod) {
+		p.Spec.SecurityContext = &corev1.PodSecurityContext{Sysctls: []corev1.Sysctl{{Name: "net.core.somaxconn", Value: "many"}}}
+	}
+
+	pod := f.pod(t)
+	impossible(pod)
+	j := f.take(t, pod)
+	if summary, detail := j.detail(api.OpPodEnsure); summary != "Sandbox of the pod cannot be made" || !strings.Contains(detail, "somaxconn") {
+		t.Errorf("%s: %s", summary, detail)
+	}
+	if got := left(pod.UID); got != "" {
+		t.Errorf("a pod that was never there has left\n%s", got)
+	}
+
+	pod = f.pod(t)
+	pod.Name = "was-there"
+	j = f.take(t, pod)
+	j.must(api.OpPodEnsure)
+	if _, err := f.cri.Runtime.RemovePodSandbox(t.Context(), &runtimev1.RemovePodSandboxRequest{PodSandboxId: j.seen().SandboxID}); err != nil {
+		t.Fatal(err)
+	}
+	j.f = connectAgain(t, f) // what was remembered of it is not to help
+	impossible(pod)
+	j.detail(api.OpPodEnsure)
+	if got := left(pod.UID); !strings.Contains(got, "/var/lib/berth/pods/") || !strings.Contains(got, "/var/log/pods/") {
+		t.Errorf("of the files and logs of a pod that was there is left\n%s", got)
 	}
 }
