@@ -1,7 +1,6 @@
 package api
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"hash/fnv"
@@ -17,13 +16,14 @@ import (
 // taken as they are, the rest follow from the service's name by a hash and a linear probe, so that plans
 // can show them (semantics.md 4.3). Not safe for concurrent use.
 type Allocations struct {
-	serviceNet netip.Prefix
-	low, high  int32                      // node ports, inclusive
-	pools      []pool                     // of load balancer addresses
-	held       holders                    // by services of the prior state: left alone while others can be had
-	claimed    holders                    // in this evaluation: taken
-	prior      map[string]*corev1.Service // "namespace/name"
-	answers    bool                       // nodes have a DNS server, which answers health checks
+	nets      map[corev1.IPFamily]netip.Prefix // the ranges of cluster IPs
+	order     []corev1.IPFamily                // of these, the primary first
+	low, high int32                            // node ports, inclusive
+	pools     []pool                           // of load balancer addresses
+	held      holders                          // by services of the prior state: left alone while others can be had
+	claimed   holders                          // in this evaluation: taken
+	prior     map[string]*corev1.Service       // "namespace/name"
+	answers   bool                             // nodes have a DNS server, which answers health checks
 }
 
 // holders says which service, "namespace/name", has an address or a port.
@@ -55,9 +55,18 @@ type portKey struct {
 
 // NewAllocations starts from the cluster's ranges and the services of the prior state (nil for none).
 func NewAllocations(c Cluster, prior *State) (*Allocations, error) {
-	net, err := netip.ParsePrefix(c.ServiceCIDR)
-	if err != nil {
-		return nil, fmt.Errorf("service_cidr: %w", err)
+	nets := map[corev1.IPFamily]netip.Prefix{}
+	var order []corev1.IPFamily
+	for _, text := range c.ServiceCIDRs() {
+		net, err := netip.ParsePrefix(text)
+		if err != nil {
+			return nil, fmt.Errorf("service_cidr: %w", err)
+		}
+		order = append(order, FamilyOf(text))
+		nets[FamilyOf(text)] = net.Masked()
+	}
+	if len(order) == 0 {
+		return nil, errors.New("service_cidr: there is none")
 	}
 	low, high, err := ParsePortRange(c.NodePorts)
 	if err != nil {
@@ -67,9 +76,12 @@ func NewAllocations(c Cluster, prior *State) (*Allocations, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := &Allocations{net.Masked(), low, high, pools, newHolders(), newHolders(), map[string]*corev1.Service{}, c.DNS != ""}
+	a := &Allocations{nets, order, low, high, pools, newHolders(), newHolders(), map[string]*corev1.Service{}, c.DNS != ""}
 	if ip, err := netip.ParseAddr(c.DNS); err == nil {
 		a.claimed.ips[ip] = SystemNamespace + "/" + DNSServiceName
+		if second, err := ClusterDNSAddress(c.SecondServiceCIDR); err == nil {
+			a.claimed.ips[second] = SystemNamespace + "/" + DNSServiceName
+		}
 	}
 	if prior == nil {
 		return a, nil
@@ -81,8 +93,10 @@ func NewAllocations(c Cluster, prior *State) (*Allocations, error) {
 		}
 		id := svc.Namespace + "/" + svc.Name
 		a.prior[id] = svc
-		if ip, err := netip.ParseAddr(svc.Spec.ClusterIP); err == nil && a.serviceNet.Contains(ip) {
-			a.held.ips[ip] = id
+		for _, text := range ClusterIPs(svc) {
+			if ip, err := netip.ParseAddr(text); err == nil && a.nets[FamilyOf(text)].Contains(ip) {
+				a.held.ips[ip] = id
+			}
 		}
 		if ip, err := netip.ParseAddr(svc.Spec.LoadBalancerIP); err == nil {
 			a.held.lbs[ip] = id
@@ -124,15 +138,15 @@ func (a *Allocations) Complete(svc *corev1.Service) error {
 	if svc.Spec.Type == corev1.ServiceTypeExternalName {
 		return nil
 	}
-	if err := a.clusterIP(id, svc); err != nil {
-		return &AllocationError{"spec.clusterIP", err}
+	if err := a.clusterIPs(id, svc); err != nil {
+		return err
 	}
 	if svc.Spec.Type != corev1.ServiceTypeNodePort && svc.Spec.Type != corev1.ServiceTypeLoadBalancer {
 		return nil
 	}
 	balanced := svc.Spec.Type == corev1.ServiceTypeLoadBalancer
 	if balanced {
-		if err := a.loadBalancer(id, svc); err != nil {
+		if err := a.loadBalancer(id, svc, a.familiesOf(svc)); err != nil {
 			return err
 		}
 	}
@@ -184,72 +198,6 @@ func (a *Allocations) healthCheckNodePort(id string, svc *corev1.Service) error 
 // HasHealthCheck reports whether a service is one of whose nodes a load balancer of others has to know which have ready pods.
 func HasHealthCheck(svc *corev1.Service) bool {
 	return svc.Spec.Type == corev1.ServiceTypeLoadBalancer && svc.Spec.ExternalTrafficPolicy == corev1.ServiceExternalTrafficPolicyLocal
-}
-
-func (a *Allocations) clusterIP(id string, svc *corev1.Service) error {
-	if svc.Spec.ClusterIP == corev1.ClusterIPNone {
-		return nil
-	}
-	if svc.Spec.ClusterIP != "" {
-		ip, err := netip.ParseAddr(svc.Spec.ClusterIP)
-		if err != nil || !a.serviceNet.Contains(ip) {
-			return fmt.Errorf("clusterIP %s: provided IP is not in the valid range. The range of valid IPs is %s", svc.Spec.ClusterIP, a.serviceNet)
-		}
-		if owner, taken := a.claimed.ips[ip]; taken && owner != id {
-			return fmt.Errorf("clusterIP %s: provided IP is already allocated (service %s has it)", ip, owner)
-		}
-		a.claimed.ips[ip] = id
-		return nil
-	}
-	if old := a.prior[id]; old != nil {
-		if ip, err := netip.ParseAddr(old.Spec.ClusterIP); err == nil && a.serviceNet.Contains(ip) && a.claimed.ips[ip] == "" {
-			a.claimed.ips[ip] = id
-			svc.Spec.ClusterIP = ip.String()
-			return nil
-		}
-	}
-	ip, err := a.probeIP(id)
-	if err != nil {
-		return err
-	}
-	a.claimed.ips[ip] = id
-	svc.Spec.ClusterIP = ip.String()
-	return nil
-}
-
-// probeIP searches the upper band from a start that the name decides, then the static band.
-func (a *Allocations) probeIP(id string) (netip.Addr, error) {
-	if !a.serviceNet.Addr().Is4() {
-		return netip.Addr{}, fmt.Errorf("service_cidr %s is not an IPv4 range", a.serviceNet)
-	}
-	base := binary.BigEndian.Uint32(a.serviceNet.Addr().AsSlice())
-	size := uint32(1) << (32 - a.serviceNet.Bits())
-	if size < 4 {
-		return netip.Addr{}, fmt.Errorf("service_cidr %s is too small", a.serviceNet)
-	}
-	first, last := uint32(2), size-2 // .1 is reserved, network and broadcast are unused
-	band := min(max(16, size/16), 256)
-	if band > last {
-		band = first
-	}
-	at := func(off uint32) netip.Addr {
-		var b [4]byte
-		binary.BigEndian.PutUint32(b[:], base+off)
-		return netip.AddrFrom4(b)
-	}
-	n := last - band + 1
-	start := hash32(id) % n
-	for i := range n {
-		if ip := at(band + (start+i)%n); a.freeIP(ip, id) {
-			return ip, nil
-		}
-	}
-	for off := first; off < band; off++ {
-		if ip := at(off); a.freeIP(ip, id) {
-			return ip, nil
-		}
-	}
-	return netip.Addr{}, fmt.Errorf("no cluster IP is left in %s", a.serviceNet)
 }
 
 func (a *Allocations) freeIP(ip netip.Addr, id string) bool {

@@ -58,10 +58,7 @@ func DNSRecordsOf(svc *corev1.Service) DNSRecords {
 		return r
 	}
 	if !Headless(svc) {
-		r.ClusterIPs = slices.Clone(svc.Spec.ClusterIPs)
-		if len(r.ClusterIPs) == 0 && svc.Spec.ClusterIP != "" {
-			r.ClusterIPs = []string{svc.Spec.ClusterIP}
-		}
+		r.ClusterIPs = slices.Clone(ClusterIPs(svc))
 	}
 	for _, p := range svc.Spec.Ports {
 		if p.Name != "" {
@@ -86,6 +83,8 @@ type DNSWork struct {
 type DNSEntry struct {
 	Records   DNSRecords `json:"records"`
 	Endpoints []DNSLink  `json:"endpoints,omitempty"`
+	// Families are those of the endpoints' addresses that the name has; none for all.
+	Families []corev1.IPFamily `json:"families,omitempty"`
 }
 
 // DNSLink is a pod behind a headless service; the executor resolves it when it acts.
@@ -94,13 +93,16 @@ type DNSLink struct {
 	Hostname string `json:"hostname,omitempty"`
 }
 
-// Resolve returns the records with the addresses of the entry's endpoints, in their order. An endpoint without an address is none.
+// Resolve returns the records with the addresses of the entry's endpoints, in their order, as [JoinIPs] writes two. An endpoint without an
+// address of the entry's families is none.
 func (e *DNSEntry) Resolve(ips []string) DNSRecords {
 	r := e.Records
 	r.Endpoints = slices.Clone(r.Endpoints)
 	for i, l := range e.Endpoints {
-		if ips[i] != "" {
-			r.Endpoints = append(r.Endpoints, DNSEndpoint{IP: ips[i], Hostname: l.Hostname, Ports: l.Ports})
+		for ip := range strings.SplitSeq(ips[i], ",") {
+			if ip != "" && (len(e.Families) == 0 || slices.Contains(e.Families, FamilyOf(ip))) {
+				r.Endpoints = append(r.Endpoints, DNSEndpoint{IP: ip, Hostname: l.Hostname, Ports: l.Ports})
+			}
 		}
 	}
 	slices.SortStableFunc(r.Endpoints, func(a, b DNSEndpoint) int {

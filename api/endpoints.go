@@ -19,7 +19,7 @@ type EndpointVersion struct {
 
 // Equal reports whether two links are the same in every field.
 func (l EndpointLink) Equal(m EndpointLink) bool {
-	return l.Pod == m.Pod && l.Node == m.Node && l.IP == m.IP && l.Terminating == m.Terminating && maps.Equal(l.Ports, m.Ports)
+	return l.Pod == m.Pod && l.Node == m.Node && l.IP == m.IP && l.SecondIP == m.SecondIP && l.Terminating == m.Terminating && maps.Equal(l.Ports, m.Ports)
 }
 
 // Compare orders links by pod, node and written address.

@@ -73,8 +73,9 @@ var enumRows = map[string]Enum{
 	"ServiceAffinity":              {Values: []string{"None", "ClientIP"}},
 	"ServiceExternalTrafficPolicy": {Values: []string{"Cluster", "Local"}},
 	"ServiceInternalTrafficPolicy": {Values: []string{"Cluster", "Local"}},
-	"AddressType": {Values: []string{"IPv4"}, Refused: map[string]string{
-		"IPv6": "services are IPv4",
+	"IPFamily":                     {Values: []string{"IPv4", "IPv6"}},
+	"IPFamilyPolicy":               {Values: []string{"SingleStack", "PreferDualStack", "RequireDualStack"}},
+	"AddressType": {Values: []string{"IPv4", "IPv6"}, Refused: map[string]string{
 		"FQDN": "use a service of type ExternalName"}},
 	"PullPolicy":                    {Values: []string{"Always", "IfNotPresent", "Never"}},
 	"RestartPolicy":                 {Values: []string{"Always", "OnFailure", "Never"}},

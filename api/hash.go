@@ -18,7 +18,7 @@ import (
 func NetworkHash(n *NodeNetwork) string { return contentHash(n) }
 
 // ServiceHash names the content of a service's rules on a node: what they depend on and nothing else. ips holds the
-// address of each of w.Endpoints, in their order; an endpoint without an address is no endpoint. The order of the
+// address of each of w.Endpoints, in their order, as [JoinIPs] writes two; an endpoint without an address is no endpoint. The order of the
 // endpoints does not matter. The proxy provider keeps the hash on the host beside the rules and reports it in
 // [NodeObservation.Services] while they are intact; the planner compares.
 func ServiceHash(w *ServiceWork, ips []string) string {

@@ -69,11 +69,15 @@ const LocalAddress = "local"
 // Cluster is the cluster block: what all nodes share.
 type Cluster struct {
 	Name        string `json:"name"`
-	PodCIDR     string `json:"pod_cidr"`     // one /24 of it per node
+	PodCIDR     string `json:"pod_cidr"`     // one /24 of it per node, or of IPv6 one /64
 	ServiceCIDR string `json:"service_cidr"` // cluster IPs
-	NodePorts   string `json:"node_ports"`   // "30000-32767"
-	Network     string `json:"network"`      // "vxlan", "host-gw", "none"
-	Domain      string `json:"domain"`       // "cluster.local"
+	// SecondPodCIDR and SecondServiceCIDR are those of the other family; "" in a cluster with one.
+	SecondPodCIDR     string `json:"second_pod_cidr,omitempty"`
+	SecondServiceCIDR string `json:"second_service_cidr,omitempty"`
+
+	NodePorts string `json:"node_ports"` // "30000-32767"
+	Network   string `json:"network"`    // "vxlan", "host-gw", "none"
+	Domain    string `json:"domain"`     // "cluster.local"
 	// DNS is the address at which pods ask for names of the cluster; "" when the cluster has no DNS of its own.
 	DNS string `json:"dns,omitempty"`
 	// AllowedUnsafeSysctls are names and prefixes ("kernel.msg*") between commas, as the kubelet's flag of this name has them.
@@ -105,6 +109,7 @@ var DefaultCluster = Cluster{
 const (
 	LacksSCTP     = "sctp"     // the kernel does not know the protocol
 	LacksAffinity = "recent"   // iptables cannot remember clients: the kernel module xt_recent
+	LacksIPv6     = "ipv6"     // the kernel has no IPv6, or has it switched off, or there is no ip6tables
 	LacksAnnounce = "announce" // there is neither perl nor python3, with one of which a host tells its network of an address
 )
 
@@ -119,8 +124,9 @@ type NodeFacts struct {
 	MemoryBytes      int64  `json:"memory"`   // MemTotal
 	MaxPods          int    `json:"max_pods"` // 110, as upstream
 	InternalIP       string `json:"internal_ip"`
-	Interface        string `json:"interface"` // the device that holds InternalIP
-	MTU              int    `json:"mtu"`       // of Interface
+	OtherIP          string `json:"other_ip,omitempty"` // an address of the other family than InternalIP's, where the host has one
+	Interface        string `json:"interface"`          // the device that holds InternalIP
+	MTU              int    `json:"mtu"`                // of Interface
 	Containerd       string `json:"containerd"`
 	IPTables         string `json:"iptables"` // "1.8.9 (nf_tables)"
 	CNIBinDir        string `json:"cni_bin_dir"`

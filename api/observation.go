@@ -69,6 +69,7 @@ type ObservedPod struct {
 	Lineage   string  `json:"lineage"`
 	SandboxID string  `json:"sandbox_id"`
 	IP        string  `json:"ip"`
+	SecondIP  string  `json:"second_ip,omitempty"` // of the other family than IP
 	// SandboxReady is false after a reboot or when the sandbox process died: the pod has to be made anew.
 	SandboxReady   bool                `json:"sandbox_ready"`
 	SandboxAttempt uint32              `json:"sandbox_attempt,omitempty"` // how often the sandbox was made anew

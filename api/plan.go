@@ -309,6 +309,8 @@ type EndpointLink struct {
 	Node string  `json:"node"`
 	// IP is that of an endpoint which is no pod, Pod being zero then, or of a pod that goes.
 	IP string `json:"ip,omitempty"`
+	// SecondIP is the same pod's of the other family.
+	SecondIP string `json:"second_ip,omitempty"`
 	// Terminating marks a pod that is about to go: it is sent to only while there is no other.
 	Terminating bool `json:"terminating,omitempty"`
 	// Ports maps the service port's name ("" for a single unnamed one) to the pod's port number.
@@ -330,8 +332,14 @@ type NodeNetwork struct {
 	MTU         int    `json:"mtu"`       // of the pods' interfaces
 	VTEPMAC     string `json:"vtep_mac,omitempty"`
 	CNIBinDir   string `json:"cni_bin_dir"`
-	Rules       int    `json:"rules"`           // [NetworkRules] of who planned it
-	Peers       []Peer `json:"peers,omitempty"` // the other nodes, sorted by name
+	Rules       int    `json:"rules"` // [NetworkRules] of who planned it
+	// The same of the cluster's second family; "" where it has one.
+	SecondClusterCIDR string `json:"second_cluster_cidr,omitempty"`
+	SecondServiceCIDR string `json:"second_service_cidr,omitempty"`
+	SecondPodCIDR     string `json:"second_pod_cidr,omitempty"`
+	SecondNodeIP      string `json:"second_node_ip,omitempty"`
+
+	Peers []Peer `json:"peers,omitempty"` // the other nodes, sorted by name
 }
 
 // Peer is another node as the pod network sees it.
@@ -340,6 +348,9 @@ type Peer struct {
 	IP      string `json:"ip"`
 	PodCIDR string `json:"pod_cidr"`
 	VTEPMAC string `json:"vtep_mac,omitempty"`
+
+	SecondIP      string `json:"second_ip,omitempty"`
+	SecondPodCIDR string `json:"second_pod_cidr,omitempty"`
 }
 
 // ImageWork is an image that a node needs before its pods start.

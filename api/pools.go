@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -66,7 +67,7 @@ func ParseAddressRange(s string) (AddressRange, error) {
 }
 
 // loadBalancer gives a service of type LoadBalancer its address.
-func (a *Allocations) loadBalancer(id string, svc *corev1.Service) error {
+func (a *Allocations) loadBalancer(id string, svc *corev1.Service, families []corev1.IPFamily) error {
 	pools := a.pools
 	if class := svc.Spec.LoadBalancerClass; class != nil {
 		pools = nil
@@ -78,6 +79,9 @@ func (a *Allocations) loadBalancer(id string, svc *corev1.Service) error {
 		if pools == nil {
 			return &AllocationError{"spec.loadBalancerClass", fmt.Errorf("the cluster has no load_balancer pool %q", *class)}
 		}
+	}
+	if !slices.Contains(families, corev1.IPv4Protocol) {
+		return &AllocationError{"spec.type", errors.New("load_balancer pools are IPv4, and the service is IPv6 only: give it both families, or use a NodePort")}
 	}
 	if len(pools) == 0 {
 		return &AllocationError{"spec.type", errors.New(

@@ -52,13 +52,16 @@ type State struct {
 
 // NodeState is what the cluster has given to a node and knows of it.
 type NodeState struct {
-	Name    string    `json:"name"`
-	Node    *Node     `json:"node"`     // as last applied
-	PodCIDR string    `json:"pod_cidr"` // sticky for the node's life
-	VTEPMAC string    `json:"vtep_mac,omitempty"`
-	IP      string    `json:"ip"`                // what other nodes route to
-	BootID  string    `json:"boot_id,omitempty"` // when it was last acted on; another one means a reboot
-	Facts   NodeFacts `json:"facts"`
+	Name    string `json:"name"`
+	Node    *Node  `json:"node"`     // as last applied
+	PodCIDR string `json:"pod_cidr"` // sticky for the node's life
+	// SecondPodCIDR and SecondIP are of the cluster's second family; "" where it has one.
+	SecondPodCIDR string    `json:"second_pod_cidr,omitempty"`
+	SecondIP      string    `json:"second_ip,omitempty"`
+	VTEPMAC       string    `json:"vtep_mac,omitempty"`
+	IP            string    `json:"ip"`                // what other nodes route to
+	BootID        string    `json:"boot_id,omitempty"` // when it was last acted on; another one means a reboot
+	Facts         NodeFacts `json:"facts"`
 	// JoinedAt is when the node was first set up. The executor sets it.
 	JoinedAt *time.Time `json:"joined_at,omitempty"`
 }
@@ -72,6 +75,7 @@ type PodState struct {
 	Hash      string  `json:"hash"` // of the template it was made from; see LabelTemplateHash
 	SandboxID string  `json:"sandbox_id,omitempty"`
 	IP        string  `json:"ip,omitempty"`
+	SecondIP  string  `json:"second_ip,omitempty"` // of the cluster's second family
 	Ready     bool    `json:"ready,omitempty"`
 	// Spec is the pod as created: what the scheduler counts and what ports services resolve against.
 	Spec *corev1.PodSpec `json:"spec,omitempty"`

@@ -223,10 +223,11 @@ func (w *walk) try(ctx context.Context, a *action, work *providers.Work) (provid
 func (w *walk) work(a *action) (*providers.Work, error) {
 	s := a.step
 	work := &providers.Work{
-		Step: s, Lineage: w.lineage, Cluster: w.in.Plan.Cluster, Fence: w.in.Fence, Term: w.in.Term, NodeIP: w.facts.nodeIP(s.Node),
+		Step: s, Lineage: w.lineage, Cluster: w.in.Plan.Cluster, Fence: w.in.Fence, Term: w.in.Term,
 		Report: w.reporter(s.ID), Event: w.teller(a), Restarted: a.restarted, Patience: w.patience(s), Leaving: w.leaving(s),
 		Rest: func(ctx context.Context, d time.Duration) error { return w.rest(ctx, s.ID, d) },
 	}
+	work.NodeIP, work.SecondNodeIP = w.facts.nodeIPs(s.Node)
 	if err := w.lookUp(work); err != nil {
 		return nil, err
 	}
@@ -249,14 +250,14 @@ func (w *walk) work(a *action) (*providers.Work, error) {
 		}
 	}
 	for _, link := range links {
-		ip := link.IP
+		ip, second := link.IP, link.SecondIP
 		if ip == "" {
-			ip = w.facts.podIP(link.Pod)
+			ip, second = w.facts.podIPs(link.Pod)
 		}
 		if ip == "" {
 			return nil, fmt.Errorf("the address of pod %s is not known: no step has made it run", link.Pod)
 		}
-		work.Endpoints = append(work.Endpoints, providers.Endpoint{Pod: link.Pod, Node: link.Node, IP: ip, Ports: link.Ports})
+		work.Endpoints = append(work.Endpoints, providers.Endpoint{Pod: link.Pod, Node: link.Node, IP: ip, SecondIP: second, Ports: link.Ports})
 	}
 	return work, nil
 }

@@ -12,17 +12,18 @@ import (
 // facts is what links resolve to: the pods and nodes of the state with every step that has finished since. The state itself
 // belongs to the journal while steps run.
 type facts struct {
-	mu    sync.Mutex
-	pods  map[api.Address]api.PodState
-	nodes map[string]api.NodeState
-	born  map[api.Address]*time.Time // when objects were first applied
-	begun map[api.RevisionKey]*time.Time
+	mu      sync.Mutex
+	cluster api.Cluster
+	pods    map[api.Address]api.PodState
+	nodes   map[string]api.NodeState
+	born    map[api.Address]*time.Time // when objects were first applied
+	begun   map[api.RevisionKey]*time.Time
 }
 
 // newFacts takes the addresses of pods from what was seen, where it was: a run that was killed may have made a sandbox anew, or a host
 // may have come back, without the state having heard of it.
-func newFacts(s *api.State, seen *api.Observation) *facts {
-	f := &facts{pods: make(map[api.Address]api.PodState, len(s.Pods)), nodes: make(map[string]api.NodeState, len(s.Nodes)), born: make(map[api.Address]*time.Time, len(s.Objects)), begun: map[api.RevisionKey]*time.Time{}}
+func newFacts(c api.Cluster, s *api.State, seen *api.Observation) *facts {
+	f := &facts{cluster: c, pods: make(map[api.Address]api.PodState, len(s.Pods)), nodes: make(map[string]api.NodeState, len(s.Nodes)), born: make(map[api.Address]*time.Time, len(s.Objects)), begun: map[api.RevisionKey]*time.Time{}}
 	for _, p := range s.Pods {
 		f.pods[p.Address] = p
 	}
@@ -47,15 +48,16 @@ func newFacts(s *api.State, seen *api.Observation) *facts {
 
 func (f *facts) see(o *api.ObservedPod) {
 	if p, ok := f.pods[o.Address]; ok && p.UID == o.UID && o.IP != "" {
-		p.SandboxID, p.IP = o.SandboxID, o.IP
+		p.SandboxID = o.SandboxID
+		p.IP, p.SecondIP = f.cluster.PrimaryFirst(o.IP, o.SecondIP)
 		f.pods[o.Address] = p
 	}
 }
 
-func (f *facts) podIP(a api.Address) string {
+func (f *facts) podIPs(a api.Address) (ip, second string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.pods[a].IP
+	return f.pods[a].IP, f.pods[a].SecondIP
 }
 
 // pod returns what is known of a pod.
@@ -73,10 +75,10 @@ func (f *facts) hasPod(a api.Address, uid string) bool {
 	return f.pods[a].UID == uid
 }
 
-func (f *facts) nodeIP(name string) string {
+func (f *facts) nodeIPs(name string) (ip, second string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.nodes[name].IP
+	return f.nodes[name].IP, f.nodes[name].SecondIP
 }
 
 // complete fills in a delta with what the host has decided, and keeps what neither knows.
@@ -130,10 +132,14 @@ func (f *facts) dated(o *api.Object) *api.Object {
 
 func completePod(p api.PodState, now *api.PodState, before api.PodState) api.PodState {
 	if now != nil {
-		p.SandboxID, p.IP, p.Ready = or(now.SandboxID, p.SandboxID), or(now.IP, p.IP), now.Ready
+		if p.SandboxID, p.Ready = or(now.SandboxID, p.SandboxID), now.Ready; now.IP != "" {
+			p.IP, p.SecondIP = now.IP, now.SecondIP
+		}
 	}
 	if before.UID == p.UID {
-		p.SandboxID, p.IP = or(p.SandboxID, before.SandboxID), or(p.IP, before.IP)
+		if p.SandboxID = or(p.SandboxID, before.SandboxID); p.IP == "" {
+			p.IP, p.SecondIP = before.IP, before.SecondIP
+		}
 	}
 	return p
 }

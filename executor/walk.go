@@ -82,7 +82,7 @@ func newWalk(o Options, in ApplyInput) (*walk, error) {
 		opts: o, in: in, lineage: or(in.State.Lineage, in.Plan.Lineage), objects: make(map[api.Address]*api.Object, len(in.Plan.Objects)),
 		services: map[string][]api.Address{}, endpoints: api.NewEndpoints(in.Plan),
 		known: make(map[api.Address]*api.Object, len(in.State.Objects)), told: newTold(in.State, steps),
-		facts: newFacts(in.State, in.Observed), events: newEvents(o.Emit, steps),
+		facts: newFacts(in.Plan.Cluster, in.State, in.Observed), events: newEvents(o.Emit, steps),
 		actions: make([]action, len(steps)), missing: make([]int, len(steps)), dependents: make([][]int, len(steps)),
 		state: make([]stepState, len(steps)), lanes: map[string]*lane{"": {limit: o.Parallelism}},
 		running: map[int]*running{}, results: make(chan result), turns: make(chan turn), outcome: Outcome{Total: len(steps)},

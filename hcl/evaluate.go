@@ -235,7 +235,7 @@ func (e *evaluation) addCluster() hcl2.Diagnostics {
 		e.allocations = allocations
 		fields := map[string]cty.Value{}
 		for _, f := range clusterFields {
-			fields[f.name] = cty.StringVal(f.get(&cluster))
+			fields[f.name] = f.value(&cluster)
 		}
 		return cty.ObjectVal(fields), diags
 	}

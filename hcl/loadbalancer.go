@@ -2,10 +2,12 @@ package hcl
 
 import (
 	"net/netip"
+	"slices"
 
 	hcl2 "github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hcldec"
 	"github.com/zclconf/go-cty/cty"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/validation"
 
 	"berth.dev/berth/api"
@@ -39,9 +41,16 @@ func loadBalancers(blocks hcl2.Blocks, c api.Cluster, ctx *hcl2.EvalContext) ([]
 	var out []api.LoadBalancerPool
 	var diags hcl2.Diagnostics
 	var taken []poolRange
-	for _, own := range []struct{ text, name string }{{c.PodCIDR, "pod_cidr"}, {c.ServiceCIDR, "service_cidr"}} {
-		p := netip.MustParsePrefix(own.text)
-		taken = append(taken, poolRange{networkRange(p), own.text, own.name})
+	if len(blocks) > 0 && !slices.Contains(c.Families(), corev1.IPv4Protocol) {
+		return nil, hcl2.Diagnostics{errorAt(blocks[0].DefRange, "No IPv4 in the cluster", "The addresses of pools are IPv4, and the cluster has no IPv4 range. Add one to pod_cidrs and to service_cidrs, or use node ports.")}
+	}
+	for _, own := range []struct {
+		texts []string
+		name  string
+	}{{c.PodCIDRs(), "pod_cidr"}, {c.ServiceCIDRs(), "service_cidr"}} {
+		if text := api.OfFamily(corev1.IPv4Protocol, own.texts...); text != "" {
+			taken = append(taken, poolRange{networkRange(netip.MustParsePrefix(text)), text, own.name})
+		}
 	}
 	names := map[string]hcl2.Range{}
 	for _, b := range blocks {

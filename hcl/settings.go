@@ -11,6 +11,7 @@ import (
 	"github.com/hashicorp/go-version"
 	hcl2 "github.com/hashicorp/hcl/v2"
 	"github.com/zclconf/go-cty/cty"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/validation"
 
 	"berth.dev/berth/api"
@@ -133,6 +134,20 @@ type clusterField struct {
 	name string
 	get  func(*api.Cluster) string
 	set  func(*api.Cluster, string) error
+	// Of a list these are in the place of the others.
+	getList func(*api.Cluster) []string
+	setList func(*api.Cluster, []string) error
+}
+
+func (f *clusterField) value(c *api.Cluster) cty.Value {
+	if f.getList == nil {
+		return cty.StringVal(f.get(c))
+	}
+	out := []cty.Value{}
+	for _, s := range f.getList(c) {
+		out = append(out, cty.StringVal(s))
+	}
+	return cty.ListVal(out)
 }
 
 // clusterFields are the attributes of the cluster block.
@@ -140,6 +155,8 @@ var clusterFields = []clusterField{
 	clusterText("name", func(c *api.Cluster) *string { return &c.Name }, checkClusterName),
 	clusterText("pod_cidr", func(c *api.Cluster) *string { return &c.PodCIDR }, checkPodCIDR),
 	clusterText("service_cidr", func(c *api.Cluster) *string { return &c.ServiceCIDR }, checkServiceCIDR),
+	clusterList("pod_cidrs", checkPodCIDR, func(c *api.Cluster) (first, second *string) { return &c.PodCIDR, &c.SecondPodCIDR }),
+	clusterList("service_cidrs", checkServiceCIDR, func(c *api.Cluster) (first, second *string) { return &c.ServiceCIDR, &c.SecondServiceCIDR }),
 	clusterText("node_ports", func(c *api.Cluster) *string { return &c.NodePorts }, checkNodePorts),
 	clusterText("network", func(c *api.Cluster) *string { return &c.Network }, checkNetwork),
 	clusterText("domain", func(c *api.Cluster) *string { return &c.Domain }, checkDomain),
@@ -160,6 +177,36 @@ func clusterText(name string, field func(*api.Cluster) *string, check func(strin
 				return err
 			}
 			*field(c) = v
+			return nil
+		},
+	}
+}
+
+// clusterList is the long form of a range: one range, or one of each family with that of the primary first, as in Kubernetes.
+func clusterList(name string, check func(string) error, field func(*api.Cluster) (first, second *string)) clusterField {
+	return clusterField{
+		name: name,
+		getList: func(c *api.Cluster) []string {
+			first, second := field(c)
+			return slices.DeleteFunc([]string{*first, *second}, func(s string) bool { return s == "" })
+		},
+		setList: func(c *api.Cluster, list []string) error {
+			if len(list) == 0 || len(list) > 2 {
+				return fmt.Errorf("it has %d ranges: write one, or one of IPv4 and one of IPv6, that of the primary family first", len(list))
+			}
+			for _, s := range list {
+				if err := check(s); err != nil {
+					return err
+				}
+			}
+			if len(list) == 2 && api.FamilyOf(list[0]) == api.FamilyOf(list[1]) {
+				return fmt.Errorf("%s and %s are both %s: at most one of each family", list[0], list[1], api.FamilyOf(list[0]))
+			}
+			first, second := field(c)
+			*first, *second = list[0], ""
+			if len(list) == 2 {
+				*second = list[1]
+			}
 			return nil
 		},
 	}
@@ -193,6 +240,10 @@ func evaluateCluster(block *hcl2.Block, ctx *hcl2.EvalContext) (api.Cluster, hcl
 		if !ok {
 			continue
 		}
+		if f.getList != nil {
+			diags = append(diags, setClusterList(&c, f, attr, content.Attributes, ctx)...)
+			continue
+		}
 		v, more := stringOf(attr, ctx)
 		diags = append(diags, more...)
 		if v == "" {
@@ -205,19 +256,52 @@ func evaluateCluster(block *hcl2.Block, ctx *hcl2.EvalContext) (api.Cluster, hcl
 	if diags.HasErrors() {
 		return c, diags
 	}
-	c.LoadBalancers, diags = loadBalancers(content.Blocks.OfType("load_balancer"), c, ctx)
-	pods, services := netip.MustParsePrefix(c.PodCIDR), netip.MustParsePrefix(c.ServiceCIDR)
-	if pods.Overlaps(services) {
-		r := block.DefRange
-		for _, name := range []string{"service_cidr", "pod_cidr"} {
-			if attr, ok := content.Attributes[name]; ok {
-				r = attr.Expr.Range()
-			}
-		}
-		diags = append(diags, errorAt(r, "Overlapping networks",
-			"pod_cidr %s and service_cidr %s overlap. Choose two ranges that have no address in common.", pods, services))
+	if diags = checkRanges(&c, block, content); diags.HasErrors() {
+		return c, diags
 	}
+	c.LoadBalancers, diags = loadBalancers(content.Blocks.OfType("load_balancer"), c, ctx)
 	return c, diags
+}
+
+// setClusterList reads an attribute that is a list, in the place of the one that holds a single range.
+func setClusterList(c *api.Cluster, f clusterField, attr *hcl2.Attribute, all hcl2.Attributes, ctx *hcl2.EvalContext) hcl2.Diagnostics {
+	if single, ok := all[strings.TrimSuffix(f.name, "s")]; ok {
+		return hcl2.Diagnostics{errorAt(attr.Range, "Duplicate setting", "%s says what %s at %s says. Keep one of them.", f.name, single.Name, at(single.Range))}
+	}
+	r := dnsReader{ctx: ctx}
+	var list []string
+	r.value(attr, cty.List(cty.String), &list)
+	if len(r.diags) > 0 || list == nil {
+		return r.diags
+	}
+	if err := f.setList(c, list); err != nil {
+		r.fault(attr.Expr.Range(), "%s: %s.", f.name, err)
+	}
+	return r.diags
+}
+
+// checkRanges wants pod and service ranges of the same families in the same order, without addresses in common.
+func checkRanges(c *api.Cluster, block *hcl2.Block, content *hcl2.BodyContent) hcl2.Diagnostics {
+	r := block.DefRange
+	for _, name := range []string{"service_cidrs", "service_cidr", "pod_cidrs", "pod_cidr"} {
+		if attr, ok := content.Attributes[name]; ok {
+			r = attr.Expr.Range()
+		}
+	}
+	pods, services := c.PodCIDRs(), c.ServiceCIDRs()
+	for i := range max(len(pods), len(services)) {
+		if i >= len(pods) || i >= len(services) || api.FamilyOf(pods[i]) != api.FamilyOf(services[i]) {
+			return hcl2.Diagnostics{errorAt(r, "Families differ",
+				"Pods have %s, and services %s: both need ranges of the same families, in the same order. With pod_cidrs write service_cidrs, such as [\"10.96.0.0/12\", \"fd00:10:96::/108\"].",
+				strings.Join(pods, " and "), strings.Join(services, " and "))}
+		}
+		p, s := netip.MustParsePrefix(pods[i]), netip.MustParsePrefix(services[i])
+		if p.Overlaps(s) {
+			return hcl2.Diagnostics{errorAt(r, "Overlapping networks",
+				"pod_cidr %s and service_cidr %s overlap. Choose two ranges that have no address in common.", p, s)}
+		}
+	}
+	return nil
 }
 
 func checkClusterName(s string) error { return asError(s, validation.IsDNS1123Label(s)) }
@@ -230,28 +314,36 @@ func asError(s string, problems []string) error {
 	return fmt.Errorf("%q is not valid: %s", s, strings.Join(problems, "; "))
 }
 
-// checkPodCIDR wants room for at least one node: each gets a /24.
-func checkPodCIDR(s string) error { return checkCIDR(s, 24, "each node gets a /24 of it") }
+// checkPodCIDR wants room for at least one node: each gets a /24, or of IPv6 a /64.
+func checkPodCIDR(s string) error {
+	if api.FamilyOf(s) == corev1.IPv6Protocol {
+		return checkCIDR(s, 64, "each node gets a /64 of it")
+	}
+	return checkCIDR(s, 24, "each node gets a /24 of it")
+}
 
 // checkServiceCIDR bounds the size to what Kubernetes allows, so that allocation stays a matter of numbers.
 func checkServiceCIDR(s string) error {
-	if err := checkCIDR(s, 30, "a smaller one has no room for services"); err != nil {
-		return err
+	if api.FamilyOf(s) == corev1.IPv6Protocol {
+		if p, err := netip.ParsePrefix(s); err == nil && p.Bits() < 64 {
+			return fmt.Errorf("%s is larger than Kubernetes allows for services; write /64 or longer, such as fd00:10:96::/108", s)
+		}
+		return checkCIDR(s, 126, "a smaller one has no room for services")
 	}
-	return nil
+	return checkCIDR(s, 30, "a smaller one has no room for services")
 }
 
 func checkCIDR(s string, longest int, why string) error {
 	p, err := netip.ParsePrefix(s)
 	switch {
-	case err != nil:
-		return fmt.Errorf("%q is not a range of addresses such as 10.244.0.0/16", s)
-	case !p.Addr().Is4():
-		return fmt.Errorf("%s is not an IPv4 range; Berth's pod network has IPv4 only", s)
+	case err != nil || api.FamilyOf(s) == "":
+		return fmt.Errorf("%q is not a range of addresses such as 10.244.0.0/16 or fd00:10:244::/56", s)
 	case p != p.Masked():
 		return fmt.Errorf("%s has bits set beyond its prefix; write %s", s, p.Masked())
 	case p.Bits() > longest:
 		return fmt.Errorf("%s is too small: it can be /%d at most, because %s", s, longest, why)
+	case p.Addr().Is6() && p.String() != s:
+		return fmt.Errorf("%s has a shorter form, in which it is shown everywhere; write %s", s, p)
 	case p.Bits() < 8:
 		return fmt.Errorf("%s is larger than any private range; write /8 or longer", s)
 	}

@@ -114,7 +114,10 @@ const (
 // dnsArgs are the flags of `berth dns serve`.
 func (e *evaluation) dnsArgs() []string {
 	c := e.config.Cluster
-	args := []string{"--domain=" + c.Domain, "--records=" + recordsMount, "--services=" + servicesMount, "--address=" + c.DNS, "--range=" + c.PodCIDR, "--range=" + c.ServiceCIDR}
+	args := []string{"--domain=" + c.Domain, "--records=" + recordsMount, "--services=" + servicesMount, "--address=" + c.DNS}
+	for _, r := range slices.Concat(c.PodCIDRs(), c.ServiceCIDRs()) {
+		args = append(args, "--range="+r)
+	}
 	for _, s := range e.dns.upstream {
 		args = append(args, "--upstream="+s)
 	}
@@ -185,12 +188,17 @@ func (e *evaluation) dnsServers(image *api.Image, platform string) *appsv1.Daemo
 // dnsService leads a pod to the server of its node, and to the others where there is none.
 func (e *evaluation) dnsService() *corev1.Service {
 	near := corev1.ServiceTrafficDistributionPreferSameNode
+	c := &e.config.Cluster
 	s := &corev1.Service{ObjectMeta: dnsMeta(api.DNSServiceName)}
 	s.Spec = corev1.ServiceSpec{
 		Type: corev1.ServiceTypeClusterIP, ClusterIP: e.config.Cluster.DNS, Selector: dnsLabels(), TrafficDistribution: &near,
 		Ports: []corev1.ServicePort{
 			{Name: "dns", Port: 53, Protocol: corev1.ProtocolUDP}, {Name: "dns-tcp", Port: 53, Protocol: corev1.ProtocolTCP}, {Name: "metrics", Port: 9153, Protocol: corev1.ProtocolTCP},
 		},
+	}
+	if second, err := api.ClusterDNSAddress(c.SecondServiceCIDR); err == nil && c.SecondServiceCIDR != "" {
+		dual := corev1.IPFamilyPolicyRequireDualStack // health checks are led to the servers in both families
+		s.Spec.IPFamilyPolicy, s.Spec.ClusterIPs = &dual, []string{c.DNS, second.String()}
 	}
 	return s
 }

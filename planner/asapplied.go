@@ -35,7 +35,7 @@ func asApplied(s *api.State, up func(node string) bool) *api.Observation {
 func shownPod(s *api.State, p *api.PodState) api.ObservedPod {
 	o := api.ObservedPod{
 		Address: p.Address, Namespace: p.Namespace, Name: p.Address.Pod, UID: p.UID, Hash: p.Hash, Lineage: s.Lineage,
-		SandboxID: p.SandboxID, IP: p.IP, SandboxReady: true, Labels: p.Labels, Spec: p.Spec,
+		SandboxID: p.SandboxID, IP: p.IP, SecondIP: p.SecondIP, SandboxReady: true, Labels: p.Labels, Spec: p.Spec,
 	}
 	if p.Spec != nil {
 		for _, c := range p.Spec.Containers {

@@ -23,6 +23,7 @@ func (s *service) entry() api.DNSEntry {
 			})
 		}
 		e.Endpoints = append(e.Endpoints, s.manual...)
+		e.Families = s.families
 	}
 	return e
 }

@@ -79,8 +79,9 @@ func (d *draft) expose() {
 
 // exposedNode is a node as clients outside see it.
 type exposedNode struct {
-	name, ip string
-	pods     bool // it has pods of the service
+	name string
+	ips  []string
+	pods bool // it has pods of the service
 }
 
 // openings adds what a service opens. Addresses of the pool are those of nobody in particular while the holder moves within the cluster.
@@ -96,8 +97,10 @@ func (d *draft) openings(into map[opening]bool, a api.Address, v *corev1.Service
 	}
 	if n := v.Spec.HealthCheckNodePort; n != 0 { // every node says whether it has pods
 		for _, node := range nodes {
-			if node.ip != "" {
-				into[opening{service: a, by: byHealth, port: n, protocol: string(corev1.ProtocolTCP), at: api.ExposedAddress{Node: node.name, IP: node.ip}}] = true
+			for _, ip := range node.ips {
+				if api.OfFamily(api.FamilyOf(ip), api.ClusterIPs(v)...) != "" {
+					into[opening{service: a, by: byHealth, port: n, protocol: string(corev1.ProtocolTCP), at: api.ExposedAddress{Node: node.name, IP: ip}}] = true
+				}
 			}
 		}
 	}
@@ -117,9 +120,11 @@ func (d *draft) openings(into map[opening]bool, a api.Address, v *corev1.Service
 		}
 		o.by, o.port = byNodePort, p.NodePort
 		for _, n := range nodes {
-			if n.ip != "" && (n.pods || !rollout.ExternalLocal(v)) {
-				o.at = api.ExposedAddress{Node: n.name, IP: n.ip}
-				into[o] = true
+			for _, ip := range n.ips {
+				if (n.pods || !rollout.ExternalLocal(v)) && api.OfFamily(api.FamilyOf(ip), api.ClusterIPs(v)...) != "" {
+					o.at = api.ExposedAddress{Node: n.name, IP: ip}
+					into[o] = true
+				}
 			}
 		}
 	}
@@ -130,7 +135,7 @@ func (d *draft) nodesBefore(v *corev1.Service) []exposedNode {
 	selector := labels.SelectorFromSet(v.Spec.Selector)
 	var out []exposedNode
 	for _, n := range d.prior.Nodes {
-		e := exposedNode{name: n.Name, ip: n.IP}
+		e := exposedNode{name: n.Name, ips: n.IPs()}
 		if len(v.Spec.Selector) > 0 && rollout.ExternalLocal(v) {
 			e.pods = slices.ContainsFunc(d.prior.Pods, func(p api.PodState) bool {
 				return p.Node == n.Name && p.Ready && p.Namespace == v.Namespace && selector.Matches(labels.Set(p.Labels))
@@ -157,7 +162,7 @@ func (d *draft) nodesAfter(s *service) []exposedNode {
 	for _, h := range d.hosts {
 		switch {
 		case h.member():
-			out = append(out, exposedNode{h.name, h.ip, with[h.name]})
+			out = append(out, exposedNode{h.name, h.ips(), with[h.name]})
 		case h.state != nil && !h.leaves: // its rules stay as they are
 			if old := d.prior.Object(s.object.Address); old != nil {
 				for _, n := range d.nodesBefore(priorService(old)) {

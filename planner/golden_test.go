@@ -307,6 +307,8 @@ func (w *world) event(f []string) {
 			stop(&h.Pods[i])
 			h.Pods[i].SandboxReady = false
 		}
+	case "six":
+		h.Facts.OtherIP = "fd00:10::11"
 	case "lacks":
 		h.Facts.Lacks = f[2]
 	case "damage": // the rules of its services

@@ -1,6 +1,7 @@
 package planner
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 	"strings"
@@ -40,8 +41,11 @@ type host struct {
 
 	facts            api.NodeFacts
 	podCIDR, mac, ip string
-	network          *api.NodeNetwork // as it should be in the end; nil when it is no member then
-	interim          *api.NodeNetwork // the same while nodes that leave still serve; equal to network when none does
+	// Of the cluster's second family; "" where it has one.
+	secondPodCIDR, secondIP string
+
+	network *api.NodeNetwork // as it should be in the end; nil when it is no member then
+	interim *api.NodeNetwork // the same while nodes that leave still serve; equal to network when none does
 
 	steps    []graph.Step // all on this host
 	forgets  []graph.Step // of pods that were on it
@@ -111,14 +115,47 @@ func (d *draft) survey() {
 		} else {
 			h.facts = h.state.Facts
 		}
-		if h.state != nil && h.state.IP != "" {
-			h.ip = h.state.IP
-		}
-		if h.reach == up && h.facts.InternalIP != "" {
-			h.ip = h.facts.InternalIP
-		}
+		d.hostAddresses(h)
 		d.hosts = append(d.hosts, h)
 		d.byHost[name] = h
+	}
+}
+
+// hostAddresses are those at which other nodes reach the host: one of each family of the cluster.
+func (d *draft) hostAddresses(h *host) {
+	families := d.Config.Cluster.Families()
+	own := []string{h.facts.InternalIP, h.facts.OtherIP}
+	if h.reach != up {
+		own = nil
+	}
+	for i, to := range []*string{&h.ip, &h.secondIP} {
+		if i < len(families) {
+			*to = api.OfFamily(families[i], own...)
+		}
+		if h.state != nil && *to == "" && (i == 0 || len(families) > 1) {
+			*to = []string{h.state.IP, h.state.SecondIP}[i]
+		}
+	}
+}
+
+// ips are the host's addresses, the primary first.
+func (h *host) ips() []string {
+	return slices.DeleteFunc([]string{h.ip, h.secondIP}, func(s string) bool { return s == "" })
+}
+
+// checkAddresses refuses a host without an address of each of the cluster's families.
+func (d *draft) checkAddresses(h *host) {
+	families := d.Config.Cluster.Families()
+	if slices.Contains(families, corev1.IPv6Protocol) && lacks(h, api.LacksIPv6) {
+		d.errorOn(h, "Host has no IPv6", "The cluster has IPv6 ranges, and on %s the kernel has no IPv6, or it is switched off (net.ipv6.conf.all.disable_ipv6), or ip6tables is missing. "+
+			"Switch it on, or give the cluster IPv4 ranges only.", h.name)
+		return
+	}
+	for i, ip := range []string{h.ip, h.secondIP} {
+		if i < len(families) && (ip == "" || api.FamilyOf(ip) != families[i]) {
+			d.errorOn(h, "Host has no address", "%s did not tell an %s address under which other nodes reach it, and the cluster's pod_cidr %s needs one. Check its addresses and its default route.",
+				h.name, families[i], d.Config.Cluster.PodCIDRs()[i])
+		}
 	}
 }
 
@@ -169,8 +206,8 @@ func (d *draft) checkHosts() {
 		case ill:
 			d.checkIll(h)
 		case up:
-			if h.ip == "" {
-				d.errorOn(h, "Host has no address", "%s did not tell the address under which other nodes reach it. Check that it has a default route.", h.name)
+			if !h.leaves {
+				d.checkAddresses(h)
 			}
 			if other := byIP[h.ip]; other != nil && h.ip != "" && !h.leaves && !other.leaves {
 				d.errorOn(h, "Two nodes are one host", "Nodes %s and %s both have the address %s. Keep one of them in the inventory.", other.name, h.name, h.ip)
@@ -362,12 +399,17 @@ func (d *draft) diffHost(h *host) {
 	if h.state.IP != "" && h.ip != h.state.IP {
 		because(c, "its address is now "+h.ip)
 	}
+	if h.secondIP != "" && h.state.SecondIP != "" && h.secondIP != h.state.SecondIP {
+		because(c, "its second address is now "+h.secondIP)
+	}
 	if now := api.NetworkHash(h.network); h.seen.Network != now {
 		switch was := d.networkBefore(h); {
 		case h.seen.Network == "":
 			because(c, "pod network is not in force")
 		case d.prior.Cluster.Network != d.Config.Cluster.Network:
 			because(c, "cluster network "+d.prior.Cluster.Network+" → "+d.Config.Cluster.Network)
+		case d.prior.Cluster.SecondPodCIDR != d.Config.Cluster.SecondPodCIDR:
+			because(c, "second pod_cidr "+cmp.Or(d.prior.Cluster.SecondPodCIDR, "none")+" → "+cmp.Or(d.Config.Cluster.SecondPodCIDR, "none"))
 		case h.seen.Network != was && h.seen.Network != api.NetworkHash(h.interim):
 			because(c, "pod network is not as it was left")
 		}
@@ -381,8 +423,9 @@ func (d *draft) diffHost(h *host) {
 func (d *draft) joinDiffs(h *host) []api.AttributeDiff {
 	diffs, err := diff.Values(nil, struct {
 		*api.Node
-		PodCIDR string `json:"pod_cidr,omitempty"`
-	}{h.node, h.podCIDR})
+		PodCIDR       string `json:"pod_cidr,omitempty"`
+		SecondPodCIDR string `json:"second_pod_cidr,omitempty"`
+	}{h.node, h.podCIDR, h.secondPodCIDR})
 	if err != nil {
 		d.errorOn(h, "Node cannot be compared", "%s. This is a bug in Berth: please report it.", err)
 	}

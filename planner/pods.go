@@ -29,6 +29,7 @@ type pod struct {
 	files     map[string]string // see api.PodState.Files
 	sensitive []string          // see api.PodState.Sensitive
 	ip        string
+	secondIP  string // of the cluster's second family
 	sandbox   string
 	created   time.Time
 	seen      *api.ObservedPod // nil when its host did not show it
@@ -122,9 +123,10 @@ func (d *draft) addPod(p *pod) {
 func (d *draft) observedPod(h *host, o *api.ObservedPod) *pod {
 	p := &pod{
 		address: o.Address, namespace: o.Namespace, uid: o.UID, host: h, hash: o.Hash, labels: o.Labels,
-		seen: o, ip: o.IP, sandbox: o.SandboxID, created: o.CreatedAt, dead: !o.SandboxReady, annotations: o.Annotations,
+		seen: o, sandbox: o.SandboxID, created: o.CreatedAt, dead: !o.SandboxReady, annotations: o.Annotations,
 		overuse: strings.TrimSuffix(o.Evict, "."),
 	}
+	p.ip, p.secondIP = d.Config.Cluster.PrimaryFirst(o.IP, o.SecondIP)
 	if !o.StartedAt.IsZero() { // its sandbox may have been made anew
 		p.created = o.StartedAt
 	}
@@ -148,7 +150,7 @@ func (d *draft) observedPod(h *host, o *api.ObservedPod) *pod {
 func statePod(h *host, s *api.PodState) *pod {
 	p := &pod{
 		address: s.Address, namespace: s.Namespace, uid: s.UID, host: h, hash: s.Hash, labels: s.Labels, spec: s.Spec,
-		files: s.Files, sensitive: s.Sensitive, ip: s.IP, sandbox: s.SandboxID, known: true, ready: s.Ready, counted: s.Ended, over: s.Ended != "",
+		files: s.Files, sensitive: s.Sensitive, ip: s.IP, secondIP: s.SecondIP, sandbox: s.SandboxID, known: true, ready: s.Ready, counted: s.Ended, over: s.Ended != "",
 		leased: s.LeaseSeconds > 0,
 	}
 	if h.reach != up {

@@ -24,7 +24,7 @@ type RebuildInput struct {
 }
 
 // Share is a node's part of the pod network, as its host keeps it.
-type Share struct{ PodCIDR, VTEPMAC string }
+type Share struct{ PodCIDR, SecondPodCIDR, VTEPMAC string }
 
 // Rebuild makes a state of what hosts show and keep, and says of each item how well it is known. It believes hosts first, then the copy, and the
 // configuration only where neither can tell. Serial and history are the caller's.
@@ -110,7 +110,7 @@ func (r *rebuild) nodes() error {
 		case known == nil && obs.Lineage != r.Lineage:
 			continue // no member
 		case known == nil:
-			known = &api.NodeState{Name: name, Node: names[name], PodCIDR: r.Shares[name].PodCIDR, VTEPMAC: r.Shares[name].VTEPMAC, BootID: obs.BootID}
+			known = &api.NodeState{Name: name, Node: names[name], PodCIDR: r.Shares[name].PodCIDR, SecondPodCIDR: r.Shares[name].SecondPodCIDR, VTEPMAC: r.Shares[name].VTEPMAC, BootID: obs.BootID}
 		}
 		n := *known
 		if declared := r.declaredNode(name); declared != nil && n.Node != nil && n.Node.Fence == nil && declared.Fence != nil {
@@ -123,7 +123,9 @@ func (r *rebuild) nodes() error {
 			r.add(a, "", api.Unknown, why+": as the copy has it")
 		case obs.Lineage == r.Lineage:
 			n.Facts = obs.Facts
-			n.IP = cmp.Or(obs.Facts.InternalIP, n.IP)
+			if first, second := r.out.Cluster.PrimaryFirst(slices.DeleteFunc([]string{obs.Facts.InternalIP, obs.Facts.OtherIP}, func(ip string) bool { return ip == "" })...); first != "" {
+				n.IP, n.SecondIP = first, second
+			}
 			r.add(a, "", api.Proven, "its host carries this cluster's mark")
 		default:
 			r.add(a, "", api.Inferred, "its host carries no mark any more: as the copy has it")
@@ -293,7 +295,9 @@ func (r *rebuild) pod(node string, o *api.ObservedPod) error {
 	known := r.prior.Pod(o.Address)
 	if known != nil && known.UID == o.UID {
 		p := *known
-		p.SandboxID, p.IP = cmp.Or(o.SandboxID, p.SandboxID), cmp.Or(o.IP, p.IP)
+		if p.SandboxID = cmp.Or(o.SandboxID, p.SandboxID); o.IP != "" {
+			p.IP, p.SecondIP = r.out.Cluster.PrimaryFirst(o.IP, o.SecondIP)
+		}
 		r.out.Pods = append(r.out.Pods, p)
 		r.add(p.Address, node, api.Proven, "its host has it")
 		return r.completePod(&r.out.Pods[len(r.out.Pods)-1], o)
@@ -303,9 +307,10 @@ func (r *rebuild) pod(node string, o *api.ObservedPod) error {
 		return nil
 	}
 	p := api.PodState{
-		Address: o.Address, Namespace: o.Namespace, UID: o.UID, Node: node, Hash: o.Hash, SandboxID: o.SandboxID, IP: o.IP,
+		Address: o.Address, Namespace: o.Namespace, UID: o.UID, Node: node, Hash: o.Hash, SandboxID: o.SandboxID,
 		Ready: o.Running(), Spec: o.Spec, Labels: o.Labels,
 	}
+	p.IP, p.SecondIP = r.out.Cluster.PrimaryFirst(o.IP, o.SecondIP)
 	if owner := r.out.Object(o.Address.Owner()); owner != nil {
 		p.Sensitive = api.PodSensitive(owner.Address.Kind, owner.Sensitive)
 	}

@@ -48,11 +48,11 @@ func (d *draft) refreshPod(s *api.PodState) {
 	p := list[i]
 	now := *s
 	if !p.missing {
-		now.SandboxID, now.IP = p.sandbox, p.ip
+		now.SandboxID, now.IP, now.SecondIP = p.sandbox, p.ip, p.secondIP
 	}
 	now.Ready = s.Ready && p.trouble == "" && !p.dead
 	switch {
-	case now.SandboxID == s.SandboxID && now.IP == s.IP && now.Ready == s.Ready:
+	case now.SandboxID == s.SandboxID && now.IP == s.IP && now.SecondIP == s.SecondIP && now.Ready == s.Ready:
 		d.plan.Kept++
 		return
 	case p.trouble != "":

@@ -24,14 +24,15 @@ type service struct {
 	recorded []graph.Step    // after which servers know its records, where they follow from itself
 	frozen   bool
 	selector labels.Selector
-	former   labels.Selector // as last applied
-	suspect  bool            // rules in force somewhere are not those that the state tells of: nobody knows where they lead
-	settled  []graph.Step    // after which they are
-	members  []*pod          // behind it now, in the order of their addresses
-	ending   []*pod          // those that have left it, but are sent to while there is no other
-	manual   []api.DNSLink   // endpoints that somebody has written
-	holder   string          // the node that holds its load balancer address
-	held     string          // the one that the state knows, or a step of this plan has told it of
+	former   labels.Selector   // as last applied
+	suspect  bool              // rules in force somewhere are not those that the state tells of: nobody knows where they lead
+	settled  []graph.Step      // after which they are
+	members  []*pod            // behind it now, in the order of their addresses
+	ending   []*pod            // those that have left it, but are sent to while there is no other
+	manual   []api.DNSLink     // endpoints that somebody has written
+	families []corev1.IPFamily // of a name that has fewer than its cluster; none for all
+	holder   string            // the node that holds its load balancer address
+	held     string            // the one that the state knows, or a step of this plan has told it of
 	ports    map[*pod]map[string]int32
 	last     map[*host]graph.Step // its latest rules on each host
 	before   map[*host][]graph.Step
@@ -61,6 +62,9 @@ func (d *draft) wantServices() {
 		}
 		if s.listed() {
 			s.manual = d.manualEndpoints(s)
+		}
+		if f := api.ServiceFamilies(v, &d.Config.Cluster); s.headless && len(f) < len(d.Config.Cluster.Families()) {
+			s.families = f
 		}
 		s.held = d.prior.Holder(v.Spec.LoadBalancerIP)
 		d.services = append(d.services, s)
@@ -277,7 +281,7 @@ func (s *service) hash(w *api.ServiceWork) string {
 		if p.moves() {
 			return ""
 		}
-		ips = append(ips, p.ip)
+		ips = append(ips, api.JoinIPs(p.ip, p.secondIP))
 	}
 	for _, m := range s.manual {
 		ips = append(ips, m.IP)
@@ -386,7 +390,7 @@ func (s *service) link(p *pod) (api.EndpointLink, bool) {
 // endingLink has the pod's address, which nobody may know any more when the step is carried out.
 func (s *service) endingLink(p *pod) api.EndpointLink {
 	l := s.linkTo(p)
-	l.IP, l.Terminating = p.ip, true
+	l.IP, l.SecondIP, l.Terminating = p.ip, p.secondIP, true
 	return l
 }
 

@@ -48,6 +48,8 @@ type Work struct {
 	Fence   uint64 // the lock's fencing number; 0 when the backend has none
 	Term    uint64 // the number of the watchdog that leads; 0 for whoever is none
 	NodeIP  string // of the step's node, from the state; "" when it is not known yet
+	// SecondNodeIP is the node's address of the cluster's second family.
+	SecondNodeIP string
 
 	// Leaving is set for a pod.remove that an earlier run has begun: the grace period counts from then.
 	Leaving *Leaving
@@ -88,15 +90,17 @@ func (w *Work) Happened(e api.ObjectEvent) {
 
 // Endpoint is a pod behind a service as the rules need it.
 type Endpoint struct {
-	Pod   api.Address
-	Node  string
-	IP    string
-	Ports map[string]int32 // by service port name
+	Pod  api.Address
+	Node string
+	IP   string
+	// SecondIP is that of the cluster's second family.
+	SecondIP string
+	Ports    map[string]int32 // by service port name
 }
 
 // Result completes the step's delta with what only the host could know. Nil fields change nothing.
 type Result struct {
-	Pod  *api.PodState  // SandboxID, IP and Ready are taken from it
+	Pod  *api.PodState  // SandboxID, addresses and Ready are taken from it
 	Node *api.NodeState // Facts and IP are taken from it
 	End  *PodEnd        // of pod.finish
 }

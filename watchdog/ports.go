@@ -60,6 +60,7 @@ type Pod struct {
 type Standing struct {
 	Ready     bool
 	IP        string
+	SecondIP  string // of the cluster's second family
 	SandboxID string
 }
 

@@ -13,6 +13,8 @@ import (
 	resourcehelper "k8s.io/component-helpers/resource"
 
 	"berth.dev/berth/cmd/berth/view"
+
+	"berth.dev/berth/api"
 )
 
 func describeNode(d *description, l *live, e entry) error {
@@ -124,23 +126,23 @@ func describeService(d *description, l *live, e entry) error {
 	d.labels(&s)
 	d.key("Selector", labelText(s.Spec.Selector))
 	d.key("Type", or(string(s.Spec.Type), string(corev1.ServiceTypeClusterIP)))
-	policy := corev1.IPFamilyPolicySingleStack
-	if s.Spec.IPFamilyPolicy != nil {
+	policy, families := corev1.IPFamilyPolicySingleStack, api.ServiceFamilies(&s, &l.state.Cluster)
+	switch {
+	case s.Spec.IPFamilyPolicy != nil:
 		policy = *s.Spec.IPFamilyPolicy
+	case len(families) > 1: // a headless service without selector
+		policy = corev1.IPFamilyPolicyRequireDualStack
 	}
 	d.key("IP Family Policy", policy)
-	families := "IPv4"
-	if len(s.Spec.IPFamilies) > 0 {
-		families = ""
-		for i, f := range s.Spec.IPFamilies {
-			families += map[bool]string{false: ",", true: ""}[i == 0] + string(f)
-		}
+	var names []string
+	for _, f := range families {
+		names = append(names, string(f))
 	}
-	d.key("IP Families", families)
+	d.key("IP Families", strings.Join(names, ","))
 	d.key("IP", serviceIP(&s))
-	ips := s.Spec.ClusterIPs
-	if len(ips) == 0 && s.Spec.ClusterIP != "" {
-		ips = []string{s.Spec.ClusterIP}
+	ips := api.ClusterIPs(&s)
+	if api.Headless(&s) {
+		ips = []string{corev1.ClusterIPNone}
 	}
 	d.key("IPs", or(strings.Join(ips, ","), "<none>"))
 	d.some("External IPs", strings.Join(s.Spec.ExternalIPs, ","))

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"net"
 	"slices"
 	"strconv"
 	"strings"
@@ -91,7 +92,12 @@ func (l *live) endpoints(s *corev1.Service, port *corev1.ServicePort) []endpoint
 			continue
 		}
 		if n := targetPort(&p, port); n != 0 {
-			out = append(out, endpoint{p.Name, p.Spec.NodeName, fmt.Sprintf("%s:%d", p.Status.PodIP, n)})
+			families := api.ServiceFamilies(s, &l.state.Cluster)
+			for _, ip := range p.Status.PodIPs {
+				if slices.Contains(families, api.FamilyOf(ip.IP)) {
+					out = append(out, endpoint{p.Name, p.Spec.NodeName, net.JoinHostPort(ip.IP, strconv.Itoa(int(n)))})
+				}
+			}
 		}
 	}
 	slices.SortFunc(out, func(a, b endpoint) int { return strings.Compare(a.address, b.address) })

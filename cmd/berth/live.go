@@ -101,7 +101,8 @@ func (l *live) pods() []corev1.Pod {
 			if l.state.LeftPod(p.UID) != nil || byUID[p.UID] == nil || p.Lineage != l.state.Lineage {
 				continue
 			}
-			known := api.PodState{Address: p.Address, Namespace: p.Namespace, UID: p.UID, Node: n.Name, Hash: p.Hash, IP: p.IP, Labels: p.Labels, Spec: p.Spec}
+			known := api.PodState{Address: p.Address, Namespace: p.Namespace, UID: p.UID, Node: n.Name, Hash: p.Hash, Labels: p.Labels, Spec: p.Spec}
+			known.IP, known.SecondIP = l.state.Cluster.PrimaryFirst(p.IP, p.SecondIP)
 			if known.Address.Pod == "" {
 				known.Address.Pod = p.Name
 			}
@@ -189,15 +190,25 @@ func (l *live) pod(p *api.PodState, seen *api.ObservedPod) corev1.Pod {
 			pod.CreationTimestamp = metav1.NewTime(seen.CreatedAt)
 		}
 		known := life.SeenOf(seen).Recorded(p.Ready)
+		if s := known.Sandbox; s != nil {
+			s.IP, s.SecondIP = l.state.Cluster.PrimaryFirst(s.IP, s.SecondIP)
+		}
 		known.Deletion = going
 		known.Containers = append(known.Containers, l.troubles(p, seen)...)
 		pod.Status = life.Status(&pod, known, l.now)
 		addEphemeral(&pod, seen)
 	}
 	if n := l.state.Node(p.Node); n != nil && n.IP != "" {
-		pod.Status.HostIP, pod.Status.HostIPs = n.IP, []corev1.HostIP{{IP: n.IP}}
-		if pod.Spec.HostNetwork && pod.Status.PodIP == "" {
-			pod.Status.PodIP, pod.Status.PodIPs = n.IP, []corev1.PodIP{{IP: n.IP}}
+		pod.Status.HostIP = n.IP
+		own := pod.Spec.HostNetwork && pod.Status.PodIP == ""
+		if own {
+			pod.Status.PodIP = n.IP
+		}
+		for _, ip := range n.IPs() {
+			pod.Status.HostIPs = append(pod.Status.HostIPs, corev1.HostIP{IP: ip})
+			if own {
+				pod.Status.PodIPs = append(pod.Status.PodIPs, corev1.PodIP{IP: ip})
+			}
 		}
 	}
 	return pod

@@ -28,7 +28,7 @@ func (l *live) node(n *api.NodeState) corev1.Node {
 		Spec:       corev1.NodeSpec{PodCIDR: n.PodCIDR},
 	}
 	if n.PodCIDR != "" {
-		node.Spec.PodCIDRs = []string{n.PodCIDR}
+		node.Spec.PodCIDRs = n.PodCIDRs()
 	}
 	if n.JoinedAt != nil {
 		node.CreationTimestamp = metav1.NewTime(*n.JoinedAt)
@@ -47,7 +47,11 @@ func (l *live) node(n *api.NodeState) corev1.Node {
 		BootID: boot, OSImage: facts.OS, KernelVersion: facts.Kernel, ContainerRuntimeVersion: "containerd://" + facts.Containerd,
 		Architecture: facts.Arch, OperatingSystem: "linux",
 	}
-	st.Addresses = []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: n.IP}, {Type: corev1.NodeHostName, Address: facts.Hostname}}
+	st.Addresses = []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: n.IP}}
+	if n.SecondIP != "" {
+		st.Addresses = append(st.Addresses, corev1.NodeAddress{Type: corev1.NodeInternalIP, Address: n.SecondIP})
+	}
+	st.Addresses = append(st.Addresses, corev1.NodeAddress{Type: corev1.NodeHostName, Address: facts.Hostname})
 	st.Capacity = corev1.ResourceList{
 		corev1.ResourceCPU: *resource.NewQuantity(int64(facts.CPUs), resource.DecimalSI), corev1.ResourceMemory: *resource.NewQuantity(facts.MemoryBytes, resource.BinarySI),
 		corev1.ResourcePods: *resource.NewQuantity(int64(facts.MaxPods), resource.DecimalSI),

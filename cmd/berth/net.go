@@ -83,23 +83,31 @@ func runNetTrace(ctx context.Context, g *globals, pod, service string, o netTrac
 	if err != nil {
 		return err
 	}
-	from, err := netip.ParseAddr(t.pod.IP)
+	// The address that a pod is first told of a service's name, of a family that the pod has.
+	own, address := t.pod.IP, svc.Spec.ClusterIP
+	for _, ip := range api.ClusterIPs(svc) {
+		if mine := api.OfFamily(api.FamilyOf(ip), t.pod.IPs()...); mine != "" {
+			own, address = mine, ip
+			break
+		}
+	}
+	from, err := netip.ParseAddr(own)
 	if err != nil {
 		return fail("Pod has no address", fmt.Sprintf("The pod %s has no address of its own in the pod network. Trace from another one.", t.pod.Address.Pod))
 	}
-	to, err := netip.ParseAddr(svc.Spec.ClusterIP)
+	to, err := netip.ParseAddr(address)
 	if err != nil {
 		return fail("Service has no address", fmt.Sprintf("The service %s has no cluster IP: clients get the addresses of its pods by its name, and no rules are met.", svc.Name))
 	}
-	dump, err := proxy.Live(ctx, t.host)
+	dump, err := proxy.Live(ctx, t.host, api.FamilyOf(address))
 	if err != nil {
 		return err
 	}
 	protocol := or(string(port.Protocol), "TCP")
 	found := proxy.Follow(dump, proxy.Packet{From: from, To: to, Port: uint16(port.Port), Protocol: strings.ToLower(protocol)})
 	out := traced{
-		Pod: t.pod.Address.Pod, Node: t.pod.Node, From: t.pod.IP, Service: svc.Namespace + "/" + svc.Name,
-		To: fmt.Sprintf("%s:%d", to, port.Port), Protocol: protocol, Rules: found.Rules, Verdict: found.Verdict,
+		Pod: t.pod.Address.Pod, Node: t.pod.Node, From: own, Service: svc.Namespace + "/" + svc.Name,
+		To: netip.AddrPortFrom(to, uint16(port.Port)).String(), Protocol: protocol, Rules: found.Rules, Verdict: found.Verdict,
 	}
 	if err := out.ways(ctx, x.state, t.host, found.Ends); err != nil {
 		return err
@@ -120,13 +128,16 @@ func runNetTrace(ctx context.Context, g *globals, pod, service string, o netTrac
 func (tr *traced) ways(ctx context.Context, state *api.State, h providers.Host, ends []proxy.TraceEnd) error {
 	var ips []string
 	for _, e := range ends {
-		ip, _, _ := strings.Cut(e.To, ":")
-		ips = append(ips, ip)
+		ap, err := netip.ParseAddrPort(e.To)
+		if err != nil {
+			return fmt.Errorf("a rule leads to %q, which is no address: %w", e.To, err)
+		}
+		ips = append(ips, ap.Addr().String())
 	}
 	if len(ips) == 0 {
 		return nil
 	}
-	out, err := h.Run(ctx, providers.Command{Script: `PATH=$PATH:/usr/sbin:/sbin; for ip; do ip -4 route get "$ip" 2>&1 | head -n 1; done`, Args: ips})
+	out, err := h.Run(ctx, providers.Command{Script: `PATH=$PATH:/usr/sbin:/sbin; for ip; do ip route get "$ip" 2>&1 | head -n 1; done`, Args: ips})
 	if err != nil {
 		return fmt.Errorf("read the routes of %s: %w", h.Name(), err)
 	}
@@ -134,7 +145,7 @@ func (tr *traced) ways(ctx context.Context, state *api.State, h providers.Host, 
 	for i, e := range ends {
 		end := tracedEnd{TraceEnd: e}
 		for j := range state.Pods {
-			if p := &state.Pods[j]; p.IP == ips[i] {
+			if p := &state.Pods[j]; p.IP == ips[i] || p.SecondIP == ips[i] {
 				end.Pod, end.Node = p.Address.Pod, p.Node
 			}
 		}

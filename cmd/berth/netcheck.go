@@ -172,17 +172,23 @@ func (c *netChecker) wanted(n *api.NodeState) []way {
 		if m.Node != nil && m.Node.SSH.Port != 0 {
 			port = int32(m.Node.SSH.Port)
 		}
-		out = append(out, way{Kind: wayNode, From: n.Name, To: m.Name, ip: m.IP, port: port, tcp: true})
+		for _, ip := range m.IPs() {
+			out = append(out, way{Kind: wayNode, From: n.Name, To: m.Name, ip: ip, port: port, tcp: true})
+		}
 		if c.state.Cluster.Network == "none" {
 			continue
 		}
 		if p := c.podOn(m.Name); p != nil {
-			out = append(out, way{Kind: wayPod, From: n.Name, To: m.Name, ip: p.IP, port: declaredPort(p)},
-				way{Kind: waySize, From: n.Name, To: m.Name, ip: p.IP, port: closedPort, size: podMTU(c.state, n)})
+			for _, ip := range p.IPs() {
+				out = append(out, way{Kind: wayPod, From: n.Name, To: m.Name, ip: ip, port: declaredPort(p)},
+					way{Kind: waySize, From: n.Name, To: m.Name, ip: ip, port: closedPort, size: podMTU(c.state, n)})
+			}
 			continue
 		}
-		if p, err := netip.ParsePrefix(m.PodCIDR); err == nil && c.state.Cluster.Network == "vxlan" { // its device's address takes the same way
-			out = append(out, way{Kind: wayPod, From: n.Name, To: m.Name, ip: p.Masked().Addr().String(), port: port})
+		for _, cidr := range m.PodCIDRs() {
+			if p, err := netip.ParsePrefix(cidr); err == nil && c.state.Cluster.Network == "vxlan" { // its device's address takes the same way
+				out = append(out, way{Kind: wayPod, From: n.Name, To: m.Name, ip: p.Masked().Addr().String(), port: port})
+			}
 		}
 	}
 	for _, o := range c.state.Objects {
@@ -199,7 +205,9 @@ func (c *netChecker) wanted(n *api.NodeState) []way {
 			if p.Protocol == "" || p.Protocol == corev1.ProtocolTCP {
 				to := svc.Namespace + "/" + svc.Name + ":" + or(p.Name, strconv.Itoa(int(p.Port)))
 				none := len(svc.Spec.Selector) > 0 && len(behind) == 0
-				out = append(out, way{Kind: wayService, From: n.Name, To: to, ip: svc.Spec.ClusterIP, port: p.Port, none: none})
+				for _, ip := range api.ClusterIPs(svc) {
+					out = append(out, way{Kind: wayService, From: n.Name, To: to, ip: ip, port: p.Port, none: none})
+				}
 			}
 		}
 	}
@@ -241,7 +249,9 @@ func declaredPort(p *api.PodState) int32 {
 func podMTU(state *api.State, n *api.NodeState) int {
 	mtu := n.Facts.MTU
 	if state.Cluster.Network == "vxlan" {
-		mtu -= 50
+		if mtu -= 50; api.FamilyOf(n.IP) == corev1.IPv6Protocol {
+			mtu -= 20
+		}
 	}
 	return mtu
 }
@@ -329,7 +339,7 @@ command -v bash >/dev/null || { echo "bash is not installed: nothing can be trie
 enter=
 if [ "$1" != - ]; then
 	for n in /run/netns/*; do
-		if nsenter --net="$n" ip -4 -o addr show to "$1" 2>/dev/null | grep -q .; then enter="nsenter --net=$n"; break; fi
+		if nsenter --net="$n" ip -o addr show to "$1" 2>/dev/null | grep -q .; then enter="nsenter --net=$n"; break; fi
 	done
 fi
 exec $enter bash -c '
@@ -342,9 +352,10 @@ datagram() { # ip port bytes: says how the other side answers
 	timeout 2 bash -c "exec 3<>/dev/udp/\$0/\$1; head -c \$2 /dev/zero >&3; read -r -t 1 -u 3 x" "$1" "$2" "$3" 2>&1
 }
 size() { # ip port packet
+	case $1 in *:*) head=48 ;; *) head=28 ;; esac
 	case $(datagram "$1" "$2" 8) in *refused*) ;; *) echo silent; return ;; esac
 	for try in 1 2; do
-		said=$(datagram "$1" "$2" $(($3 - 28)))
+		said=$(datagram "$1" "$2" $(($3 - head)))
 		case $said in *refused*) echo ok; return ;; *"too long"*) echo "packets of $3 bytes are too long for a device on the way"; return ;; esac
 	done
 	echo "packets of $3 bytes get lost, small ones do not"

@@ -176,7 +176,7 @@ func resolveName(state *api.State, namespace, host string) (string, error) {
 	pod, rest, ok := strings.Cut(host, ".")
 	if svc := serviceByName(state, namespace, rest); ok && svc != nil {
 		for _, p := range podsBehind(state, svc) {
-			if p.Address.Pod == pod || p.Spec != nil && p.Spec.Hostname == pod || strings.ReplaceAll(p.IP, ".", "-") == pod {
+			if p.Address.Pod == pod || p.Spec != nil && p.Spec.Hostname == pod || strings.NewReplacer(".", "-", ":", "-").Replace(p.IP) == pod {
 				return p.IP, nil
 			}
 		}

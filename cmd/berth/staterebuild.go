@@ -164,7 +164,7 @@ func (b *rebuilding) rebuild(ctx context.Context) (*api.State, []api.RebuiltItem
 	}
 	shares := map[string]planner.Share{}
 	for name, h := range b.held {
-		shares[name] = planner.Share{PodCIDR: h.PodCIDR, VTEPMAC: h.VTEPMAC}
+		shares[name] = planner.Share{PodCIDR: h.PodCIDR, SecondPodCIDR: h.SecondPodCIDR, VTEPMAC: h.VTEPMAC}
 	}
 	state, items, err := planner.Rebuild(planner.RebuildInput{
 		Lineage: b.lineage, Config: b.config, Observed: b.seen, Shares: shares, Copy: b.copy, Last: b.last,

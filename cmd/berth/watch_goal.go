@@ -155,7 +155,7 @@ func (w *watchGoal) applied(table planner.Timetable) *watchdog.Applied {
 		a.Pods = append(a.Pods, watchdog.Pod{
 			UID: p.UID, Address: p.Address, Node: p.Node, Over: k.Over,
 			AtMostOne: o != nil && o.AtMostOne, Leased: time.Duration(p.LeaseSeconds) * time.Second,
-			Recorded: watchdog.Standing{Ready: p.Ready, IP: p.IP, SandboxID: p.SandboxID},
+			Recorded: watchdog.Standing{Ready: p.Ready, IP: p.IP, SecondIP: p.SecondIP, SandboxID: p.SandboxID},
 		})
 	}
 	slices.SortFunc(a.Pods, func(x, y watchdog.Pod) int { return cmp.Compare(x.UID, y.UID) })
@@ -189,7 +189,7 @@ func (w *watchGoal) pod(uid string) (*planner.Kept, providers.Work) {
 	work := w.workOn(k.Step.Node)
 	work.Step, work.Objects = &k.Step, k.Objects
 	if n := w.state.Node(k.Step.Node); n != nil {
-		work.NodeIP = n.IP
+		work.NodeIP, work.SecondNodeIP = n.IP, n.SecondIP
 	}
 	return k, work
 }

@@ -82,7 +82,7 @@ func (w *watchHands) Forget(uid string) {
 
 func tendedOf(t runtime.Tended) watchdog.Tended {
 	out := watchdog.Tended{
-		Standing:   watchdog.Standing{Ready: isReady(&t.Status), IP: t.IP, SandboxID: t.SandboxID},
+		Standing:   watchdog.Standing{Ready: isReady(&t.Status), IP: t.IP, SecondIP: t.SecondIP, SandboxID: t.SandboxID},
 		PodListing: watchdog.PodListing{Digest: t.Digest, IDs: t.IDs},
 		Again:      t.Again, Relook: t.Relook, Phase: string(t.Status.Phase), Over: t.Over, Lacks: t.Lacks,
 	}

@@ -112,10 +112,10 @@ func recordStandings(f *statefile.File, standings map[string]watchdog.Standing) 
 	var uids []string
 	for _, p := range slices.Clone(f.State().Pods) {
 		s, ok := standings[p.UID]
-		if !ok || s == (watchdog.Standing{Ready: p.Ready, IP: p.IP, SandboxID: p.SandboxID}) {
+		if !ok || s == (watchdog.Standing{Ready: p.Ready, IP: p.IP, SecondIP: p.SecondIP, SandboxID: p.SandboxID}) {
 			continue
 		}
-		p.Ready, p.IP, p.SandboxID = s.Ready, s.IP, s.SandboxID
+		p.Ready, p.IP, p.SecondIP, p.SandboxID = s.Ready, s.IP, s.SecondIP, s.SandboxID
 		if err := f.Record(api.Delta{PutPod: &p}); err != nil {
 			return nil, err
 		}

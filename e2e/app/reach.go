@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -19,18 +20,25 @@ func reach(ctx context.Context, args []string) error {
 		return fmt.Errorf("reach ADDRESS SIZE")
 	}
 	size, err := strconv.Atoi(args[1])
-	const headers = 20 + 8
+	headers, network := 20+8, "udp4"
+	if host, _, _ := net.SplitHostPort(args[0]); strings.Contains(host, ":") {
+		headers, network = 40+8, "udp6"
+	}
 	if err != nil || size < headers {
 		return fmt.Errorf("%q is no size of a packet", args[1])
 	}
 	d := net.Dialer{Control: func(_, _ string, c syscall.RawConn) error {
 		var failed error
 		err := c.Control(func(fd uintptr) {
+			if network == "udp6" {
+				failed = unix.SetsockoptInt(int(fd), unix.IPPROTO_IPV6, unix.IPV6_MTU_DISCOVER, unix.IPV6_PMTUDISC_PROBE)
+				return
+			}
 			failed = unix.SetsockoptInt(int(fd), unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_PROBE)
 		})
 		return errors.Join(err, failed)
 	}}
-	conn, err := d.DialContext(ctx, "udp4", args[0])
+	conn, err := d.DialContext(ctx, network, args[0])
 	if err != nil {
 		return err
 	}

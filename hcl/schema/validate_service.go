@@ -10,12 +10,14 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/apimachinery/pkg/util/validation"
 	k8sfield "k8s.io/apimachinery/pkg/util/validation/field"
+
+	"berth.dev/berth/api"
 )
 
 func (c *checker) service(svc *corev1.Service) {
 	s := &svc.Spec
 	named := s.Type == corev1.ServiceTypeExternalName
-	headless := s.ClusterIP == corev1.ClusterIPNone
+	headless := s.ClusterIP == corev1.ClusterIPNone || len(s.ClusterIPs) > 0 && s.ClusterIPs[0] == corev1.ClusterIPNone
 	if len(s.Ports) == 0 && !headless && !named {
 		c.required("spec.ports", "a service needs at least one port block")
 	}
@@ -28,6 +30,7 @@ func (c *checker) service(svc *corev1.Service) {
 	case s.ClusterIP != "" && !headless:
 		c.ip("spec.clusterIP", s.ClusterIP)
 	}
+	c.families(s)
 	c.serviceReach(s)
 	names, ports, nodePorts := once{}, once{}, once{}
 	for i, p := range elements("spec.ports", s.Ports, func(p *corev1.ServicePort) string { return p.Name }) {
@@ -85,9 +88,6 @@ func (c *checker) serviceReach(s *corev1.ServiceSpec) {
 		for _, e := range validation.IsValidCIDR(nil, r) {
 			c.invalid(p, r, e.Detail)
 		}
-		if net, err := netip.ParsePrefix(r); err == nil && !net.Addr().Is4() {
-			c.invalid(p, r, "services are IPv4")
-		}
 	}
 	if s.Type == corev1.ServiceTypeExternalName {
 		if c.needs("spec.externalName", s.ExternalName, "the name that the service stands for") {
@@ -120,13 +120,13 @@ const maxAffinitySeconds = 86400
 func (c *checker) ipv4(path, value string) {
 	c.ip(path, value)
 	if ip, err := netip.ParseAddr(value); err == nil && !ip.Is4() {
-		c.invalid(path, value, "services are IPv4")
+		c.invalid(path, value, "addresses of load balancers are IPv4")
 	}
 }
 
 // outsideIP checks an address that is not the cluster's: Kubernetes' ValidateNonSpecialIP.
 func (c *checker) outsideIP(path, value string) {
-	c.ipv4(path, value)
+	c.ip(path, value)
 	ip, err := netip.ParseAddr(value)
 	if err != nil {
 		return
@@ -151,7 +151,7 @@ const maxEndpoints = 1000
 
 // endpointSlice checks endpoints that somebody has written for a service without selector.
 func (c *checker) endpointSlice(s *discoveryv1.EndpointSlice) {
-	if c.needs("addressType", string(s.AddressType), `write "IPv4"`) && s.Labels[discoveryv1.LabelServiceName] == "" {
+	if c.needs("addressType", string(s.AddressType), `write "IPv4" or "IPv6"`) && s.Labels[discoveryv1.LabelServiceName] == "" {
 		c.required("metadata.labels", fmt.Sprintf("the label %s = NAME says which service the endpoints belong to", discoveryv1.LabelServiceName))
 	}
 	if len(s.Endpoints) > maxEndpoints {
@@ -166,7 +166,11 @@ func (c *checker) endpointSlice(s *discoveryv1.EndpointSlice) {
 			c.report(p+".addresses", k8sfield.TooMany(nil, len(e.Addresses), 1))
 		}
 		for j, ip := range e.Addresses {
-			c.outsideIP(fmt.Sprintf("%s.addresses[%d]", p, j), ip)
+			path := fmt.Sprintf("%s.addresses[%d]", p, j)
+			c.outsideIP(path, ip)
+			if f := api.FamilyOf(ip); f != "" && s.AddressType != "" && string(f) != string(s.AddressType) {
+				c.invalid(path, ip, fmt.Sprintf("must be an %s address", s.AddressType))
+			}
 		}
 		if e.Hostname != nil {
 			c.invalid(p+".hostname", *e.Hostname, validation.IsDNS1123Label(*e.Hostname)...)

@@ -93,7 +93,11 @@ func (n *Node) writeSystem(d disk, k keys) error {
 
 // bootConfig is read by the init script.
 func (n *Node) bootConfig() []byte {
-	return fmt.Appendf(nil, "address=%s/24\ngateway=%s\n", n.Address, n.lab.state.Gateway)
+	config := fmt.Appendf(nil, "address=%s/24\ngateway=%s\naddress6= gateway6=\n", n.Address, n.lab.state.Gateway)
+	if six := n.Address6(); six != "" {
+		config = fmt.Appendf(config, "address6=%s/64\ngateway6=%s\n", six, sixOf(n.lab.state.Gateway))
+	}
+	return config
 }
 
 // hostsFile names every host of the lab. A host that cannot resolve its own name makes sudo wait for DNS.

@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"encoding/pem"
 	"fmt"
-	"net"
 	"os"
 	"strings"
 
@@ -40,7 +39,7 @@ func (l *Lab) makeKeys() (keys, error) {
 			return k, err
 		}
 		k.host[n.Name] = private
-		fmt.Fprintln(&known, knownhosts.Line([]string{net.JoinHostPort(n.Address, "22")}, public))
+		fmt.Fprintln(&known, knownhosts.Line(n.knownAs(), public))
 	}
 	return k, os.WriteFile(l.KnownHosts(), []byte(known.String()), 0o644)
 }

@@ -22,6 +22,9 @@ func (l *Lab) makeBridge(ctx context.Context) error {
 addr add %[2]s/24 dev %[1]s
 link set %[1]s up
 `, br, l.state.Gateway)
+	if haveIPv6() {
+		script += fmt.Sprintf("addr add %s/64 dev %s nodad\n", sixOf(l.state.Gateway), br)
+	}
 	if err := ipBatch(ctx, script); err != nil {
 		return fmt.Errorf("make bridge %s: %w", br, err)
 	}

@@ -108,17 +108,17 @@ func (k *kernel) reaches(ip netip.Addr) bool {
 // ip is iproute2's program, as far as scripts use it.
 func (k *kernel) ip(p *shell.Process) int {
 	args := p.Args[1:]
-	var four, one, detail bool
+	var six, one, detail bool
 	for len(args) > 0 && strings.HasPrefix(args[0], "-") {
 		switch args[0] {
-		case "-4":
-			four = true
+		case "-4", "-6":
+			six = args[0] == "-6"
 		case "-o":
 			one = true
 		case "-d":
 			detail = true
 		case "-batch":
-			return k.batch(p, func(words []string) error { return k.ipCommand(io.Discard, words, four, one, detail) })
+			return k.batch(p, func(words []string) error { return k.ipCommand(io.Discard, words, six, one, detail) })
 		default:
 			return p.Fail(255, "Option %q is unknown.", args[0])
 		}
@@ -126,7 +126,7 @@ func (k *kernel) ip(p *shell.Process) int {
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if err := k.ipCommand(p.Out(), args, four, one, detail); err != nil {
+	if err := k.ipCommand(p.Out(), args, six, one, detail); err != nil {
 		p.Say("%v", err)
 		return cmp.Or(codeOf(err), 2)
 	}
@@ -185,11 +185,14 @@ func after(words []string, key string) string {
 	return ""
 }
 
-func (k *kernel) ipCommand(w io.Writer, words []string, four, one, detail bool) error {
+func (k *kernel) ipCommand(w io.Writer, words []string, six, one, detail bool) error {
 	if len(words) < 2 {
 		return unknown{words}
 	}
 	object, verb, rest := words[0], words[1], words[2:]
+	if six && (verb == "show" || verb == "get") && object != "link" {
+		return nil // the hosts have IPv4 only
+	}
 	switch object {
 	case "addr", "address":
 		return k.addr(w, verb, rest)
@@ -200,7 +203,6 @@ func (k *kernel) ipCommand(w io.Writer, words []string, four, one, detail bool) 
 	case "neigh":
 		return k.neigh(w, verb, rest)
 	}
-	_ = four // there are no other addresses
 	return unknown{words}
 }
 

@@ -75,7 +75,7 @@ func pack(work *api.DNSWork, endpoints []providers.Endpoint) (io.Reader, error) 
 		}
 		ips := make([]string, len(e.Endpoints))
 		for j := range ips {
-			ips[j] = endpoints[j].IP
+			ips[j] = api.JoinIPs(endpoints[j].IP, endpoints[j].SecondIP)
 		}
 		endpoints = endpoints[len(ips):]
 		r := e.Resolve(ips)

@@ -8,12 +8,15 @@ import (
 	"net"
 	"net/netip"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/apparentlymart/go-cidr/cidr"
+	corev1 "k8s.io/api/core/v1"
 
 	"berth.dev/berth/api"
+	"berth.dev/berth/providers/internal/iptables"
 )
 
 // NetworkName is the CNI network's name: host-local keeps the addresses in use in a folder of that name.
@@ -40,17 +43,36 @@ func filesFor(n *api.NodeNetwork) ([]file, error) {
 	if err != nil {
 		return nil, err
 	}
-	rules := staticRules(n)
-	return []file{
+	files := []file{
 		{"node", nodeFile(n)},
 		{"peers", peersFile(n)},
-		{"static.rules", []byte(rules.Text())},
+	}
+	for _, own := range parts(n) {
+		files = append(files, file{iptables.Static(own.family), []byte(staticRules(n.Mode, own).Text())})
+	}
+	return append(files, []file{
 		{"conflist", conflist},
-		{"sysctl.conf", []byte(sysctlConf)},
+		{"sysctl.conf", []byte(sysctlConf(n))},
 		{"modules.conf", []byte(modulesConf)},
 		{api.BootUnit, []byte(bootUnit)},
 		{"restore", []byte(restoreScript)},
-	}, nil
+	}...), nil
+}
+
+// part is what a node has of one family of addresses.
+type part struct {
+	family           corev1.IPFamily
+	cluster, podCIDR string
+	nodeIP           string
+}
+
+// parts are those of the cluster's families, the primary first.
+func parts(n *api.NodeNetwork) []part {
+	out := []part{{api.FamilyOf(n.ClusterCIDR), n.ClusterCIDR, n.PodCIDR, n.NodeIP}}
+	if n.SecondClusterCIDR != "" {
+		out = append(out, part{api.FamilyOf(n.SecondClusterCIDR), n.SecondClusterCIDR, n.SecondPodCIDR, n.SecondNodeIP})
+	}
+	return out
 }
 
 // archive packs files for one trip.
@@ -70,15 +92,27 @@ func archive(files []file) (*bytes.Buffer, error) {
 
 // nodeFile holds "key value" lines, which the scripts read.
 func nodeFile(n *api.NodeNetwork) []byte {
-	return fmt.Appendf(nil, "mode %s\nnode_ip %s\nmtu %d\nmac %s\npod_cidr %s\nvtep %s\n",
+	text := fmt.Appendf(nil, "mode %s\nnode_ip %s\nmtu %d\nmac %s\npod_cidr %s\nvtep %s\n",
 		n.Mode, n.NodeIP, n.MTU, n.VTEPMAC, n.PodCIDR, vtep(n.PodCIDR))
+	if n.SecondClusterCIDR != "" {
+		text = fmt.Appendf(text, "second_node_ip %s\nsecond_pod_cidr %s\nsecond_vtep %s\n", n.SecondNodeIP, n.SecondPodCIDR, vtep(n.SecondPodCIDR))
+	}
+	return text
 }
 
-// peersFile holds one line for each other node: pod CIDR, address, and for VXLAN the MAC and the address of its device.
+// peersFile holds a line for each other node and family: pod CIDR, address to send to, and for VXLAN the MAC and the address of its device.
+// One VXLAN device carries both families, between the nodes' primary addresses.
 func peersFile(n *api.NodeNetwork) []byte {
 	var b bytes.Buffer
 	for _, p := range n.Peers {
 		b.WriteString(strings.TrimRight(strings.Join([]string{p.PodCIDR, p.IP, p.VTEPMAC, vtep(p.PodCIDR)}, " "), " ") + "\n")
+		to := p.SecondIP
+		if n.Mode == "vxlan" {
+			to = p.IP
+		}
+		if p.SecondPodCIDR != "" && to != "" { // a node that was not seen since the cluster has two families has none
+			b.WriteString(strings.TrimRight(strings.Join([]string{p.SecondPodCIDR, to, p.VTEPMAC, vtep(p.SecondPodCIDR)}, " "), " ") + "\n")
+		}
 	}
 	return b.Bytes()
 }
@@ -101,19 +135,24 @@ func check(n *api.NodeNetwork) error {
 	default:
 		return fmt.Errorf("network %q: vxlan, host-gw or none", n.Mode)
 	}
-	if _, err := netip.ParseAddr(n.NodeIP); err != nil {
-		return fmt.Errorf("address of the node: %w", err)
-	}
 	if n.Interface != "" && !interfaceShape.MatchString(n.Interface) {
 		return fmt.Errorf("interface %q: not a device name", n.Interface)
 	}
 	if n.MTU < 576 || n.MTU > 65535 {
 		return fmt.Errorf("mtu %d: out of range", n.MTU)
 	}
-	for _, c := range []struct{ what, cidr string }{{"pod CIDR", n.PodCIDR}, {"cluster CIDR", n.ClusterCIDR}} {
-		if p, err := netip.ParsePrefix(c.cidr); err != nil || !p.Addr().Is4() {
-			return fmt.Errorf("%s %q: not an IPv4 network such as 10.244.0.0/16", c.what, c.cidr)
+	for _, own := range parts(n) {
+		for _, c := range []struct{ what, cidr string }{{"pod CIDR", own.podCIDR}, {"cluster CIDR", own.cluster}} {
+			if _, err := netip.ParsePrefix(c.cidr); err != nil || api.FamilyOf(c.cidr) != own.family {
+				return fmt.Errorf("%s %q: not an %s network such as 10.244.0.0/16 or fd00:10:244::/56", c.what, c.cidr, own.family)
+			}
 		}
+		if _, err := netip.ParseAddr(own.nodeIP); err != nil {
+			return fmt.Errorf("%s address of the node: %w", own.family, err)
+		}
+	}
+	if n.MTU < minMTU6 && slices.ContainsFunc(parts(n), func(own part) bool { return own.family == corev1.IPv6Protocol }) {
+		return fmt.Errorf("mtu %d: IPv6 needs at least %d", n.MTU, minMTU6)
 	}
 	if n.Mode == "vxlan" {
 		if _, err := net.ParseMAC(n.VTEPMAC); err != nil {
@@ -128,12 +167,20 @@ func check(n *api.NodeNetwork) error {
 	return nil
 }
 
+// minMTU6 is the smallest that IPv6 allows a link.
+const minMTU6 = 1280
+
 func checkPeer(mode string, p api.Peer) error {
 	if _, err := netip.ParseAddr(p.IP); err != nil {
 		return fmt.Errorf("address: %w", err)
 	}
-	if _, err := netip.ParsePrefix(p.PodCIDR); err != nil {
-		return fmt.Errorf("pod CIDR: %w", err)
+	for _, cidr := range []string{p.PodCIDR, p.SecondPodCIDR} {
+		if _, err := netip.ParsePrefix(cidr); err != nil && cidr != "" {
+			return fmt.Errorf("pod CIDR: %w", err)
+		}
+	}
+	if _, err := netip.ParseAddr(p.SecondIP); err != nil && p.SecondIP != "" {
+		return fmt.Errorf("address: %w", err)
 	}
 	if mode != "vxlan" {
 		return nil
@@ -150,12 +197,17 @@ func conflistFor(n *api.NodeNetwork) ([]byte, error) {
 	if n.Mode == "none" {
 		return nil, nil
 	}
-	p, err := netip.ParsePrefix(n.PodCIDR)
-	if err != nil {
-		return nil, fmt.Errorf("pod CIDR: %w", err)
-	}
-	first, last := podRange(p.Masked())
 	type m = map[string]any
+	var ranges, routes []any
+	for _, own := range parts(n) {
+		p, err := netip.ParsePrefix(own.podCIDR)
+		if err != nil {
+			return nil, fmt.Errorf("pod CIDR: %w", err)
+		}
+		first, last := podRange(p.Masked())
+		ranges = append(ranges, []any{m{"subnet": p.Masked().String(), "rangeStart": first, "rangeEnd": last}})
+		routes = append(routes, m{"dst": everywhere(own.family)})
+	}
 	text, err := json.MarshalIndent(struct {
 		Version string `json:"cniVersion"`
 		Name    string `json:"name"`
@@ -165,8 +217,8 @@ func conflistFor(n *api.NodeNetwork) ([]byte, error) {
 			"type": "bridge", "bridge": Bridge, "isGateway": true, "hairpinMode": true, "ipMasq": false, "mtu": n.MTU,
 			"ipam": m{
 				"type": "host-local", "dataDir": "/var/lib/cni/networks",
-				"ranges": []any{[]any{m{"subnet": p.Masked().String(), "rangeStart": first, "rangeEnd": last}}},
-				"routes": []any{m{"dst": "0.0.0.0/0"}},
+				"ranges": ranges,
+				"routes": routes,
 			},
 		},
 		m{"type": "portmap", "capabilities": m{"portMappings": true}, "snat": true},
@@ -177,6 +229,13 @@ func conflistFor(n *api.NodeNetwork) ([]byte, error) {
 	return append(text, '\n'), nil
 }
 
+func everywhere(f corev1.IPFamily) string {
+	if f == corev1.IPv6Protocol {
+		return "::/0"
+	}
+	return "0.0.0.0/0"
+}
+
 // podRange leaves out the network's address, the bridge's and the broadcast address.
 func podRange(p netip.Prefix) (first, last string) {
 	low, high := cidr.AddressRange(&net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())})
@@ -185,9 +244,19 @@ func podRange(p netip.Prefix) (first, last string) {
 
 const fileHead = "# Written by Berth. It is removed with the node.\n"
 
-const sysctlConf = fileHead + `net.ipv4.ip_forward = 1
-net.bridge.bridge-nf-call-iptables = 1
-`
+// sysctlConf is what a boot sets before there is a network. That packets of IPv6 are forwarded is none of it: a kernel that forwards takes no
+// more notice of routers, so the script sees to these first.
+func sysctlConf(n *api.NodeNetwork) string {
+	text := fileHead
+	for _, own := range parts(n) {
+		if own.family == corev1.IPv6Protocol {
+			text += "net.bridge.bridge-nf-call-ip6tables = 1\n"
+			continue
+		}
+		text += "net.ipv4.ip_forward = 1\nnet.bridge.bridge-nf-call-iptables = 1\n"
+	}
+	return text
+}
 
 const modulesConf = fileHead + `br_netfilter
 overlay

@@ -26,14 +26,41 @@ func testNetwork() *api.NodeNetwork {
 	}
 }
 
+// addSix gives a network a second family.
+func addSix(n *api.NodeNetwork) {
+	n.SecondClusterCIDR, n.SecondServiceCIDR, n.SecondPodCIDR, n.SecondNodeIP = "fd00:10:244::/56", "fd00:10:96::/108", "fd00:10:244:1::/64", "fd00:10::11"
+	for i := range n.Peers {
+		n.Peers[i].SecondIP, n.Peers[i].SecondPodCIDR = fmt.Sprintf("fd00:10::1%d", i+2), fmt.Sprintf("fd00:10:244:%d::/64", i+2)
+	}
+}
+
+// onlySix takes the first one away.
+func onlySix(n *api.NodeNetwork) {
+	n.ClusterCIDR, n.ServiceCIDR, n.PodCIDR, n.NodeIP, n.MTU = n.SecondClusterCIDR, n.SecondServiceCIDR, n.SecondPodCIDR, n.SecondNodeIP, 1430
+	n.SecondClusterCIDR, n.SecondServiceCIDR, n.SecondPodCIDR, n.SecondNodeIP = "", "", "", ""
+	for i := range n.Peers {
+		p := &n.Peers[i]
+		p.IP, p.PodCIDR, p.SecondIP, p.SecondPodCIDR = p.SecondIP, p.SecondPodCIDR, "", ""
+	}
+}
+
 func TestFiles(t *testing.T) {
 	t.Parallel()
-	for _, mode := range []string{"vxlan", "host-gw", "none"} {
+	for _, mode := range []string{"vxlan", "host-gw", "none", "vxlan dual", "host-gw dual", "vxlan six"} {
 		t.Run(mode, func(t *testing.T) {
 			t.Parallel()
 			n := testNetwork()
-			n.Mode = mode
-			if mode != "vxlan" {
+			var families string
+			n.Mode, families, _ = strings.Cut(mode, " ")
+			addSix(n)
+			if families == "six" {
+				onlySix(n)
+			} else if families == "" {
+				n = testNetwork()
+				n.Mode = mode
+			}
+			mode := strings.ReplaceAll(mode, " ", "-")
+			if n.Mode != "vxlan" {
 				n.MTU, n.VTEPMAC, n.Peers[0].VTEPMAC, n.Peers[1].VTEPMAC = 1500, "", "", ""
 			}
 			files, err := filesFor(n)

@@ -74,16 +74,26 @@ sed -n 's/^\([a-z0-9._-]*\) = \([0-9]*\)$/\1 \2/p' "$berth_net/sysctl.conf" | wh
 done | grep -q . && damaged sysctls
 
 if [ $mode != none ]; then
-	dev=$(ip -4 -o addr show to "$node_ip" | awk '{ print $2; exit }')
-	[ -n "$dev" ] || damaged "no device has $node_ip"
+	for wanted in $node_ip $second_node_ip; do
+		dev=$(berth_holder "$wanted")
+		[ -n "$dev" ] || damaged "no device has $wanted"
+	done
+	dev=$(berth_holder "$node_ip")
 fi
 if [ $mode = vxlan ]; then
 	berth_device_right && berth_device_set || damaged berth.1
-	[ "$(berth_wanted_neighbours)" = "$(berth_live_neighbours)" ] || damaged neighbours
+	for f in $families; do
+		[ "$(berth_wanted_neighbours $f)" = "$(berth_live_neighbours $f)" ] || damaged neighbours
+	done
 	[ "$(berth_wanted_fdb)" = "$(berth_live_fdb)" ] || damaged "forwarding entries"
 fi
-[ "$(berth_wanted_routes)" = "$(berth_live_routes)" ] || damaged routes
-berth_ipt 2>/dev/null || damaged iptables
-[ -n "$(berth_dump 2>/dev/null | berth_live "$berth_net/static.rules")" ] || damaged rules
+for f in $families; do
+	[ "$(berth_wanted_routes $f)" = "$(berth_live_routes $f)" ] || damaged routes
+	berth_ipt $f 2>/dev/null || damaged iptables
+	[ -n "$(berth_dump 2>/dev/null | berth_live "$static")" ] || damaged rules
+	if [ $f = 6 ]; then
+		[ "$(cat /proc/sys/net/ipv6/conf/all/forwarding 2>/dev/null)" = 1 ] || damaged sysctls
+	fi
+done
 echo "hash $(cat "$berth_net/hash")"
 `

@@ -18,26 +18,18 @@ if [ -e /etc/systemd/system/$unit ]; then
 fi
 rm -f ` + api.CNIConflist + ` /etc/sysctl.d/99-berth.conf /etc/modules-load.d/berth.conf
 
-# sweep TABLE PATTERN: takes away the chains with these names and every jump to them
-sweep() {
-	"$ipt-save" -t "$1" | awk -v table="$1" -v pattern="$2" '
-	/^:/ { c = substr($1, 2); if (c ~ pattern) { declare = declare ":" c " - [0:0]\n"; drop = drop "-X " c "\n" } }
-	/^-A / && $2 !~ pattern { for (i = 3; i < NF; i++) if (($i == "-j" || $i == "-g") && $(i + 1) ~ pattern) jumps = jumps "-D" substr($0, 3) "\n" }
-	END { if (declare != "") printf "*%s\n%s%s%sCOMMIT\n", table, declare, jumps, drop }' >"$t"
-	berth_restore "$t"
-}
-t=$(mktemp)
-trap 'rm -f "$t"' EXIT
-if berth_ipt 2>/dev/null; then
-	sweep nat '^BERTH-'
-	sweep filter '^BERTH-'
-	# The plugin for host ports leaves its chains behind when the last pod with one goes.
-	if grep -qx hostport "$berth_net/before" 2>/dev/null && ! "$ipt-save" -t nat | grep -q '^:CNI-DN-'; then
-		sweep nat '^CNI-HOSTPORT-'
+for family in 4 6; do
+	if [ $family = 6 ] && [ ! -e "$berth_net/` + iptables.Static6 + `" ]; then continue; fi
+	if berth_ipt $family 2>/dev/null; then
+		berth_sweep nat '^BERTH-'
+		berth_sweep filter '^BERTH-'
+		# The plugin for host ports leaves its chains behind when the last pod with one goes.
+		if grep -qx hostport "$berth_net/before" 2>/dev/null && ! "$ipt-save" -t nat | grep -q '^:CNI-DN-'; then
+			berth_sweep nat '^CNI-HOSTPORT-'
+		fi
 	fi
-fi
-
-ip -4 route show proto 98 | while read -r prefix rest; do ip route del "$prefix" proto 98; done
+	ip -$family route show proto 98 | while read -r prefix rest; do ip -$family route del "$prefix" proto 98; done
+done
 for dev in berth.1 berth0; do
 	if ip link show dev $dev >/dev/null 2>&1; then ip link del dev $dev; fi
 done
@@ -51,6 +43,10 @@ if [ -e "$berth_net/before" ]; then
 		f=/proc/sys/$(echo "$name" | tr . /)
 		if [ -e "$f" ]; then echo "$value" >"$f"; fi
 	done <"$berth_net/before"
+	# Where routers were listened to they are again, after the host has stopped to forward.
+	sed -n 's/^accept_ra //p' "$berth_net/before" | while read -r f; do
+		if [ -e "/proc/sys/net/ipv6/conf/$f" ]; then echo 1 >"/proc/sys/net/ipv6/conf/$f"; fi
+	done
 	# Folders that were not there, deepest first. Those that others use by now stay.
 	sed -n 's/^dir //p' "$berth_net/before" | sort -r | while read -r d; do
 		if [ -d "$d" ]; then rmdir "$d" 2>/dev/null || :; fi

@@ -14,6 +14,7 @@ import (
 	"berth.dev/berth/api"
 	"berth.dev/berth/providers"
 	"berth.dev/berth/providers/internal/cri"
+	"berth.dev/berth/providers/internal/iptables"
 	"berth.dev/berth/providers/internal/mark"
 )
 
@@ -91,6 +92,17 @@ mkdir "$new"
 tar -x --no-same-owner -C "$new" -f -
 rm -f "$berth_net/hash"
 
+# berth_before6: the settings that a cluster with IPv6 changes
+berth_before6() {
+	[ -e "$new/` + iptables.Static6 + `" ] || return 0
+	for f in net/bridge/bridge-nf-call-ip6tables net/ipv6/conf/all/forwarding; do
+		if [ -e /proc/sys/$f ]; then echo "sysctl $(echo "$f" | tr / .) $(cat /proc/sys/$f)"; fi
+	done
+	# A name of a device may have dots: what is between conf and the last part stays as it is.
+	for f in /proc/sys/net/ipv6/conf/*/accept_ra; do
+		if [ "$(cat "$f")" = 1 ]; then echo "accept_ra ${f#/proc/sys/net/ipv6/conf/}"; fi
+	done
+}
 if [ ! -s "$berth_net/before" ]; then
 	# What node.remove has to bring back.
 	for m in br_netfilter overlay vxlan; do modprobe $m 2>/dev/null || :; done
@@ -99,13 +111,17 @@ if [ ! -s "$berth_net/before" ]; then
 			/var/lib/cni /var/lib/cni/networks /var/lib/cni/results; do
 			[ -d $d ] || echo "dir $d"
 		done
-		sed -n 's/^\([a-z0-9._-]*\) = .*/\1/p' "$new/sysctl.conf" | while read -r key; do
+		sed -n 's/^\([a-z0-9._-]*\) = .*/\1/p' "$new/sysctl.conf" | grep -v ip6tables | while read -r key; do
 			f=/proc/sys/$(echo "$key" | tr . /)
 			if [ -e "$f" ]; then echo "sysctl $key $(cat "$f")"; fi
 		done
+		berth_before6
 		if command -v iptables >/dev/null && ! iptables -t nat -S CNI-HOSTPORT-DNAT >/dev/null 2>&1; then echo hostport; fi
 		echo end
 	} >"$berth_net/before.new"
+	mv "$berth_net/before.new" "$berth_net/before"
+elif [ -e "$new/` + iptables.Static6 + `" ] && ! grep -q '^sysctl net.ipv6.' "$berth_net/before"; then
+	{ cat "$berth_net/before"; berth_before6; } >"$berth_net/before.new"
 	mv "$berth_net/before.new" "$berth_net/before"
 fi
 

@@ -58,7 +58,10 @@ var checks = []check{
 	}},
 	{"address", func(s *seen) finding {
 		if s.facts.InternalIP == "" {
-			return finding{summary: "Host has no usable address", detail: "No IPv4 address could be found: the login did not arrive at one of the host's, and it has no default route. Give it one."}
+			return finding{summary: "Host has no usable address", detail: "No address could be found: the login did not arrive at one of the host's, and it has no default route. Give it one."}
+		}
+		if s.facts.OtherIP != "" {
+			return found("%s and %s on %s, mtu %d", s.facts.InternalIP, s.facts.OtherIP, s.facts.Interface, s.facts.MTU)
 		}
 		return found("%s on %s, mtu %d", s.facts.InternalIP, s.facts.Interface, s.facts.MTU)
 	}},

@@ -95,6 +95,7 @@ func parse(text string) (*seen, error) {
 		"cpus":       func(v string) { f.CPUs = int(number(v)) },
 		"memory":     func(v string) { f.MemoryBytes = number(v) * 1024 },
 		"ip":         func(v string) { f.InternalIP = v },
+		"other-ip":   func(v string) { f.OtherIP = v },
 		"device":     func(v string) { f.Interface = v },
 		"mtu":        func(v string) { f.MTU = int(number(v)) },
 		"iptables":   func(v string) { f.IPTables = strings.TrimPrefix(v, "iptables v") },
@@ -237,11 +238,12 @@ while [ -z "$from" ] && [ "${p:-0}" -gt 1 ]; do
 	from=$(tr '\0' '\n' <"/proc/$p/environ" 2>/dev/null | sed -n 's/^SSH_CONNECTION=//p')
 	p=$(awk '/^PPid:/ { print $2 }' "/proc/$p/status" 2>/dev/null)
 done
-ip= device=
+ip= device= six=
 set -- $from
 case ${3:-} in
 ::ffff:*) ip=${3#::ffff:} ;;
-*:* | 127.*) ;;
+::1 | fe80:* | 127.*) ;;
+*:*) six=$3 ;;
 *) ip=${3:-} ;;
 esac
 if [ -n "$ip" ]; then device=$(ip -4 -o addr show to "$ip" 2>/dev/null | awk '{ print $2; exit }'); fi
@@ -249,10 +251,28 @@ if [ -z "$device" ]; then
 	set -- $(ip -4 route get 192.0.2.1 2>/dev/null | awk '{ for (i = 1; i < NF; i++) { if ($i == "src") s = $(i + 1); if ($i == "dev") d = $(i + 1) } print s, d; exit }')
 	ip=${1:-} device=${2:-}
 fi
+# Of IPv6: that of the login, or the first one that stays, of the device by which others are reached.
+if [ -n "$six" ] && ! ip -6 -o addr show to "$six" 2>/dev/null | grep -q .; then six=; fi
+if [ -z "$six" ]; then
+	way=$(ip -6 route show default 2>/dev/null | awk '{ for (i = 1; i < NF; i++) if ($i == "dev") { print $(i + 1); exit } }')
+	way=${way:-$device}
+	if [ -n "$way" ]; then
+		six=$(ip -6 -o addr show dev "$way" scope global 2>/dev/null | awk '!/ (temporary|deprecated|tentative|dadfailed)/ { sub(/\/.*/, "", $4); print $4; exit }')
+	fi
+fi
+way=
+if [ -n "$six" ]; then way=$(ip -6 -o addr show to "$six" | awk '{ print $2; exit }'); fi
+if [ -z "$device" ]; then
+	ip=$six device=$way
+elif [ -n "$six" ]; then
+	say other-ip "$six"
+fi
 if [ -n "$device" ]; then
 	say ip "$ip"
 	say device "$device"
-	say mtu "$(cat "/sys/class/net/$device/mtu")"
+	mtu=$(cat "/sys/class/net/$device/mtu")
+	if [ -n "$way" ] && [ "$(cat "/sys/class/net/$way/mtu")" -lt "$mtu" ]; then mtu=$(cat "/sys/class/net/$way/mtu"); fi
+	say mtu "$mtu"
 fi
 
 for c in ` + programs + `; do command -v $c >/dev/null || say missing $c; done
@@ -262,6 +282,7 @@ if berth_ipt 2>/dev/null; then
 fi
 command -v perl >/dev/null || command -v python3 >/dev/null || say lacks ` + api.LacksAnnounce + `
 [ -d /proc/net/xt_recent ] || grep -qx recent /proc/net/ip_tables_matches 2>/dev/null || modprobe -n -q xt_recent 2>/dev/null || say lacks ` + api.LacksAffinity + `
+if [ "$(cat /proc/sys/net/ipv6/conf/all/disable_ipv6 2>/dev/null || echo 1)" != 0 ] || ! berth_ipt 6 2>/dev/null; then say lacks ` + api.LacksIPv6 + `; fi
 grep -qw SCTP /proc/net/protocols || modprobe -n -q sctp 2>/dev/null || say lacks ` + api.LacksSCTP + `
 command -v conntrack >/dev/null && say conntrack
 command -v containerd >/dev/null && say containerd

@@ -7,10 +7,12 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
 
 	"berth.dev/berth/api"
 	"berth.dev/berth/providers"
-	"berth.dev/berth/providers/internal/iptables"
 	"berth.dev/berth/providers/internal/mark"
 )
 
@@ -34,25 +36,34 @@ func (p *Provider) Apply(ctx context.Context, h providers.Host, w *providers.Wor
 		return providers.Result{}, fmt.Errorf("step %s carries no service", w.Step.Op)
 	}
 	svc := w.Step.Service.Service
-	var rules *iptables.Rules
-	switch w.Step.Op {
-	case api.OpServiceSet:
-		var err error
-		if rules, err = Render(w.Step.Service, w.Endpoints, On{w.Step.Node, w.NodeIP, w.Cluster.PodCIDR}); err != nil {
-			return providers.Result{}, err
+	name := svc.Namespace + "/" + svc.Name
+	texts := map[corev1.IPFamily]string{}
+	for _, f := range w.Cluster.Families() {
+		switch w.Step.Op {
+		case api.OpServiceSet:
+			rules, err := Render(w.Step.Service, w.Endpoints, on(w, f))
+			if err != nil {
+				return providers.Result{}, err
+			}
+			if w.Step.Service.Repair {
+				rules.Note(noteRepair)
+			}
+			texts[f] = rules.Text()
+		case api.OpServiceRemove:
+			texts[f] = none(name).Text()
+		default:
+			return providers.Result{}, fmt.Errorf("provider proxy does not carry out %s", w.Step.Op)
 		}
-		if w.Step.Service.Repair {
-			rules.Note(noteRepair)
-		}
-	case api.OpServiceRemove:
-		rules = &iptables.Rules{Name: svc.Namespace + "/" + svc.Name, Hash: hashOfNone}
-	default:
-		return providers.Result{}, fmt.Errorf("provider proxy does not carry out %s", w.Step.Op)
 	}
-	if err := p.put(ctx, h, w, rules); err != nil {
-		return providers.Result{}, fmt.Errorf("%s of %s on %s: %w", verb(w.Step.Op), rules.Name, h.Name(), err)
+	if err := p.put(ctx, h, w, texts); err != nil {
+		return providers.Result{}, fmt.Errorf("%s of %s on %s: %w", verb(w.Step.Op), name, h.Name(), err)
 	}
 	return providers.Result{}, nil
+}
+
+// on is the step's node with what it has of a family.
+func on(w *providers.Work, f corev1.IPFamily) On {
+	return On{w.Step.Node, api.OfFamily(f, w.NodeIP, w.SecondNodeIP), api.OfFamily(f, w.Cluster.PodCIDRs()...), f}
 }
 
 func verb(op api.Op) string {
@@ -63,7 +74,7 @@ func verb(op api.Op) string {
 }
 
 // put has the rules brought into force, together with those of other steps that wait for the same host.
-func (p *Provider) put(ctx context.Context, h providers.Host, w *providers.Work, rules *iptables.Rules) error {
+func (p *Provider) put(ctx context.Context, h providers.Host, w *providers.Work, texts map[corev1.IPFamily]string) error {
 	args, err := mark.Args(w)
 	if err != nil {
 		return err
@@ -72,7 +83,7 @@ func (p *Provider) put(ctx context.Context, h providers.Host, w *providers.Work,
 	if err != nil {
 		return err
 	}
-	r := &request{args: args, text: []byte(rules.Text()), remove: w.Step.Op == api.OpServiceRemove, repair: w.Step.Service.Repair}
+	r := &request{args: args, texts: texts, remove: w.Step.Op == api.OpServiceRemove, repair: w.Step.Service.Repair}
 	out, err := res.(*queue).do(ctx, h, r)
 	if err == nil && w.Report != nil && bytes.Contains(out.Stdout, []byte("no conntrack")) {
 		w.Report("conntrack is not installed: UDP clients may go on talking to pods that are gone; run berth node prepare")
@@ -86,21 +97,34 @@ const statusNoNetwork = 78
 // run brings the texts into force by one script.
 func run(ctx context.Context, h providers.Host, batch ...*request) (providers.Output, error) {
 	var text bytes.Buffer
-	repair := "0"
-	for i, r := range batch {
-		if i > 0 {
-			text.WriteString(textEnd)
+	repair, families := "0", []string{}
+	for _, f := range []corev1.IPFamily{corev1.IPv4Protocol, corev1.IPv6Protocol} {
+		begun := false
+		for _, r := range batch {
+			if r.texts[f] == "" {
+				continue
+			}
+			if !begun && len(families) > 0 {
+				text.WriteString(nextFamily + "\n")
+			}
+			if !begun {
+				families = append(families, map[corev1.IPFamily]string{corev1.IPv4Protocol: "4", corev1.IPv6Protocol: "6"}[f])
+			}
+			if begun {
+				text.WriteString(textEnd)
+			}
+			begun = true
+			text.WriteString(r.texts[f])
 		}
-		text.Write(r.text)
-		if r.repair {
-			repair = "1"
-		}
+	}
+	if slices.ContainsFunc(batch, func(r *request) bool { return r.repair }) {
+		repair = "1"
 	}
 	script, op := putScript, "set"
 	if batch[0].remove {
 		script, op = "berth_mark_absent=done\n"+putScript, "remove" // rules that went with the whole node
 	}
-	args := slices.Concat(batch[0].args, []string{op, strconv.Itoa(len(batch)), repair})
+	args := slices.Concat(batch[0].args, []string{op, strconv.Itoa(len(batch)), repair, strings.Join(families, " ")})
 	out, err := h.Run(ctx, providers.Command{Script: script, Args: args, Stdin: &text})
 	if exit, ok := errors.AsType[*providers.ExitError](err); ok && exit.Status == statusNoNetwork {
 		return out, &api.DiagnosticsError{Diagnostics: api.Diagnostics{{

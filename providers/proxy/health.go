@@ -40,10 +40,11 @@ func checkHealth(r *iptables.Rules, w *api.ServiceWork, endpoints []providers.En
 func readyHere(w *api.ServiceWork, endpoints []providers.Endpoint, on On) ([]netip.Addr, error) {
 	var out []netip.Addr
 	for i, e := range endpoints {
-		if e.IP == "" || e.Node != on.Node || w.Endpoints[i].Terminating {
+		text := api.OfFamily(on.Family, e.IP, e.SecondIP)
+		if text == "" || e.Node != on.Node || w.Endpoints[i].Terminating {
 			continue
 		}
-		ip, err := netip.ParseAddr(e.IP)
+		ip, err := netip.ParseAddr(text)
 		if err != nil {
 			return nil, fmt.Errorf("endpoint %s: %w", e.Pod, err)
 		}

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"sync"
 
+	corev1 "k8s.io/api/core/v1"
+
 	"berth.dev/berth/providers"
 )
 
@@ -22,10 +24,10 @@ type queue struct {
 
 // request is one text of rules to be brought into force.
 type request struct {
-	args   []string // of the mark
-	text   []byte
-	remove bool // the rules are to go
-	repair bool // nothing is known of what is in force of them
+	args   []string                   // of the mark
+	texts  map[corev1.IPFamily]string // those of each family of the cluster
+	remove bool                       // the rules are to go
+	repair bool                       // nothing is known of what is in force of them
 
 	ended bool          // out and err are set
 	turn  chan struct{} // closed when it is over, or when the one who waits is to do the work

@@ -3,6 +3,7 @@ package proxy
 import (
 	"cmp"
 	"fmt"
+	"net"
 	"net/netip"
 	"regexp"
 	"slices"
@@ -28,11 +29,12 @@ const (
 // defaultAffinitySeconds is how long a client stays with its pod when the service does not say.
 const defaultAffinitySeconds = 10800
 
-// On is the node that rules are for.
+// On is the node that rules are for, with what it has of one family of addresses.
 type On struct {
-	Node    string // its name
-	IP      string // its address; "" when it is not known
-	PodCIDR string // of the cluster
+	Node    string          // its name
+	IP      string          // its address; "" when it is not known
+	PodCIDR string          // of the cluster
+	Family  corev1.IPFamily // of the rules; "" is IPv4
 }
 
 // servicePort is one port of a service as the rules of one node need it.
@@ -65,7 +67,7 @@ type target struct {
 	port int32
 }
 
-func (t target) String() string { return t.ip + ":" + strconv.Itoa(int(t.port)) }
+func (t target) String() string { return net.JoinHostPort(t.ip, strconv.Itoa(int(t.port))) }
 
 // Render makes the rules of a service for one node. Equal services and endpoints give equal text, whatever their order.
 // A headless service and one of type ExternalName have no rules.
@@ -83,6 +85,15 @@ func Render(w *api.ServiceWork, endpoints []providers.Endpoint, on On) (*iptable
 	if err := checkAddresses(svc); err != nil {
 		return nil, fmt.Errorf("service %s: %w", r.Name, err)
 	}
+	if on.Family == "" {
+		on.Family = corev1.IPv4Protocol
+	}
+	if api.OfFamily(on.Family, api.ClusterIPs(svc)...) == "" {
+		return none(r.Name), nil
+	}
+	if len(api.ClusterIPs(svc)) > 1 {
+		r.Note(iptables.NoteBoth)
+	}
 	if err := checkHealth(r, w, endpoints, on); err != nil {
 		return nil, fmt.Errorf("service %s: %w", r.Name, err)
 	}
@@ -96,7 +107,7 @@ func Render(w *api.ServiceWork, endpoints []providers.Endpoint, on On) (*iptable
 		}
 		sp.render(r)
 	}
-	if ip := balancerOf(svc); ip != "" {
+	if ip := balancerOf(svc, on.Family); ip != "" {
 		hold(r, ip, w.Holder == on.Node)
 	}
 	return r, nil
@@ -112,11 +123,14 @@ func hold(r *iptables.Rules, ip string, here bool) {
 	r.Add(iptables.Filter, nodePorts, "-d "+ip+"/32 ! -p icmp -m comment --comment \""+r.Name+" no such port\" -j "+reject)
 }
 
-func balancerOf(svc *corev1.Service) string {
+// none is the text of a service that is to have no rules.
+func none(name string) *iptables.Rules { return &iptables.Rules{Name: name, Hash: hashOfNone} }
+
+func balancerOf(svc *corev1.Service, f corev1.IPFamily) string {
 	if svc.Spec.Type != corev1.ServiceTypeLoadBalancer {
 		return ""
 	}
-	return svc.Spec.LoadBalancerIP
+	return api.OfFamily(f, svc.Spec.LoadBalancerIP)
 }
 
 // checkAddresses refuses addresses that are none: they become part of the rules' text.
@@ -124,10 +138,10 @@ func checkAddresses(svc *corev1.Service) error {
 	for _, a := range []struct {
 		what string
 		ips  []string
-	}{{"cluster IP", []string{svc.Spec.ClusterIP}}, {"external IP", svc.Spec.ExternalIPs}, {"load balancer address", list(balancerOf(svc))}} {
+	}{{"cluster IP", append([]string{svc.Spec.ClusterIP}, svc.Spec.ClusterIPs...)}, {"external IP", svc.Spec.ExternalIPs}, {"load balancer address", list(svc.Spec.LoadBalancerIP)}} {
 		for _, text := range a.ips {
-			if ip, err := netip.ParseAddr(text); err != nil || !ip.Is4() {
-				return fmt.Errorf("%s %q: not an IPv4 address", a.what, text)
+			if ip, err := netip.ParseAddr(text); err != nil || api.FamilyOf(ip.String()) == "" {
+				return fmt.Errorf("%s %q: not an address", a.what, text)
 			}
 		}
 	}
@@ -144,7 +158,7 @@ func list(s string) []string {
 func addresses(endpoints []providers.Endpoint) []string {
 	ips := make([]string, len(endpoints))
 	for i, e := range endpoints {
-		ips[i] = e.IP
+		ips[i] = api.JoinIPs(e.IP, e.SecondIP)
 	}
 	return ips
 }
@@ -155,10 +169,9 @@ func portOf(svc *corev1.Service, p corev1.ServicePort, on On) (*servicePort, err
 	sp := &servicePort{
 		id:       svc.Namespace + "/" + svc.Name,
 		protocol: strings.ToLower(string(cmp.Or(p.Protocol, corev1.ProtocolTCP))),
-		vip:      svc.Spec.ClusterIP,
+		vip:      api.OfFamily(on.Family, api.ClusterIPs(svc)...),
 		port:     p.Port,
-		external: slices.Clone(svc.Spec.ExternalIPs),
-		balancer: balancerOf(svc),
+		balancer: balancerOf(svc, on.Family),
 		on:       on,
 		internal: policyCluster,
 		outside:  policyCluster,
@@ -182,6 +195,11 @@ func portOf(svc *corev1.Service, p corev1.ServicePort, on On) (*servicePort, err
 	if svc.Spec.Type == corev1.ServiceTypeNodePort || svc.Spec.Type == corev1.ServiceTypeLoadBalancer {
 		sp.nodePort = p.NodePort
 	}
+	for _, ip := range svc.Spec.ExternalIPs {
+		if api.FamilyOf(ip) == on.Family {
+			sp.external = append(sp.external, netip.MustParseAddr(ip).String()) // as iptables prints it
+		}
+	}
 	slices.Sort(sp.external)
 	sp.external = slices.DeleteFunc(slices.Compact(sp.external), func(ip string) bool { return ip == sp.balancer })
 	if svc.Spec.SessionAffinity == corev1.ServiceAffinityClientIP {
@@ -204,13 +222,16 @@ func (sp *servicePort) addSources(ranges []string) error {
 	everybody := false
 	for _, text := range ranges {
 		p, err := netip.ParsePrefix(strings.TrimSpace(text))
-		if err != nil || !p.Addr().Is4() {
-			return fmt.Errorf("source range %q: not an IPv4 network", text)
+		if err != nil || api.FamilyOf(p.String()) == "" {
+			return fmt.Errorf("source range %q: not a network", text)
+		}
+		if api.FamilyOf(p.String()) != sp.on.Family {
+			continue
 		}
 		everybody = everybody || p.Bits() == 0
 		sp.sources = append(sp.sources, p.Masked().String())
 		if ip, err := netip.ParseAddr(sp.on.IP); err == nil && p.Contains(ip) && sp.balancer != "" {
-			sp.sources = append(sp.sources, sp.balancer+"/32") // as which a node that holds the address asks itself
+			sp.sources = append(sp.sources, sp.alone(sp.balancer)) // as which a node that holds the address asks itself
 		}
 	}
 	slices.Sort(sp.sources)
@@ -229,8 +250,14 @@ func (sp *servicePort) addEndpoints(name string, w *api.ServiceWork, endpoints [
 		if !ok || e.IP == "" {
 			continue // a pod without a port of that name, or without an address yet
 		}
-		if ip, err := netip.ParseAddr(e.IP); err != nil || !ip.Is4() {
-			return fmt.Errorf("endpoint %s: %q is not an IPv4 address", e.Pod, e.IP)
+		for _, text := range []string{e.IP, e.SecondIP} {
+			if text != "" && api.FamilyOf(text) == "" {
+				return fmt.Errorf("endpoint %s: %q is not an address", e.Pod, text)
+			}
+		}
+		ip := api.OfFamily(sp.on.Family, e.IP, e.SecondIP)
+		if ip == "" {
+			continue // it has none of this family
 		}
 		if port < 1 || port > 65535 {
 			return fmt.Errorf("endpoint %s: port %d: out of range", e.Pod, port)
@@ -239,7 +266,7 @@ func (sp *servicePort) addEndpoints(name string, w *api.ServiceWork, endpoints [
 		if w.Endpoints[i].Terminating {
 			k = 1
 		}
-		t := target{e.IP, port}
+		t := target{netip.MustParseAddr(ip).String(), port}
 		all[k] = append(all[k], t)
 		if e.Node == sp.on.Node {
 			local[k] = append(local[k], t)
@@ -265,6 +292,31 @@ func compareTargets(a, b target) int {
 	return cmp.Or(netip.MustParseAddr(a.ip).Compare(netip.MustParseAddr(b.ip)), cmp.Compare(a.port, b.port))
 }
 
+// alone is one address as a rule has it.
+func (sp *servicePort) alone(ip string) string {
+	if sp.six() {
+		return ip + "/128"
+	}
+	return ip + "/32"
+}
+
+func (sp *servicePort) six() bool { return sp.on.Family == corev1.IPv6Protocol }
+
+// wholeMask is the mask under which each address is remembered for itself.
+func (sp *servicePort) wholeMask() string {
+	if sp.six() {
+		return "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"
+	}
+	return "255.255.255.255"
+}
+
+func (sp *servicePort) rejection() string {
+	if sp.six() {
+		return "REJECT --reject-with icmp6-port-unreachable"
+	}
+	return reject
+}
+
 func (sp *servicePort) chain(kind string) string {
 	return iptables.ChainName("BERTH-"+kind+"-", sp.id+sp.protocol)
 }
@@ -288,17 +340,17 @@ func (sp *servicePort) render(r *iptables.Rules) {
 	sp.note(r)
 	if len(sp.all) == 0 {
 		for _, to := range append([]string{sp.vip}, sp.entries()...) {
-			sp.refuse(r, to, reject, " has no endpoints")
+			sp.refuse(r, to, sp.rejection(), " has no endpoints")
 		}
 		return
 	}
 	for _, t := range sp.used() {
 		chain := sp.endpointChain(t)
 		r.Own(iptables.NAT, chain)
-		r.Add(iptables.NAT, chain, "-s "+t.ip+"/32 "+sp.comment("")+" "+markMasq) // a pod that reaches itself
+		r.Add(iptables.NAT, chain, "-s "+sp.alone(t.ip)+" "+sp.comment("")+" "+markMasq) // a pod that reaches itself
 		recent := ""
 		if sp.affinity > 0 {
-			recent = " -m recent --set --name " + chain + " --mask 255.255.255.255 --rsource"
+			recent = " -m recent --set --name " + chain + " --mask " + sp.wholeMask() + " --rsource"
 		}
 		r.Add(iptables.NAT, chain, "-p "+sp.protocol+" "+sp.comment("")+recent+" -m "+sp.protocol+" -j DNAT --to-destination "+t.String())
 	}
@@ -354,13 +406,13 @@ func (sp *servicePort) used() []target {
 func (sp *servicePort) spread(r *iptables.Rules, chain string, targets []target) {
 	r.Own(iptables.NAT, chain)
 	if chain == sp.chain(sp.internalKind()) {
-		r.Add(iptables.NAT, chain, "! -s "+sp.on.PodCIDR+" -d "+sp.vip+"/32 "+sp.to(sp.port, sp.comment(" cluster IP"))+" "+markMasq)
+		r.Add(iptables.NAT, chain, "! -s "+sp.on.PodCIDR+" -d "+sp.alone(sp.vip)+" "+sp.to(sp.port, sp.comment(" cluster IP"))+" "+markMasq)
 	}
 	if sp.affinity > 0 {
 		for _, t := range targets {
 			c := sp.endpointChain(t)
 			r.Add(iptables.NAT, chain, sp.comment("")+" -m recent --rcheck --seconds "+strconv.Itoa(int(sp.affinity))+
-				" --reap --name "+c+" --mask 255.255.255.255 --rsource -j "+c)
+				" --reap --name "+c+" --mask "+sp.wholeMask()+" --rsource -j "+c)
 		}
 	}
 	for i, t := range targets {
@@ -384,7 +436,7 @@ func (sp *servicePort) clusterIP(r *iptables.Rules) {
 		sp.refuse(r, sp.vip, "DROP", " has no local endpoints")
 		return
 	}
-	r.Add(iptables.NAT, services, "-d "+sp.vip+"/32 "+sp.to(sp.port, sp.comment(" cluster IP"))+" -j "+sp.chain(sp.internalKind()))
+	r.Add(iptables.NAT, services, "-d "+sp.alone(sp.vip)+" "+sp.to(sp.port, sp.comment(" cluster IP"))+" -j "+sp.chain(sp.internalKind()))
 }
 
 // fromOutside makes the port reachable by its entries.
@@ -410,7 +462,7 @@ func (sp *servicePort) fromOutside(r *iptables.Rules, entries []string) {
 		case to == sp.balancer:
 			sp.balance(r, ext)
 		default:
-			r.Add(iptables.NAT, services, "-d "+to+"/32 "+sp.to(sp.port, sp.comment(" external IP"))+" -j "+ext)
+			r.Add(iptables.NAT, services, "-d "+sp.alone(to)+" "+sp.to(sp.port, sp.comment(" external IP"))+" -j "+ext)
 		}
 		if sp.outside == policyLocal && len(sp.local) == 0 {
 			sp.refuse(r, to, "DROP", " has no local endpoints")
@@ -429,7 +481,7 @@ func (sp *servicePort) balance(r *iptables.Rules, ext string) {
 		}
 		sp.refuse(r, sp.balancer, "DROP", " not for this source")
 	}
-	r.Add(iptables.NAT, services, "-d "+sp.balancer+"/32 "+sp.to(sp.port, sp.comment(" load balancer"))+" -j "+next)
+	r.Add(iptables.NAT, services, "-d "+sp.alone(sp.balancer)+" "+sp.to(sp.port, sp.comment(" load balancer"))+" -j "+next)
 }
 
 const reject = "REJECT --reject-with icmp-port-unreachable"
@@ -440,7 +492,7 @@ func (sp *servicePort) refuse(r *iptables.Rules, to, verdict, why string) {
 		r.Add(iptables.Filter, nodePorts, sp.to(sp.nodePort, sp.comment(why))+" -j "+verdict)
 		return
 	}
-	rule := "-d " + to + "/32 " + sp.to(sp.port, sp.comment(why)) + " -j " + verdict
+	rule := "-d " + sp.alone(to) + " " + sp.to(sp.port, sp.comment(why)) + " -j " + verdict
 	r.Add(iptables.Filter, services, rule)
 	if to != sp.vip {
 		r.Add(iptables.Filter, nodePorts, rule)

@@ -215,14 +215,14 @@ func TestRenderRefuses(t *testing.T) {
 		end    string
 		want   string
 	}{
-		{"external IPs", func(s *corev1.Service) { s.Spec.ExternalIPs = []string{"192.0.2.1 -j ACCEPT"} }, "10.244.1.5@n1", "not an IPv4 address"},
-		{"load balancer", func(s *corev1.Service) { balanced(s); s.Spec.LoadBalancerIP = "x" }, "10.244.1.5@n1", "not an IPv4 address"},
-		{"source range", func(s *corev1.Service) { balanced(s); s.Spec.LoadBalancerSourceRanges = []string{"all"} }, "10.244.1.5@n1", "not an IPv4 network"},
+		{"external IPs", func(s *corev1.Service) { s.Spec.ExternalIPs = []string{"192.0.2.1 -j ACCEPT"} }, "10.244.1.5@n1", "not an address"},
+		{"load balancer", func(s *corev1.Service) { balanced(s); s.Spec.LoadBalancerIP = "x" }, "10.244.1.5@n1", "not an address"},
+		{"source range", func(s *corev1.Service) { balanced(s); s.Spec.LoadBalancerSourceRanges = []string{"all"} }, "10.244.1.5@n1", "not a network"},
 		{"port", func(s *corev1.Service) { s.Spec.Ports[0].Port = 0 }, "10.244.1.5@n1", "out of range"},
 		{"name", func(s *corev1.Service) { s.Spec.Ports[0].Name = "a\nb" }, "10.244.1.5@n1", "not a name"},
-		{"cluster IP", func(s *corev1.Service) { s.Spec.ClusterIP = "x; reboot" }, "10.244.1.5@n1", "not an IPv4 address"},
+		{"cluster IP", func(s *corev1.Service) { s.Spec.ClusterIP = "x; reboot" }, "10.244.1.5@n1", "not an address"},
 		{"protocol", func(s *corev1.Service) { s.Spec.Ports[0].Protocol = "ICMP" }, "10.244.1.5@n1", `"ICMP" is not supported`},
-		{"endpoint", nil, "fd00::1@n1", "not an IPv4 address"},
+		{"endpoint", nil, "10.244.1.5 -j ACCEPT@n1", "not an address"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()

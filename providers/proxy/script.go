@@ -23,14 +23,29 @@ const textEnd = "\x01"
 // before the restore until the new files are in place, so that a run that was killed leaves nothing behind for good.
 //
 // Many services at once are brought into force in parts of 250 with the nft backend, which takes time that grows with the square of what it is given.
+//
+// Of each family of the cluster there is a text; a line says where the second one begins. They are brought into force one after the other.
 const putScript = mark.Check + iptables.Prelude + putAwk + `
-op=$1 count=$2 again=$3
-dir=$berth_net/services t=$berth_net/services/new
+op=$1 count=$2 repair=$3 families=$4
+all=$berth_net/put
+mkdir -p "$berth_net"
+case $families in
+"4 6")
+	rm -rf "$all"
+	mkdir "$all"
+	awk -v all="$all" 'BEGIN { to = all "/4" } $0 == "` + nextFamily + `" { to = all "/6"; next } { print >to }'
+	;;
+esac
+berth_write_mark
+for family in $families; do
+berth_ipt $family
+dir=$services t=$services/new again=$repair
 rm -rf "$t"
 mkdir -p "$t/rules"
-cat >"$t/in"
-berth_ipt
-berth_write_mark
+case $families in
+"4 6") mv "$all/$family" "$t/in" ;;
+*) cat >"$t/in" ;;
+esac
 part=0
 if [ "$count" -gt 250 ]; then
 	case $("$ipt-restore" --version) in *nf_tables*) part=250 ;; esac
@@ -66,7 +81,12 @@ if [ -e "$1" ]; then mv "$@" "$dir"; fi
 if [ -s "$t/gone" ]; then (cd "$dir" && xargs rm -f <"$t/gone"); fi
 if [ -s "$t/still" ]; then mv "$t/still" "$dir/pending"; else rm -f "$dir/pending"; fi
 rm -rf "$t"
+done
+rm -rf "$all"
 `
+
+// nextFamily stands between the texts of IPv4 and of IPv6.
+const nextFamily = "# family"
 
 // putAwk hands the change to iptables-restore, and writes the new files in $t/rules, names of files that go in $t/gone, what UDP and addresses need in $t/udp and
 // $t/hold.
@@ -220,8 +240,8 @@ if [ -s "$t/udp" ]; then
 	if ! command -v conntrack >/dev/null; then
 		echo no conntrack
 	else
-		ip -4 -o addr show | awk '{ sub(/\/.*/, "", $4); print "here", $4 }' >"$t/here"
-		conntrack -L -p udp 2>/dev/null | awk '
+		ip -"$fam" -o addr show | awk '{ sub(/\/.*/, "", $4); print "here", $4 }' >"$t/here"
+		conntrack -L -f "ipv$fam" -p udp 2>/dev/null | awk '
 		FILENAME != "-" && $1 == "here" { here[$2] = 1; next }
 		FILENAME != "-" {
 			if (NF < 3) next # no endpoints now: what there was is left alone
@@ -241,7 +261,7 @@ if [ -s "$t/udp" ]; then
 			if (!(to in known) && (dst in here)) to = "node " port
 			if ((to in known) && !((to, from) in end)) print dst, port, from
 		}' "$t/here" "$t/udp" - | sort -u | while read -r dst port from; do
-			conntrack -D -p udp --orig-dst "$dst" --orig-port-dst "$port" --reply-src "$from" >/dev/null 2>&1 || :
+			conntrack -D -f "ipv$fam" -p udp --orig-dst "$dst" --orig-port-dst "$port" --reply-src "$from" >/dev/null 2>&1 || :
 		done
 	fi
 fi

@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 
+	corev1 "k8s.io/api/core/v1"
+
 	"berth.dev/berth/api"
 	"berth.dev/berth/providers"
 	"berth.dev/berth/providers/internal/iptables"
@@ -38,9 +40,13 @@ type TraceEnd struct {
 	Rules      []string `json:"rules"`
 }
 
-// Live reads the rules in force on a host, as iptables-save prints them, and the addresses that it has.
-func Live(ctx context.Context, h providers.Host) (string, error) {
-	out, err := h.Run(ctx, providers.Command{Script: "PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin\nberth_net=" + api.NetworkDir + "\n" + iptables.Prelude + "berth_ipt && berth_dump"})
+// Live reads the rules of a family in force on a host, as iptables-save prints them, and the addresses that it has.
+func Live(ctx context.Context, h providers.Host, f corev1.IPFamily) (string, error) {
+	family := "4"
+	if f == corev1.IPv6Protocol {
+		family = "6"
+	}
+	out, err := h.Run(ctx, providers.Command{Script: "PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin\nberth_net=" + api.NetworkDir + "\n" + iptables.Prelude + "berth_ipt \"$1\" && berth_dump", Args: []string{family}})
 	if err != nil {
 		return "", fmt.Errorf("read the rules of %s: %w", h.Name(), err)
 	}

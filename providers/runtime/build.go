@@ -17,6 +17,9 @@ type build struct {
 	node   string // the node's name
 	nodeIP string
 	ip     string // the pod's; "" before there is a sandbox
+	// Of the cluster's second family; "" where it has one.
+	secondNodeIP, secondIP string
+
 	// firstUser is the first of the pod's own users on the node; 0 when it has none.
 	firstUser uint32
 	facts     *facts
@@ -41,11 +44,11 @@ func newBuild(w *providers.Work, node string, f *facts) (*build, error) {
 }
 
 // withIP completes the build when the sandbox is there.
-func (b *build) withIP(ip string) (*build, error) {
+func (b *build) withIP(ip, second string) (*build, error) {
 	done := *b
-	done.ip = ip
-	if b.pod.Spec.HostNetwork {
-		done.ip = cmp.Or(ip, b.nodeIP)
+	done.ip, done.secondIP = ip, second
+	if b.pod.Spec.HostNetwork && ip == "" {
+		done.ip, done.secondIP = b.nodeIP, b.secondNodeIP
 	}
 	var err error
 	done.volumes, err = done.resolveVolumes() // downward API files may tell the IP
@@ -57,7 +60,7 @@ func bare(w *providers.Work, node string, f *facts) *build {
 	pod := w.Step.Pod.Pod
 	return &build{
 		work: w, pod: pod, node: node, facts: f,
-		nodeIP:  cmp.Or(w.NodeIP, f.ip),
+		nodeIP: cmp.Or(w.NodeIP, f.ip), secondNodeIP: w.SecondNodeIP,
 		objects: newObjects(pod.Namespace, w.Objects),
 	}
 }

@@ -117,5 +117,5 @@ func (k *keeper) begun(ctx context.Context, seen *life.Seen, d *life.Decision) (
 
 // result is what the state takes over.
 func (k *keeper) result(ready bool) providers.Result {
-	return providers.Result{Pod: &api.PodState{SandboxID: k.sandbox.GetId(), IP: k.b.ip, Ready: ready}}
+	return providers.Result{Pod: &api.PodState{SandboxID: k.sandbox.GetId(), IP: k.b.ip, SecondIP: k.b.secondIP, Ready: ready}}
 }

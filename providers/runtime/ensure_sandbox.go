@@ -110,3 +110,14 @@ func (m *machine) sandboxStatus(ctx context.Context, id string) (*runtimev1.PodS
 	}
 	return st.GetStatus(), nil
 }
+
+func networkIPs(n *runtimev1.PodSandboxNetworkStatus) []string {
+	if n.GetIp() == "" {
+		return nil
+	}
+	ips := []string{n.GetIp()}
+	for _, more := range n.GetAdditionalIps() {
+		ips = append(ips, more.GetIp())
+	}
+	return ips
+}

@@ -8,6 +8,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	runtimev1 "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"berth.dev/berth/api"
 )
 
 // variables is a container's environment in the order in which the names first came up.
@@ -144,10 +146,14 @@ func (b *build) field(path string) (string, error) {
 		return b.node, nil
 	case "spec.serviceAccountName":
 		return cmp.Or(pod.Spec.ServiceAccountName, "default"), nil
-	case "status.hostIP", "status.hostIPs":
+	case "status.hostIP":
 		return b.nodeIP, nil
-	case "status.podIP", "status.podIPs":
+	case "status.hostIPs":
+		return api.JoinIPs(b.nodeIP, b.secondNodeIP), nil
+	case "status.podIP":
 		return b.ip, nil
+	case "status.podIPs":
+		return api.JoinIPs(b.ip, b.secondIP), nil
 	}
 	return "", fmt.Errorf("fieldRef %q is not a field that a pod can refer to", path)
 }

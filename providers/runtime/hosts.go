@@ -20,12 +20,17 @@ fe00::2	ip6-allrouters`
 )
 
 // hostsFile is the /etc/hosts of a pod with a network of its own, without a final newline.
-func hostsFile(pod *corev1.Pod, ip, domain string) string {
-	last := ip + "\t" + api.PodHostname(pod)
+// It has a line for each of the pod's addresses.
+func hostsFile(pod *corev1.Pod, ip, second, domain string) string {
+	names := api.PodHostname(pod)
 	if fqdn := api.PodFQDN(pod, domain); fqdn != "" {
-		last = ip + "\t" + fqdn + "\t" + api.PodHostname(pod)
+		names = fqdn + "\t" + names
 	}
-	return strings.Join([]string{hostsHead, hostsLoopback, last}, "\n") + hostAliases(pod)
+	lines := []string{hostsHead, hostsLoopback, ip + "\t" + names}
+	if second != "" {
+		lines = append(lines, second+"\t"+names)
+	}
+	return strings.Join(lines, "\n") + hostAliases(pod)
 }
 
 // hostAliases are the lines that the pod adds to its /etc/hosts, after a newline, or nothing.

@@ -209,14 +209,14 @@ func (k *keeper) lookAtSandboxes(ctx context.Context, boxes []*runtimev1.PodSand
 		return nil
 	}
 	var err error
-	if s.IP, err = k.memory.ip(ctx, k.m, s.ID); err != nil {
+	if s.IP, s.SecondIP, err = k.memory.addresses(ctx, k.m, s.ID, &k.b.work.Cluster); err != nil {
 		return err
 	}
 	if k.deletion != nil { // nothing is made any more
 		b := *k.b
-		b.ip = s.IP
+		b.ip, b.secondIP = s.IP, s.SecondIP
 		if b.pod.Spec.HostNetwork {
-			b.ip = b.nodeIP
+			b.ip, b.secondIP = b.nodeIP, b.secondNodeIP
 		}
 		k.b = &b
 		return nil
@@ -224,7 +224,7 @@ func (k *keeper) lookAtSandboxes(ctx context.Context, boxes []*runtimev1.PodSand
 	if k.b.ip != "" && (k.b.ip == s.IP || k.b.pod.Spec.HostNetwork) {
 		return nil
 	}
-	k.b, err = k.b.withIP(s.IP)
+	k.b, err = k.b.withIP(s.IP, s.SecondIP)
 	return err
 }
 

@@ -17,7 +17,7 @@ type podMemory struct {
 	mu     sync.Mutex
 	notes  map[string]*life.Notes                // by container ID
 	said   map[string]*runtimev1.ContainerStatus // by container ID
-	ips    map[string]string                     // by sandbox ID
+	ips    map[string][]string                   // by sandbox ID
 	before map[string]life.Container             // newest attempts in sandboxes that were removed, by name
 	ended  map[string][]string                   // IDs of attempts that ended while we looked, by name
 	killed map[string]string                     // by which probe or hook, by container ID
@@ -33,7 +33,7 @@ func (m *memory) podMemory(uid string) *podMemory {
 	}
 	if m.pods[uid] == nil {
 		m.pods[uid] = &podMemory{
-			notes: map[string]*life.Notes{}, said: map[string]*runtimev1.ContainerStatus{}, ips: map[string]string{},
+			notes: map[string]*life.Notes{}, said: map[string]*runtimev1.ContainerStatus{}, ips: map[string][]string{},
 			before: map[string]life.Container{}, ended: map[string][]string{}, killed: map[string]string{}, told: map[string]bool{},
 		}
 	}
@@ -78,19 +78,23 @@ func (p *podMemory) change(id string, how func(*life.Notes)) life.Notes {
 	return *p.notes[id]
 }
 
-// ip is the address of a sandbox, which does not change.
-func (p *podMemory) ip(ctx context.Context, m *machine, id string) (string, error) {
+// addresses are those of a sandbox, which do not change: one of each family of the cluster.
+func (p *podMemory) addresses(ctx context.Context, m *machine, id string, c *api.Cluster) (first, second string, err error) {
 	p.mu.Lock()
-	ip := p.ips[id]
+	ips := p.ips[id]
 	p.mu.Unlock()
-	if ip != "" {
-		return ip, nil
+	if len(ips) == 0 {
+		st, err := p.sandbox(ctx, m, id)
+		if err != nil {
+			return "", "", err
+		}
+		ips = networkIPs(st.GetNetwork())
 	}
-	st, err := p.sandbox(ctx, m, id)
-	return st.GetNetwork().GetIp(), err
+	first, second = c.PrimaryFirst(ips...)
+	return first, second, nil
 }
 
-// sandbox asks for the status of a sandbox and keeps its address.
+// sandbox asks for the status of a sandbox and keeps its addresses.
 func (p *podMemory) sandbox(ctx context.Context, m *machine, id string) (*runtimev1.PodSandboxStatus, error) {
 	st, err := m.sandboxStatus(ctx, id)
 	if err != nil {
@@ -98,7 +102,7 @@ func (p *podMemory) sandbox(ctx context.Context, m *machine, id string) (*runtim
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.ips[id] = st.GetNetwork().GetIp()
+	p.ips[id] = networkIPs(st.GetNetwork())
 	return st, nil
 }
 

@@ -159,7 +159,9 @@ func (m *machine) observePod(ctx context.Context, s *runtimev1.PodSandbox, all [
 		if err != nil {
 			return p, nil, fmt.Errorf("ask for the status of sandbox %s: %w", s.GetId(), err)
 		}
-		p.IP = st.GetStatus().GetNetwork().GetIp()
+		if ips := networkIPs(st.GetStatus().GetNetwork()); len(ips) > 0 {
+			p.IP, p.SecondIP = ips[0], api.OfFamily(api.OtherFamily(api.FamilyOf(ips[0])), ips...)
+		}
 	}
 	var own, guests []*runtimev1.Container
 	for _, c := range all {

@@ -134,7 +134,7 @@ func (b *build) hostsInstruction() []string {
 	if b.pod.Spec.HostNetwork {
 		return []string{"nodehosts", b.hostsPath(), hostsHeadNode, strings.TrimPrefix(hostAliases(b.pod), "\n")}
 	}
-	return []string{"hosts", b.hostsPath(), hostsFile(b.pod, b.ip, b.work.Cluster.Domain)}
+	return []string{"hosts", b.hostsPath(), hostsFile(b.pod, b.ip, b.secondIP, b.work.Cluster.Domain)}
 }
 
 func (b *build) subPathInstructions() ([]string, error) {

@@ -182,7 +182,7 @@ func TestHostsFile(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "web-0", Namespace: "default"}, Spec: tt.spec}
-			if d := cmp.Diff(tt.want, hostsFile(pod, "10.244.1.5", "cluster.local")); d != "" {
+			if d := cmp.Diff(tt.want, hostsFile(pod, "10.244.1.5", "", "cluster.local")); d != "" {
 				t.Errorf("(-want +got):\n%s", d)
 			}
 		})

@@ -101,7 +101,7 @@ func (m *machine) stopContainers(ctx context.Context, w *providers.Work) ([]*run
 		pod = pod.DeepCopy()
 		pod.Spec = made.Spec
 	}
-	k := m.keeper(&build{work: w, pod: pod, node: m.Name(), nodeIP: w.NodeIP})
+	k := m.keeper(&build{work: w, pod: pod, node: m.Name(), nodeIP: w.NodeIP, secondNodeIP: w.SecondNodeIP})
 	deletion := life.Deletion{At: m.now(), Grace: life.Grace(pod)}
 	if l := w.Leaving; l != nil {
 		deletion = begunDeletion(pod, l, m.now(), time.Now()).Again(m.now(), deletion.Grace)

@@ -55,6 +55,7 @@ type End struct {
 type Tended struct {
 	Listed
 	SandboxID, IP string
+	SecondIP      string // of the cluster's second family
 	Status        corev1.PodStatus
 	Again         time.Time // by our clock; zero for never
 	Relook        bool      // the host is to be looked at then
@@ -336,7 +337,7 @@ func (t *Tender) result(d life.Decision) Tended {
 	r := Tended{Over: d.Over != ""}
 	r.Digest, r.IDs = t.k.parts.sum()
 	if t.seen.Sandbox != nil {
-		r.SandboxID, r.IP = t.seen.Sandbox.ID, t.k.b.ip
+		r.SandboxID, r.IP, r.SecondIP = t.seen.Sandbox.ID, t.k.b.ip, t.k.b.secondIP
 	}
 	r.Status = life.Status(t.k.b.pod, *t.seen, t.k.m.now())
 	for _, trouble := range t.trouble {

@@ -127,6 +127,8 @@ type Held struct {
 	Damaged error // the copy that it keeps cannot be believed
 	// PodCIDR and VTEPMAC are the node's share of the pod network, "" when the host has none.
 	PodCIDR, VTEPMAC string
+	// SecondPodCIDR is that of the cluster's second family.
+	SecondPodCIDR string
 }
 
 // Look asks a host what it keeps, in one round trip. It changes nothing.
@@ -141,6 +143,8 @@ func Look(ctx context.Context, h providers.Host) (*Held, error) {
 		switch key {
 		case "pod_cidr":
 			held.PodCIDR = value
+		case "second_pod_cidr":
+			held.SecondPodCIDR = value
 		case "mac":
 			held.VTEPMAC = value
 		case "copy":
@@ -159,7 +163,7 @@ func Look(ctx context.Context, h providers.Host) (*Held, error) {
 	return held, nil
 }
 
-const lookScript = `if [ -r "$2" ]; then grep -E '^(pod_cidr|mac) ' "$2"; fi
+const lookScript = `if [ -r "$2" ]; then grep -E '^(pod_cidr|second_pod_cidr|mac) ' "$2"; fi
 if [ -s "$1" ]; then
 	printf 'copy '
 	base64 -w 0 "$1"

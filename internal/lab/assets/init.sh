@@ -27,6 +27,12 @@ addr add $address dev eth0
 link set eth0 up
 route add default via $gateway
 EOF
+if [ -n "$address6" ]; then
+	ip -batch - <<EOF
+addr add $address6 dev eth0 nodad
+route add default via $gateway6 dev eth0
+EOF
+fi
 
 # Only berth's settings: most others are the machine's, not the host's.
 for f in /etc/sysctl.d/*berth*.conf; do

@@ -4,6 +4,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	corev1 "k8s.io/api/core/v1"
 )
 
 // Tables that we have rules in, in the order in which they are restored.
@@ -11,6 +13,23 @@ const (
 	NAT    = "nat"
 	Filter = "filter"
 )
+
+// The files with the rules that do not depend on services: of IPv4, and of IPv6 where the cluster has it.
+const (
+	Static4 = "static.rules"
+	Static6 = "static6.rules"
+)
+
+// Static is the name of that of a family.
+func Static(f corev1.IPFamily) string {
+	if f == corev1.IPv6Protocol {
+		return Static6
+	}
+	return Static4
+}
+
+// NoteBoth says that the other family has rules under the same name, too.
+const NoteBoth = "both"
 
 // Notes that the scripts act on: an address of a load balancer that this host holds, or that another one does.
 const (

@@ -2,30 +2,41 @@ package iptables
 
 // Prelude is shell text with the functions that bring rules into force. It needs $berth_net, the folder of our network files.
 // It contains nothing that runs by itself.
-const Prelude = pick + compare + compose + together + hold
+const Prelude = pick + compare + compose + together + sweep + hold
 
 // pick chooses the backend. Rules of two backends on one host work against each other, so it is the one that carries rules
 // already, and once chosen it stays.
 const pick = `
-# berth_ipt: sets $ipt to iptables, iptables-nft or iptables-legacy
+# berth_ipt [FAMILY]: sets $ipt to iptables, iptables-nft or iptables-legacy, for family 6 to ip6tables and so on; $fam to the family, and
+# $static and $services to where its texts lie
 berth_ipt() {
-	ipt=
-	if [ -s "$berth_net/backend" ]; then read -r ipt <"$berth_net/backend"; fi
-	if [ -n "$ipt" ] && command -v "$ipt-restore" >/dev/null; then return 0; fi
-	ipt=iptables legacy=0 nft=0
+	fam=${1:-4} static=$berth_net/static.rules services=$berth_net/services
+	berth_backend || return 1
+	ipt=$ipt4
+	if [ $fam = 6 ]; then
+		ipt=ip6${ipt4#ip} static=$berth_net/static6.rules services=$berth_net/services6
+		command -v "$ipt-restore" >/dev/null || { echo "$ipt is not installed: run berth node prepare" >&2; return 1; }
+	fi
+}
+# berth_backend: sets $ipt4
+berth_backend() {
+	ipt4=
+	if [ -s "$berth_net/backend" ]; then read -r ipt4 <"$berth_net/backend"; fi
+	if [ -n "$ipt4" ] && command -v "$ipt4-restore" >/dev/null; then return 0; fi
+	ipt4=iptables legacy=0 nft=0
 	if grep -q . /proc/net/ip_tables_names 2>/dev/null && command -v iptables-legacy-save >/dev/null; then
 		legacy=$(iptables-legacy-save 2>/dev/null | grep -c '^-A') || :
 	fi
 	if command -v iptables-nft-save >/dev/null; then
 		nft=$(iptables-nft-save 2>/dev/null | grep -c '^-A') || :
 	fi
-	if [ "$legacy" -gt 0 ] && [ "$nft" -eq 0 ]; then ipt=iptables-legacy; fi
-	if [ "$nft" -gt 0 ] && [ "$legacy" -eq 0 ]; then ipt=iptables-nft; fi
-	command -v "$ipt-restore" >/dev/null || { echo "iptables is not installed: run berth node prepare" >&2; return 1; }
+	if [ "$legacy" -gt 0 ] && [ "$nft" -eq 0 ]; then ipt4=iptables-legacy; fi
+	if [ "$nft" -gt 0 ] && [ "$legacy" -eq 0 ]; then ipt4=iptables-nft; fi
+	command -v "$ipt4-restore" >/dev/null || { echo "iptables is not installed: run berth node prepare" >&2; return 1; }
 }
 # berth_dump: what is in force, as iptables-save prints it
 berth_dump() {
-	ip -4 -o addr show | awk '{ sub(/\/.*/, "", $4); print "here", $4 }'
+	ip -$fam -o addr show | awk '{ sub(/\/.*/, "", $4); print "here", $4 }'
 	"$ipt-save" -t nat && "$ipt-save" -t filter
 }
 # berth_restore FILE: brings a text into force, one table at a time, each at once
@@ -149,5 +160,18 @@ berth_restore_all() {
 		berth_restore "$batch" || { rm -f "$batch"; return 1; }
 		rm -f "$batch"
 	done
+}
+`
+
+const sweep = `
+# berth_sweep TABLE PATTERN: takes away the chains with these names and every jump to them
+berth_sweep() {
+	swept=$(mktemp)
+	"$ipt-save" -t "$1" | awk -v table="$1" -v pattern="$2" '
+	/^:/ { c = substr($1, 2); if (c ~ pattern) { declare = declare ":" c " - [0:0]\n"; drop = drop "-X " c "\n" } }
+	/^-A / && $2 !~ pattern { for (i = 3; i < NF; i++) if (($i == "-j" || $i == "-g") && $(i + 1) ~ pattern) jumps = jumps "-D" substr($0, 3) "\n" }
+	END { if (declare != "") printf "*%s\n%s%s%sCOMMIT\n", table, declare, jumps, drop }' >"$swept"
+	berth_restore "$swept" || { rm -f "$swept"; return 1; }
+	rm -f "$swept"
 }
 `

@@ -31,6 +31,7 @@ type Sandbox struct {
 	Attempt   uint32
 	Ready     bool   // it runs
 	IP        string // "" for pods of the host's network
+	SecondIP  string // of the cluster's second family
 	CreatedAt time.Time
 }
 
@@ -74,7 +75,7 @@ func SeenOf(o *api.ObservedPod) Seen {
 		s.StartTime = o.CreatedAt
 	}
 	if o.SandboxID != "" {
-		s.Sandbox = &Sandbox{ID: o.SandboxID, Attempt: o.SandboxAttempt, Ready: o.SandboxReady, IP: o.IP, CreatedAt: o.CreatedAt}
+		s.Sandbox = &Sandbox{ID: o.SandboxID, Attempt: o.SandboxAttempt, Ready: o.SandboxReady, IP: o.IP, SecondIP: o.SecondIP, CreatedAt: o.CreatedAt}
 	}
 	for _, c := range o.Containers {
 		if c.ID != "" {

@@ -34,6 +34,9 @@ func Status(pod *corev1.Pod, seen Seen, now time.Time) corev1.PodStatus {
 	}
 	if s := seen.Sandbox; s != nil && s.IP != "" {
 		st.PodIP, st.PodIPs = s.IP, []corev1.PodIP{{IP: s.IP}}
+		if s.SecondIP != "" {
+			st.PodIPs = append(st.PodIPs, corev1.PodIP{IP: s.SecondIP})
+		}
 	}
 	for i := range pod.Spec.InitContainers {
 		st.InitContainerStatuses = append(st.InitContainerStatuses, containerStatus(pod, &pod.Spec.InitContainers[i], &seen, now))
