@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -133,6 +134,9 @@ func TestFamilies(t *testing.T) {
 				t.Skip("the machine has no IPv6")
 			}
 			s := begin(t, fmt.Sprintf(inFamilies, tt.network, tt.pods, tt.services, dnsOutside(t, l)))
+			if tt.pods == pods6 { // then Berth comes by IPv6, too
+				s.reachBySix()
+			}
 			f := &familyStory{story: s, t: t, families: strings.Count(tt.pods, "/"), six: strings.HasPrefix(tt.pods, pods6), mtu: tt.mtu}
 			before := snapshot(t, t.Context(), s.lab.Node("n1"))
 			s.apply()
@@ -159,6 +163,21 @@ func TestFamilies(t *testing.T) {
 			}
 		})
 	}
+}
+
+// reachBySix has the inventory name the hosts by their IPv6 addresses.
+func (s *story) reachBySix() {
+	s.t.Helper()
+	text, err := os.ReadFile(s.lab.Inventory())
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	inventory := string(text)
+	for _, n := range s.lab.Nodes() {
+		inventory = strings.ReplaceAll(inventory, "'"+n.Address+"'", "'"+n.Address6()+"'")
+	}
+	s.write("nodes6.toml", inventory)
+	s.write("inventory.hcl", "inventory \"toml\" {\n  path = \"nodes6.toml\"\n}\n")
 }
 
 type familyStory struct {
