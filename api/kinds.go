@@ -4,7 +4,6 @@ import (
 	"slices"
 
 	appsv1 "k8s.io/api/apps/v1"
-	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -58,7 +57,7 @@ type Kind struct {
 // Kinds is the table, sorted by name. A new kind of object is one row here, its field rows in fields.go, a
 // provider if no present one can do it, and a file in planner/rollout if it owns pods.
 var Kinds = []Kind{
-	{Name: KindAutoscaler, Block: "autoscaler", Plural: "horizontalpodautoscalers", Short: []string{"hpa", "autoscalers", "horizontalpodautoscaler"}, APIVersion: "autoscaling/v2", APIKind: "HorizontalPodAutoscaler", Namespaced: true, New: func() Value { return &autoscalingv2.HorizontalPodAutoscaler{} }},
+	{Name: KindAutoscaler, Block: "autoscaler", Plural: "horizontalpodautoscalers", Short: []string{"hpa", "autoscalers", "horizontalpodautoscaler"}, APIVersion: "autoscaling/v2", APIKind: "HorizontalPodAutoscaler", Namespaced: true, New: func() Value { return &Autoscaler{} }},
 	{Name: KindConfigMap, Block: "config_map", Plural: "configmaps", Short: []string{"cm", "configmap"}, APIVersion: "v1", APIKind: "ConfigMap", Namespaced: true, New: func() Value { return &corev1.ConfigMap{} }},
 	{Name: KindCronJob, Block: "workload", Plural: "cronjobs", Short: []string{"cj"}, APIVersion: "batch/v1", APIKind: "CronJob", Namespaced: true, OwnsPods: true, Workload: true, New: func() Value { return &batchv1.CronJob{} }},
 	{Name: KindDaemonSet, Block: "workload", Plural: "daemonsets", Short: []string{"ds"}, APIVersion: "apps/v1", APIKind: "DaemonSet", Namespaced: true, OwnsPods: true, Workload: true, New: func() Value { return &appsv1.DaemonSet{} }},

@@ -49,6 +49,8 @@ type Plan struct {
 	Facts []Fact `json:"facts,omitempty"`
 	// Overrides are those that the plan puts in force, keeps in force or ends; sorted by address and path.
 	Overrides []OverrideChange `json:"overrides,omitempty"`
+	// Scaled are the workloads whose number of pods an autoscaler chooses; sorted by address.
+	Scaled []Scaled `json:"scaled,omitempty"`
 	// Paused are the rollouts that somebody has to let go on after this plan; sorted by address.
 	Paused []RolloutState `json:"paused,omitempty"`
 	// Unreachable lists the nodes on which nothing was planned, with the reason.

@@ -30,8 +30,10 @@ type State struct {
 	// Jobs are the runs of jobs, by the address of the job or cronjob and the run's name.
 	Jobs []JobState `json:"jobs,omitempty"`
 	// Crons are the cronjobs whose last run is none of Jobs any more, by address.
-	Crons   []CronState   `json:"crons,omitempty"`
-	History []ApplyRecord `json:"history,omitempty"`
+	Crons []CronState `json:"crons,omitempty"`
+	// Autoscalers are what was decided for each, by address.
+	Autoscalers []AutoscalerState `json:"autoscalers,omitempty"`
+	History     []ApplyRecord     `json:"history,omitempty"`
 	// Undo is how what changed since the last entry of the history was before.
 	Undo Undo `json:"undo,omitzero"`
 	// Source is the digest of the configuration that a watchdog has brought last; "" when none has.
@@ -148,7 +150,9 @@ type Delta struct {
 	PutRollout    *RolloutState `json:"put_rollout,omitempty"`
 	DropRollout   *Address      `json:"drop_rollout,omitempty"`
 
-	PutCron     *CronState   `json:"put_cron,omitempty"`
+	PutCron       *CronState       `json:"put_cron,omitempty"`
+	PutAutoscaler *AutoscalerState `json:"put_autoscaler,omitempty"`
+
 	PutSource   *string      `json:"put_source,omitempty"`
 	PutPending  *PendingPlan `json:"put_pending,omitempty"`
 	DropPending bool         `json:"drop_pending,omitempty"`
@@ -190,6 +194,7 @@ func (s *State) Apply(d Delta) {
 		s.Revisions = slices.DeleteFunc(s.Revisions, func(r Revision) bool { return r.Address == *d.DropObject })
 		s.Rollouts = drop(s.Rollouts, RolloutState{Address: *d.DropObject}, byRollout)
 		s.Crons = drop(s.Crons, CronState{Address: *d.DropObject}, byCron)
+		s.Autoscalers = slices.DeleteFunc(s.Autoscalers, func(a AutoscalerState) bool { return a.Address == *d.DropObject || a.Target == *d.DropObject })
 	}
 	if d.PutPod != nil {
 		s.Pods = put(s.Pods, *d.PutPod, byPodAddress)
@@ -202,6 +207,9 @@ func (s *State) Apply(d Delta) {
 	}
 	if d.PutCron != nil {
 		s.Crons = put(s.Crons, *d.PutCron, byCron)
+	}
+	if d.PutAutoscaler != nil {
+		s.Autoscalers = put(s.Autoscalers, *d.PutAutoscaler, byAutoscaler)
 	}
 	if d.PutSource != nil {
 		s.Source = *d.PutSource

@@ -6,7 +6,6 @@ import (
 	"slices"
 
 	appsv1 "k8s.io/api/apps/v1"
-	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/labels"
@@ -119,7 +118,7 @@ func (c *cross) check() {
 			c.governing(o, v)
 		case *discoveryv1.EndpointSlice:
 			c.endpointSlice(o, v)
-		case *autoscalingv2.HorizontalPodAutoscaler:
+		case *api.Autoscaler:
 			c.autoscaler(o, v)
 		}
 	}

@@ -4,7 +4,6 @@ import (
 	"slices"
 	"strings"
 
-	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	corev1 "k8s.io/api/core/v1"
 	schedulingv1 "k8s.io/api/scheduling/v1"
 
@@ -56,7 +55,7 @@ func (c *cross) oneDefault() {
 var scalable = []string{"Deployment", "ReplicaSet", "ReplicationController", "StatefulSet"}
 
 // autoscaler checks that the target of an autoscaler exists and has no other one.
-func (c *cross) autoscaler(o *api.Object, h *autoscalingv2.HorizontalPodAutoscaler) {
+func (c *cross) autoscaler(o *api.Object, h *api.Autoscaler) {
 	const path = "spec.scaleTargetRef"
 	ref := h.Spec.ScaleTargetRef
 	if !slices.Contains(scalable, ref.Kind) {
@@ -64,12 +63,12 @@ func (c *cross) autoscaler(o *api.Object, h *autoscalingv2.HorizontalPodAutoscal
 		return
 	}
 	for _, k := range api.Kinds {
-		if k.APIKind == ref.Kind {
+		if k.APIKind == ref.Kind || k.Name == api.KindReplicaSet && ref.Kind == "ReplicationController" {
 			c.use(o, path+".name", k.Name, o.Namespace(), ref.Name, false)
 		}
 	}
 	for _, other := range c.objects {
-		v, ok := other.Value.(*autoscalingv2.HorizontalPodAutoscaler)
+		v, ok := other.Value.(*api.Autoscaler)
 		if !ok || other == o || other.Namespace() != o.Namespace() || v.Spec.ScaleTargetRef.Kind != ref.Kind || v.Spec.ScaleTargetRef.Name != ref.Name {
 			continue
 		}

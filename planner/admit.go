@@ -1,11 +1,9 @@
 package planner
 
 import (
-	"cmp"
 	"slices"
 	"strings"
 
-	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	corev1 "k8s.io/api/core/v1"
 	schedulingv1 "k8s.io/api/scheduling/v1"
 
@@ -188,45 +186,4 @@ func (d *draft) overQuota(o *api.Object, path, why string, quota *corev1.Resourc
 
 func podItem(p *pod) admission.Item {
 	return admission.PodItem(p.address.Pod, &corev1.Pod{Spec: *p.spec})
-}
-
-// autoscaled returns a desired object with the replicas that its autoscaler has chosen: those that the state has, within the
-// autoscaler's bounds. What the configuration says counts when the object is new.
-func (d *draft) autoscaled(o *api.Object) *api.Object {
-	h := d.autoscalerOf(o)
-	if h == nil {
-		return o
-	}
-	controller, ok := api.ControllerOf(o.Value)
-	if !ok {
-		return o
-	}
-	n := int32(1)
-	if controller.Replicas != nil {
-		n = *controller.Replicas
-	}
-	if prior := d.prior.Object(o.Address); prior != nil {
-		if was, ok := rollout.Replicas(prior); ok {
-			n = int32(was)
-		}
-	}
-	least := int32(1)
-	if h.Spec.MinReplicas != nil {
-		least = *h.Spec.MinReplicas
-	}
-	if n > 0 { // a workload without pods is not scaled
-		n = min(max(n, least), h.Spec.MaxReplicas)
-	}
-	return o.WithReplicas(n)
-}
-
-// autoscalerOf returns the autoscaler that the configuration has for an object, or nil.
-func (d *draft) autoscalerOf(o *api.Object) *autoscalingv2.HorizontalPodAutoscaler {
-	for _, other := range d.Config.Objects {
-		h, ok := other.Value.(*autoscalingv2.HorizontalPodAutoscaler)
-		if ok && h.Namespace == o.Namespace() && h.Spec.ScaleTargetRef.Name == o.Name() && cmp.Or(h.Spec.ScaleTargetRef.Kind, "Deployment") == o.Kind().APIKind {
-			return h
-		}
-	}
-	return nil
 }

@@ -50,6 +50,8 @@ type draft struct {
 	preemptions []preemption // that were found out so far
 	again       bool         // the plan is to be made once more with them
 
+	autoscalers []*api.Object // of the configuration; nil before they are asked for
+
 	changes map[api.Address]*api.Change
 	volumes map[api.Address]*volume
 	adopted map[api.Address]bool   // old addresses of volumes that have a new one

@@ -33,6 +33,10 @@ func dump(p *api.Plan) string {
 	for _, o := range p.Overrides {
 		line(&b, "  ", symbol(o.Action), o.Address.String(), o.Path+":", side(o.Configured), "→", side(o.Value), paren(strings.TrimSpace(o.Reason+" "+o.Why)), note("sensitive", o.Sensitive))
 	}
+	section(&b, "autoscaled", len(p.Scaled))
+	for _, c := range p.Scaled {
+		line(&b, "  ", c.Address.String(), "by", c.Autoscaler.String()+":", fmt.Sprintf("%d (%d-%d)", c.Replicas, c.Least, c.Most))
+	}
 	section(&b, "paused", len(p.Paused))
 	for _, r := range p.Paused {
 		line(&b, "  ", r.Address.String(), fmt.Sprintf("step %d", r.Step))

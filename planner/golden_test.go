@@ -256,6 +256,14 @@ func (w *world) event(f []string) {
 		w.apply(w.plan(Applied(w.state), Options{Applied: true, Overrides: []api.Override{anOverride(t, f[1:])}}), first, everything)
 		return
 	}
+	if f[0] == "chosen" { // AUTOSCALER TARGET N: by the watchdog
+		var a, target api.Address
+		a, _ = api.ParseAddress(f[1])
+		target, _ = api.ParseAddress(f[2])
+		n, _ := strconv.ParseInt(f[3], 10, 32)
+		w.state.Apply(api.Delta{PutAutoscaler: &api.AutoscalerState{Address: a, Target: target, Replicas: int32(n)}})
+		return
+	}
 	if f[0] == "apply" {
 		w.apply(w.plan(w.last, Options{}), first, everything)
 		return

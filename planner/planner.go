@@ -92,5 +92,6 @@ func (d *draft) make() (*api.Plan, api.Diagnostics) {
 			return nil, d.sorted()
 		}
 	}
+	d.tellScaled()
 	return d.order() // the steps in a line, and the plan around them
 }

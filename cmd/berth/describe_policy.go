@@ -16,7 +16,7 @@ import (
 )
 
 func describeAutoscaler(d *description, l *live, e entry) error {
-	var v autoscalingv2.HorizontalPodAutoscaler
+	var v api.Autoscaler
 	if err := uncovered(e, &v); err != nil {
 		return err
 	}

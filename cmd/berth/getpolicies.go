@@ -20,7 +20,7 @@ import (
 func listAutoscalers(l *live) []entry {
 	var out []entry
 	for _, o := range l.objects(api.KindAutoscaler) {
-		v := o.Value.(*autoscalingv2.HorizontalPodAutoscaler).DeepCopy()
+		v := o.Value.(*api.Autoscaler).DeepCopy()
 		target := l.scaleTarget(v)
 		if target != nil {
 			v.Status.CurrentReplicas = l.tallyOf(target.Address, 0).total
@@ -36,7 +36,7 @@ func listAutoscalers(l *live) []entry {
 }
 
 // scaleTarget is the workload that an autoscaler is about; nil when it is not there.
-func (l *live) scaleTarget(v *autoscalingv2.HorizontalPodAutoscaler) *api.Object {
+func (l *live) scaleTarget(v *api.Autoscaler) *api.Object {
 	for _, o := range l.state.Objects {
 		k := o.Kind()
 		if k.OwnsPods && k.APIKind == or(v.Spec.ScaleTargetRef.Kind, "Deployment") && o.Name() == v.Spec.ScaleTargetRef.Name && o.Namespace() == v.Namespace {
@@ -47,7 +47,7 @@ func (l *live) scaleTarget(v *autoscalingv2.HorizontalPodAutoscaler) *api.Object
 }
 
 // scaleTargets are the TARGETS cell's parts. What a metric is now only the watchdog measures.
-func scaleTargets(v *autoscalingv2.HorizontalPodAutoscaler) []string {
+func scaleTargets(v *api.Autoscaler) []string {
 	var out []string
 	for _, m := range v.Spec.Metrics {
 		name, target := string(m.Type), autoscalingv2.MetricTarget{}

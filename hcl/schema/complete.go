@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strings"
 
-	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -35,7 +34,7 @@ func complete(kind api.Kind, v api.Value, opts Options, ranges map[string]api.Ra
 	switch v := v.(type) {
 	case *corev1.Secret:
 		mergeStringData(v, ranges)
-	case *autoscalingv2.HorizontalPodAutoscaler:
+	case *api.Autoscaler:
 		completeAutoscaler(&v.Spec)
 	case *batchv1.Job:
 		completeJob(&v.Spec)

@@ -4,11 +4,13 @@ import (
 	"cmp"
 
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
+
+	"berth.dev/berth/api"
 )
 
 // completeAutoscaler names what the blocks of an autoscaler already say: the kind of its target, of its metrics, and of what they
 // are compared with.
-func completeAutoscaler(s *autoscalingv2.HorizontalPodAutoscalerSpec) {
+func completeAutoscaler(s *api.AutoscalerSpec) {
 	s.ScaleTargetRef.Kind = cmp.Or(s.ScaleTargetRef.Kind, "Deployment")
 	for i := range s.Metrics {
 		m := &s.Metrics[i]

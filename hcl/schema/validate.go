@@ -9,7 +9,6 @@ import (
 	"strings"
 
 	appsv1 "k8s.io/api/apps/v1"
-	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -55,7 +54,7 @@ func Validate(o *api.Object) api.Diagnostics {
 		c.job("spec", &v.Spec)
 	case *batchv1.CronJob:
 		c.cronJob(v)
-	case *autoscalingv2.HorizontalPodAutoscaler:
+	case *api.Autoscaler:
 		c.autoscaler(v)
 	case *policyv1.PodDisruptionBudget:
 		c.disruptionBudget(v)

@@ -5,9 +5,11 @@ import (
 
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	corev1 "k8s.io/api/core/v1"
+
+	"berth.dev/berth/api"
 )
 
-func (c *checker) autoscaler(h *autoscalingv2.HorizontalPodAutoscaler) {
+func (c *checker) autoscaler(h *api.Autoscaler) {
 	s := &h.Spec
 	c.needs("spec.scaleTargetRef.name", s.ScaleTargetRef.Name, "the name of the workload to scale")
 	least := int32(1)
@@ -23,7 +25,9 @@ func (c *checker) autoscaler(h *autoscalingv2.HorizontalPodAutoscaler) {
 	}
 	for i, p := range indexed("spec.metrics", s.Metrics) {
 		c.metric(p, &s.Metrics[i])
+		c.sourced(p, s, &s.Metrics[i])
 	}
+	c.sources(s)
 	if b := s.Behavior; b != nil {
 		c.scalingRules("spec.behavior.scaleUp", b.ScaleUp)
 		c.scalingRules("spec.behavior.scaleDown", b.ScaleDown)

@@ -1,12 +1,14 @@
 package rollout
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"time"
 
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
@@ -86,12 +88,20 @@ type AutoscalerDecision struct {
 	// Reason is the end of the event "New size: 5; reason: …"; "" when the number stays.
 	Reason     string
 	Conditions []autoscalingv2.HorizontalPodAutoscalerCondition
+	Metrics    []autoscalingv2.MetricStatus // of those that could be measured
+	Failures   []MetricFailure              // why the others could not
 	Memory     AutoscalerMemory
+}
+
+// MetricFailure is why a metric could not be used, as Kubernetes tells it in an event.
+type MetricFailure struct {
+	Reason  string // "FailedGetResourceMetric"
+	Message string
 }
 
 // Autoscale decides about the replicas of an autoscaler's target (semantics.md 3.9). It follows the upstream controller with the
 // behaviour's defaults filled in. Called again with the memory of the decision before, at any interval.
-func Autoscale(h *autoscalingv2.HorizontalPodAutoscaler, seen AutoscalerSeen, now time.Time) AutoscalerDecision {
+func Autoscale(h *autoscalingv2.HorizontalPodAutoscalerSpec, seen AutoscalerSeen, now time.Time) AutoscalerDecision {
 	a := newAutoscaler(h, seen, now)
 	d := AutoscalerDecision{Replicas: seen.Replicas}
 	current := seen.Replicas
@@ -119,7 +129,7 @@ func Autoscale(h *autoscalingv2.HorizontalPodAutoscaler, seen AutoscalerSeen, no
 		}
 	}
 	d.Memory = a.remember(d.Replicas)
-	d.Conditions = a.conditions
+	d.Conditions, d.Metrics, d.Failures = a.conditions, a.metrics, a.failures
 	return d
 }
 
@@ -132,14 +142,16 @@ type autoscaler struct {
 	now         time.Time
 	proposed    *int32 // before it was held back
 	conditions  []autoscalingv2.HorizontalPodAutoscalerCondition
+	metrics     []autoscalingv2.MetricStatus
+	failures    []MetricFailure
 }
 
-func newAutoscaler(h *autoscalingv2.HorizontalPodAutoscaler, seen AutoscalerSeen, now time.Time) *autoscaler {
-	a := &autoscaler{AutoscalerSeen: seen, spec: &h.Spec, least: 1, most: h.Spec.MaxReplicas, now: now}
-	if h.Spec.MinReplicas != nil {
-		a.least = *h.Spec.MinReplicas
+func newAutoscaler(h *autoscalingv2.HorizontalPodAutoscalerSpec, seen AutoscalerSeen, now time.Time) *autoscaler {
+	a := &autoscaler{AutoscalerSeen: seen, spec: h, least: 1, most: h.MaxReplicas, now: now}
+	if h.MinReplicas != nil {
+		a.least = *h.MinReplicas
 	}
-	a.up, a.down = rulesOf(h.Spec.Behavior)
+	a.up, a.down = rulesOf(h.Behavior)
 	return a
 }
 
@@ -174,6 +186,7 @@ func (a *autoscaler) propose() (replicas int32, metric string, ok bool) {
 		n, name, bad := a.measure(&metrics[i])
 		if bad != nil {
 			invalid++
+			a.failures = append(a.failures, MetricFailure{bad.reason, bad.err.Error()})
 			if first == nil {
 				first = bad
 			}
@@ -195,72 +208,94 @@ func (a *autoscaler) propose() (replicas int32, metric string, ok bool) {
 func (a *autoscaler) measure(m *autoscalingv2.MetricSpec) (int32, string, *invalidMetric) {
 	switch m.Type {
 	case autoscalingv2.ResourceMetricSourceType:
-		return a.measureResource(m.Resource.Name, "", m.Resource.Target)
+		n, name, value, bad := a.measureResource(m.Resource.Name, "", m.Resource.Target)
+		return a.noted(n, name, bad, autoscalingv2.MetricStatus{Type: m.Type, Resource: &autoscalingv2.ResourceMetricStatus{Name: m.Resource.Name, Current: value}})
 	case autoscalingv2.ContainerResourceMetricSourceType:
-		return a.measureResource(m.ContainerResource.Name, m.ContainerResource.Container, m.ContainerResource.Target)
+		c := m.ContainerResource
+		n, name, value, bad := a.measureResource(c.Name, c.Container, c.Target)
+		return a.noted(n, name, bad, autoscalingv2.MetricStatus{Type: m.Type, ContainerResource: &autoscalingv2.ContainerResourceMetricStatus{Name: c.Name, Container: c.Container, Current: value}})
 	case autoscalingv2.PodsMetricSourceType:
 		samples, err := a.Samples.Pods(m.Pods.Metric)
 		if err != nil {
 			return 0, "", &invalidMetric{"FailedGetPodsMetric", err}
 		}
-		n, err := a.byAverage(samples, "", "", m.Pods.Target.AverageValue.MilliValue())
+		n, average, err := a.byAverage(samples, "", "", m.Pods.Target.AverageValue.MilliValue())
 		if err != nil {
 			return 0, "", &invalidMetric{"FailedGetPodsMetric", err}
 		}
-		return n, "pods metric " + m.Pods.Metric.Name, nil
+		return a.noted(n, "pods metric "+m.Pods.Metric.Name, nil, autoscalingv2.MetricStatus{Type: m.Type, Pods: &autoscalingv2.PodsMetricStatus{
+			Metric: m.Pods.Metric, Current: autoscalingv2.MetricValueStatus{AverageValue: resource.NewMilliQuantity(average, resource.DecimalSI)}}})
 	case autoscalingv2.ObjectMetricSourceType:
-		usage, err := a.Samples.Object(m.Object.DescribedObject, m.Object.Metric)
+		o := m.Object
+		usage, err := a.Samples.Object(o.DescribedObject, o.Metric)
 		if err != nil {
 			return 0, "", &invalidMetric{"FailedGetObjectMetric", err}
 		}
-		return a.byTotal(usage, m.Object.Target), m.Object.DescribedObject.Kind + " metric " + m.Object.Metric.Name, nil
+		n, value := a.byTotal(usage, o.Target)
+		return a.noted(n, o.DescribedObject.Kind+" metric "+o.Metric.Name, nil, autoscalingv2.MetricStatus{Type: m.Type, Object: &autoscalingv2.ObjectMetricStatus{
+			Metric: o.Metric, DescribedObject: o.DescribedObject, Current: value}})
 	case autoscalingv2.ExternalMetricSourceType:
 		usage, err := a.Samples.External(m.External.Metric)
 		if err != nil {
 			return 0, "", &invalidMetric{"FailedGetExternalMetric", err}
 		}
-		return a.byTotal(usage, m.External.Target), "external metric " + m.External.Metric.Name, nil
+		n, value := a.byTotal(usage, m.External.Target)
+		return a.noted(n, "external metric "+m.External.Metric.Name, nil, autoscalingv2.MetricStatus{Type: m.Type, External: &autoscalingv2.ExternalMetricStatus{Metric: m.External.Metric, Current: value}})
 	}
 	return 0, "", &invalidMetric{"InvalidMetricSourceType", fmt.Errorf("unknown metric source type %q", m.Type)}
 }
 
-func (a *autoscaler) measureResource(name corev1.ResourceName, container string, target autoscalingv2.MetricTarget) (int32, string, *invalidMetric) {
+// noted keeps what a metric is now, when it could be measured.
+func (a *autoscaler) noted(n int32, name string, bad *invalidMetric, status autoscalingv2.MetricStatus) (int32, string, *invalidMetric) {
+	if bad == nil {
+		a.metrics = append(a.metrics, status)
+	}
+	return n, name, bad
+}
+
+func (a *autoscaler) measureResource(name corev1.ResourceName, container string, target autoscalingv2.MetricTarget) (n int32, label string, value autoscalingv2.MetricValueStatus, bad *invalidMetric) {
 	label, reason := string(name)+" resource", "FailedGetResourceMetric"
 	if container != "" {
 		label, reason = string(name)+" container resource", "FailedGetContainerResourceMetric"
 	}
 	samples, err := a.Samples.Resource(name)
 	if err != nil {
-		return 0, "", &invalidMetric{reason, fmt.Errorf("failed to get %s utilization: %w", name, err)}
+		return 0, "", value, &invalidMetric{reason, fmt.Errorf("failed to get %s utilization: %w", name, err)}
 	}
-	var n int32
+	var average int64
 	if target.AverageValue != nil {
-		value := target.AverageValue.Value()
+		wanted := target.AverageValue.Value()
 		if name == corev1.ResourceCPU {
-			value = target.AverageValue.MilliValue()
+			wanted = target.AverageValue.MilliValue()
 		}
-		n, err = a.byAverage(samples, name, container, value)
+		n, average, err = a.byAverage(samples, name, container, wanted)
 	} else {
+		var percent int32
 		label += " utilization (percentage of request)"
-		n, err = a.byUtilization(samples, name, container, *target.AverageUtilization)
+		n, percent, average, err = a.byUtilization(samples, name, container, *target.AverageUtilization)
+		value.AverageUtilization = &percent
 	}
 	if err != nil {
-		return 0, "", &invalidMetric{reason, fmt.Errorf("failed to get %s utilization: %w", name, err)}
+		return 0, "", value, &invalidMetric{reason, fmt.Errorf("failed to get %s utilization: %w", name, err)}
 	}
-	return n, label, nil
+	value.AverageValue = resource.NewQuantity(average, resource.BinarySI)
+	if name == corev1.ResourceCPU {
+		value.AverageValue = resource.NewMilliQuantity(average, resource.DecimalSI)
+	}
+	return n, label, value, nil
 }
 
-// byUtilization compares what the pods use with what they request.
-func (a *autoscaler) byUtilization(samples []Sample, name corev1.ResourceName, container string, target int32) (int32, error) {
+// byUtilization compares what the pods use with what they request. It also returns the percentage, and the usage of a pod on the average.
+func (a *autoscaler) byUtilization(samples []Sample, name corev1.ResourceName, container string, target int32) (n, percent int32, average int64, err error) {
 	g := a.group(samples, name, container)
 	if len(g.usage) == 0 {
-		return 0, fmt.Errorf("did not receive metrics for targeted pods (pods might be unready)")
+		return 0, 0, 0, errNoMetrics
 	}
 	requests, err := a.requests(name, container)
 	if err != nil {
-		return 0, err
+		return 0, 0, 0, err
 	}
-	ratio := func(usage map[string]int64) (float64, error) {
+	utilization := func(usage map[string]int64) (int32, error) {
 		var used, requested int64
 		for pod, u := range usage {
 			if r, ok := requests[pod]; ok {
@@ -270,26 +305,44 @@ func (a *autoscaler) byUtilization(samples []Sample, name corev1.ResourceName, c
 		if requested == 0 {
 			return 0, fmt.Errorf("no metrics returned matched known pods")
 		}
-		return float64(int32(used*100/requested)) / float64(target), nil
+		return int32(min(used*100/requested, math.MaxInt32)), nil //nolint:gosec // bounded
+	}
+	if percent, err = utilization(g.usage); err != nil {
+		return 0, 0, 0, err
+	}
+	average = averageUsage(g.usage)
+	ratio := func(usage map[string]int64) (float64, error) {
+		p, err := utilization(usage)
+		return float64(p) / float64(target), err
 	}
 	idle := func(pod string) int64 { return requests[pod] * int64(max(100, target)) / 100 }
-	return a.estimate(g, ratio, idle)
+	n, err = a.estimate(g, ratio, idle)
+	return n, percent, average, err
 }
 
-// byAverage compares what the pods use on the average with a value.
-func (a *autoscaler) byAverage(samples []Sample, name corev1.ResourceName, container string, target int64) (int32, error) {
+var errNoMetrics = errors.New("did not receive metrics for targeted pods (pods might be unready)")
+
+// averageUsage is what a pod uses on the average; there is at least one.
+func averageUsage(usage map[string]int64) int64 {
+	var used int64
+	for _, u := range usage {
+		used += u
+	}
+	return used / int64(len(usage))
+}
+
+// byAverage compares what the pods use on the average with a value. It also returns that average.
+func (a *autoscaler) byAverage(samples []Sample, name corev1.ResourceName, container string, target int64) (n int32, average int64, err error) {
 	g := a.group(samples, name, container)
 	if len(g.usage) == 0 {
-		return 0, fmt.Errorf("did not receive metrics for targeted pods (pods might be unready)")
+		return 0, 0, errNoMetrics
 	}
+	average = averageUsage(g.usage)
 	ratio := func(usage map[string]int64) (float64, error) {
-		var used int64
-		for _, u := range usage {
-			used += u
-		}
-		return float64(used/int64(len(usage))) / float64(target), nil
+		return float64(averageUsage(usage)) / float64(target), nil
 	}
-	return a.estimate(g, ratio, func(string) int64 { return target })
+	n, err = a.estimate(g, ratio, func(string) int64 { return target })
+	return n, average, err
 }
 
 // estimate turns a ratio into a number of replicas. Pods that were not measured are assumed to be such that they damp the change:
@@ -333,21 +386,23 @@ func (a *autoscaler) estimate(g groups, ratio func(map[string]int64) (float64, e
 	return n, nil
 }
 
-// byTotal compares one number with a target, for all pods or for each.
-func (a *autoscaler) byTotal(usage int64, target autoscalingv2.MetricTarget) int32 {
+// byTotal compares one number with a target, for all pods or for each. It also returns what it has compared.
+func (a *autoscaler) byTotal(usage int64, target autoscalingv2.MetricTarget) (int32, autoscalingv2.MetricValueStatus) {
 	if v := target.AverageValue; v != nil {
 		each := float64(v.MilliValue())
+		status := autoscalingv2.MetricValueStatus{AverageValue: resource.NewMilliQuantity(usage/int64(max(1, a.Current)), resource.DecimalSI)}
 		if a.Current > 0 && a.tolerates(float64(usage)/(each*float64(a.Current))) {
-			return a.Current
+			return a.Current, status
 		}
-		return ceil(float64(usage) / each)
+		return ceil(float64(usage) / each), status
 	}
 	r := float64(usage) / float64(target.Value.MilliValue())
+	status := autoscalingv2.MetricValueStatus{Value: resource.NewMilliQuantity(usage, resource.DecimalSI)}
 	if a.Replicas == 0 {
-		return ceil(r)
+		return ceil(r), status
 	}
 	if a.tolerates(r) {
-		return a.Replicas
+		return a.Replicas, status
 	}
 	ready := 0
 	for i := range a.Pods {
@@ -355,7 +410,7 @@ func (a *autoscaler) byTotal(usage int64, target autoscalingv2.MetricTarget) int
 			ready++
 		}
 	}
-	return ceil(r * float64(ready))
+	return ceil(r * float64(ready)), status
 }
 
 func (a *autoscaler) tolerates(ratio float64) bool {

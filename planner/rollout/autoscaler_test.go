@@ -164,7 +164,7 @@ func TestAutoscale(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			got := Autoscale(tt.hpa, AutoscalerSeen{Replicas: tt.replicas, Current: tt.replicas, Pods: tt.pods, Samples: tt.measured}, noon)
+			got := Autoscale(&tt.hpa.Spec, AutoscalerSeen{Replicas: tt.replicas, Current: tt.replicas, Pods: tt.pods, Samples: tt.measured}, noon)
 			cond := ""
 			if n := len(got.Conditions); n > 0 {
 				cond = got.Conditions[n-1].Reason
@@ -226,7 +226,7 @@ func TestAutoscaleBehavior(t *testing.T) {
 			t.Parallel()
 			h := hpa(1, 100, external(averageOf("1")))
 			h.Spec.Behavior = &autoscalingv2.HorizontalPodAutoscalerBehavior{ScaleUp: tt.up, ScaleDown: tt.down}
-			got := Autoscale(h, AutoscalerSeen{Replicas: tt.replicas, Current: tt.replicas, Samples: measured{total: tt.proposal * 1000}, Memory: tt.memory}, noon)
+			got := Autoscale(&h.Spec, AutoscalerSeen{Replicas: tt.replicas, Current: tt.replicas, Samples: measured{total: tt.proposal * 1000}, Memory: tt.memory}, noon)
 			found := false
 			for _, c := range got.Conditions {
 				found = found || c.Reason == tt.cond
@@ -263,7 +263,7 @@ func TestAutoscaleKeepsBounds(t *testing.T) {
 				load = rapid.Int64Range(0, 40_000).Draw(rt, "load")
 			}
 			seen.Current, seen.Samples = seen.Replicas, measured{total: load}
-			d := Autoscale(h, seen, now)
+			d := Autoscale(&h.Spec, seen, now)
 			if d.Replicas < least || d.Replicas > most {
 				rt.Fatalf("%d replicas are not within %d and %d", d.Replicas, least, most)
 			}

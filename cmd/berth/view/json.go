@@ -88,6 +88,9 @@ func (l *Lines) Plan(p *api.Plan) {
 	for i, c := range p.Overrides {
 		l.put("info", "override", c.Address.String()+": "+c.Path+" is overridden by "+c.Reason, map[string]any{"override": overridesJSON(p.Overrides)[i]})
 	}
+	for i, c := range p.Scaled {
+		l.put("info", "autoscaled", scaledText(c), map[string]any{"autoscaled": scaledJSON(p.Scaled)[i]})
+	}
 	for _, e := range p.Exposure {
 		l.put("info", "exposure_change", exposureText(e), map[string]any{"exposure": exposureJSON([]api.Exposure{e})[0]})
 	}

@@ -60,6 +60,7 @@ func (s Stream) Plan(p *api.Plan) {
 		s.Println("")
 		s.Println(s.wrap(keptText(p.Kept)+"No changes are needed.", ""))
 		s.overrides(p.Overrides)
+		s.scaled(p.Scaled)
 		s.paused(p.Paused)
 		return
 	}
@@ -76,6 +77,7 @@ func (s Stream) Plan(p *api.Plan) {
 	}
 	s.exposure(p.Exposure)
 	s.overrides(p.Overrides)
+	s.scaled(p.Scaled)
 	s.paused(p.Paused)
 	add, change, destroy := p.Summary()
 	s.Printf("\n%s %d to add, %d to change, %d to destroy.\n", s.paint(bold, "Plan:"), add, change, destroy)

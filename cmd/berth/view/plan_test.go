@@ -54,6 +54,7 @@ func address(t *testing.T, s string) api.Address {
 func samplePlan(t *testing.T) *api.Plan {
 	web := address(t, "deployment.web")
 	return &api.Plan{
+		Scaled: []api.Scaled{{Address: web, Autoscaler: address(t, "autoscaler.web"), Replicas: 5, Least: 2, Most: 10}},
 		Changes: []api.Change{
 			{Address: address(t, "config_map.page"), Action: api.Update, Diffs: []api.AttributeDiff{
 				{Path: `data["index.html"]`, Before: raw("<h1>\nold\n</h1>\n"), After: raw("<h1>\nnew\n</h1>\n"), Effect: api.EffectUpdate},

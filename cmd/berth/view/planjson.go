@@ -38,7 +38,7 @@ func PlanJSON(p *api.Plan, version string) ([]byte, error) {
 	return json.MarshalIndent(map[string]any{
 		"format_version": "1.2", "berth_version": version, "applyable": !p.Empty(), "complete": len(p.Unreachable) == 0, "errored": false,
 		"resource_changes": changes, "output_changes": outputs, "pods": p.Pods, "steps": steps, "unreachable": p.Unreachable, "exposure": exposureJSON(p.Exposure),
-		"overrides": overridesJSON(p.Overrides), "paused": p.Paused,
+		"overrides": overridesJSON(p.Overrides), "autoscaled": scaledJSON(p.Scaled), "paused": p.Paused,
 		"summary":     map[string]int{"add": add, "change": change, "destroy": remove},
 		"prior_state": map[string]any{"lineage": p.Lineage, "serial": p.Serial},
 	}, "", "  ")
@@ -92,7 +92,7 @@ func StateJSON(s *api.State, version string) any {
 		"format_version": "1.0", "berth_version": version, "lineage": s.Lineage, "serial": s.Serial,
 		"values": map[string]any{"outputs": OutputsJSON(s.Outputs, false), "root_module": map[string]any{"resources": resources}},
 		"nodes":  s.Nodes, "pods": pods, "history": HistoryJSON(s),
-		"overrides": stateOverrides(s), "revisions": stateRevisions(s), "rollouts": s.Rollouts,
+		"overrides": stateOverrides(s), "revisions": stateRevisions(s), "rollouts": s.Rollouts, "autoscalers": s.Autoscalers,
 	}
 }
 
