@@ -1,15 +1,19 @@
 package e2e
 
 import (
+	"encoding/json"
 	"strings"
 	"testing"
 	"time"
+
+	batchv1 "k8s.io/api/batch/v1"
 )
 
 const ticking = `
 workload "cronjob" "tick" {
-  schedule       = "@every 2s"
-  restart_policy = "Never"
+  schedule                      = "@every 2s"
+  restart_policy                = "Never"
+  successful_jobs_history_limit = 0
 
   container "app" {
     image = image.app.ref
@@ -31,18 +35,42 @@ func TestWatchRunsCronjobs(t *testing.T) {
 	}
 	w := s.watch()
 	w.until(t, "its time has come", 1)
-	poll(t, time.Minute, "a run is complete", func() bool { return strings.Contains(s.ok("get", "jobs"), "Complete") })
+	poll(t, time.Minute, "the run is complete and forgotten", func() bool { return len(s.runs()) == 0 && strings.Contains(s.ok("state", "pull"), `"crons"`) })
+	last := s.lastScheduled()
+	if last.Before(applied.Add(-2*time.Second)) || last.After(time.Now()) {
+		t.Errorf("the last run is recorded as of %s", last)
+	}
 	// Runs are named by the minute: another one may have begun since, and no more.
 	if n := strings.Count(w.stderr.String(), "its time has come"); n > 1+int(time.Since(applied)/time.Minute)+1 {
 		t.Errorf("%d runs were begun:\n%s", n, w.stderr)
 	}
-	w.stop()
-	n := len(s.runs())
+	// Another watchdog knows of it, also when this one had no time to say anything.
+	if err := w.Process.Kill(); err != nil {
+		t.Error(err)
+	}
+	<-w.ended
+	w.ended <- nil
+	began := time.Now()
 	again := s.watch().ready()
 	again.stop()
-	if now := len(s.runs()); now > n+1 {
-		t.Errorf("another watchdog has begun %d runs", now-n)
+	if n := strings.Count(again.stderr.String(), "its time has come"); n > 1+int(time.Since(began)/time.Minute) {
+		t.Errorf("another watchdog has begun %d runs:\n%s", n, again.stderr)
 	}
+	if now := s.lastScheduled(); now.Before(last) {
+		t.Errorf("the last run is recorded as of %s, and was as of %s", now, last)
+	}
+}
+
+// lastScheduled is when the last run of the cronjob was due.
+func (s *story) lastScheduled() time.Time {
+	s.t.Helper()
+	var list struct {
+		Items []batchv1.CronJob `json:"items"`
+	}
+	if err := json.Unmarshal([]byte(s.ok("get", "cronjobs", "-o", "json")), &list); err != nil || len(list.Items) != 1 || list.Items[0].Status.LastScheduleTime == nil {
+		s.t.Fatalf("no last run: %v %+v", err, list.Items)
+	}
+	return list.Items[0].Status.LastScheduleTime.Time
 }
 
 // What the configuration says is planned whenever it changes, and waits for approval; what the hosts have lost is only reported where that is asked for.

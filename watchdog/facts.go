@@ -67,6 +67,11 @@ type (
 	}
 	// Noted says that there are events to be kept.
 	Noted struct{}
+	// Measured is the answer to MeasureLoad.
+	Measured struct {
+		Scales []Scale
+		Err    error
+	}
 	// Tick is nothing but the time.
 	Tick struct{}
 )
@@ -85,6 +90,7 @@ func (Held) fact()     {}
 func (Released) fact() {}
 func (Rounded) fact()  {}
 func (Noted) fact()    {}
+func (Measured) fact() {}
 func (Tick) fact()     {}
 
 // Order is something to be done: one of the types below. Each is answered by one fact.
@@ -119,21 +125,24 @@ type (
 	ReadSource struct{}
 	// MakeRound is answered by Rounded.
 	MakeRound struct{ Request Request }
+	// MeasureLoad is answered by Measured. Anew is that of [Scaler.Sync].
+	MeasureLoad struct{ Anew bool }
 	// Say is for the log and the events.
 	Say struct{ Notice Notice }
 )
 
-func (ReadGoal) order()   {}
-func (FollowNode) order() {}
-func (LeaveNode) order()  {}
-func (ListNode) order()   {}
-func (BeatNode) order()   {}
-func (LookFor) order()    {}
-func (TendPod) order()    {}
-func (ForgetPod) order()  {}
-func (ReadSource) order() {}
-func (MakeRound) order()  {}
-func (Say) order()        {}
+func (ReadGoal) order()    {}
+func (FollowNode) order()  {}
+func (LeaveNode) order()   {}
+func (ListNode) order()    {}
+func (BeatNode) order()    {}
+func (LookFor) order()     {}
+func (TendPod) order()     {}
+func (ForgetPod) order()   {}
+func (ReadSource) order()  {}
+func (MakeRound) order()   {}
+func (MeasureLoad) order() {}
+func (Say) order()         {}
 
 // Notice is something that people should know.
 type Notice struct {

@@ -38,6 +38,7 @@ type Config struct {
 	Rounds Rounds
 	Leader Leadership
 	Source Source // nil for none: only what was applied counts
+	Scaler Scaler // nil where there are no autoscalers
 	// Notify takes what people should know; nil for nobody. It is called by one goroutine and does not block.
 	Notify func(Notice)
 	// Stop, when it is closed, ends the work: nothing new begins, a round that is being made comes to its own end.
@@ -297,6 +298,15 @@ func (r *reign) carryOut(o Order) {
 		r.all.Go(func() {
 			v, err := r.c.Source.Version(r.ctx)
 			r.post(Edited{v, err})
+		})
+	case MeasureLoad:
+		r.all.Go(func() {
+			var scales []Scale
+			var err error
+			if r.c.Scaler != nil {
+				scales, err = r.c.Scaler.Sync(r.ctx, o.Anew)
+			}
+			r.post(Measured{scales, err})
 		})
 	case MakeRound:
 		r.all.Go(func() {

@@ -20,6 +20,8 @@ type Options struct {
 	Lease time.Duration
 	// Who is the watchdog, for people.
 	Who string
+	// Autoscale is the time between two looks at what autoscalers go by; 0 means 15 s.
+	Autoscale time.Duration
 	// Sourced says that there is a configuration to be read.
 	Sourced bool
 }
@@ -28,7 +30,7 @@ func (o Options) complete() Options {
 	for _, d := range []struct {
 		at       *time.Duration
 		fallback time.Duration
-	}{{&o.Relist, 30 * time.Second}, {&o.Reread, time.Second}, {&o.Resync, 5 * time.Minute}, {&o.Gather, 200 * time.Millisecond}, {&o.Keep, 20 * time.Second}, {&o.Grace, 50 * time.Second}, {&o.Lease, 30 * time.Second}} {
+	}{{&o.Relist, 30 * time.Second}, {&o.Reread, time.Second}, {&o.Resync, 5 * time.Minute}, {&o.Gather, 200 * time.Millisecond}, {&o.Keep, 20 * time.Second}, {&o.Grace, 50 * time.Second}, {&o.Lease, 30 * time.Second}, {&o.Autoscale, 15 * time.Second}} {
 		if *d.at == 0 {
 			*d.at = d.fallback
 		}
@@ -61,6 +63,8 @@ type Mind struct {
 	edit  edit
 	round round
 	stats Stats
+
+	scaling scaling
 }
 
 // NewMind returns the mind of one term, whose fencing number is given.
@@ -111,6 +115,8 @@ func (m *Mind) Take(now time.Time, f Fact) []Order {
 		m.rounded(f)
 	case Noted:
 		m.noted()
+	case Measured:
+		m.measured(f)
 	}
 	m.onTime()
 	out := m.out
@@ -133,6 +139,7 @@ func (m *Mind) onTime() {
 	m.tendDue()
 	m.onEditTime()
 	m.onRoundTime()
+	m.onScalingTime()
 }
 
 // Next is when something will be due though no fact comes; zero for never.
@@ -149,6 +156,7 @@ func (m *Mind) Next() time.Time {
 		next = sooner(next, m.due[0].due)
 	}
 	next = sooner(next, m.editNext())
+	next = sooner(next, m.scalingNext())
 	return sooner(next, m.roundNext())
 }
 

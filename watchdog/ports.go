@@ -28,6 +28,8 @@ type Applied struct {
 	Lost []api.LostNode
 	// Left are the uids of pods that were given up while their node could not be reached, by its name; sorted.
 	Left map[string][]string
+	// Autoscalers is how many there are.
+	Autoscalers int
 	// Approval is what was approved last of what waits for it; see [Outcome.Waiting].
 	Approval string
 }
@@ -218,6 +220,8 @@ type Request struct {
 	Leases map[string]time.Duration
 	// Back are nodes that are back with pods that were given up meanwhile; sorted.
 	Back []string
+	// Scales are what autoscalers have come to and is to be recorded, before anything is planned.
+	Scales []Scale
 	// Lacking are the uids of pods that can only go on after a round has brought what they lack; sorted.
 	Lacking []string
 	Fence   uint64

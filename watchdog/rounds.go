@@ -165,6 +165,9 @@ func (m *Mind) makeRound(kind RoundKind) {
 			q.Boots[name] = n.boot
 		}
 	}
+	if kind == RoundEvents || kind == RoundWhole {
+		q.Scales = m.giveScales()
+	}
 	r.events, r.less, r.backDue = time.Time{}, time.Time{}, time.Time{}
 	if kind == RoundWhole {
 		q.Why = slices.Sorted(maps.Keys(r.why))
@@ -184,6 +187,7 @@ func (m *Mind) rounded(f Rounded) {
 	r.making, r.stale = false, true
 	m.reread = m.now
 	kind := r.kind
+	m.scaled(f.Err != nil)
 	if f.Err != nil {
 		var busy *BusyError
 		pause := retryBusy

@@ -38,6 +38,14 @@ func describeAutoscaler(d *description, l *live, e entry) error {
 	}
 	kind, _, _ := strings.Cut(e.cells[1], "/")
 	d.key(kind+" pods", fmt.Sprintf("%d current / %d desired", v.Status.CurrentReplicas, v.Status.DesiredReplicas))
+	if len(v.Status.Conditions) > 0 {
+		var rows [][]string
+		for _, c := range v.Status.Conditions {
+			rows = append(rows, []string{string(c.Type), string(c.Status), c.Reason, c.Message})
+		}
+		d.put(0, "Conditions:")
+		d.rows(1, []string{"Type", "Status", "Reason", "Message"}, rows)
+	}
 	return nil
 }
 

@@ -134,12 +134,12 @@ func listCronJobs(l *live) []entry {
 			if j.Finished() == nil {
 				c.Status.Active = append(c.Status.Active, corev1.ObjectReference{APIVersion: "batch/v1", Kind: "Job", Namespace: c.Namespace, Name: j.Name})
 			}
-			if t := j.Scheduled; t != nil && (c.Status.LastScheduleTime == nil || t.After(c.Status.LastScheduleTime.Time)) {
-				c.Status.LastScheduleTime = &metav1.Time{Time: *t}
-			}
 			if t := j.Status.CompletionTime; t != nil && (c.Status.LastSuccessfulTime == nil || t.After(c.Status.LastSuccessfulTime.Time)) {
 				c.Status.LastSuccessfulTime = t
 			}
+		}
+		if t := l.state.LastScheduled(o.Address); !t.IsZero() { // also of a run that was forgotten
+			c.Status.LastScheduleTime = &metav1.Time{Time: t}
 		}
 		last := "<none>"
 		if t := c.Status.LastScheduleTime; t != nil {

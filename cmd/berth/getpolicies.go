@@ -8,7 +8,6 @@ import (
 	"strings"
 	"time"
 
-	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	schedulingv1 "k8s.io/api/scheduling/v1"
@@ -16,72 +15,6 @@ import (
 	"berth.dev/berth/api"
 	"berth.dev/berth/planner/admission"
 )
-
-func listAutoscalers(l *live) []entry {
-	var out []entry
-	for _, o := range l.objects(api.KindAutoscaler) {
-		v := o.Value.(*api.Autoscaler).DeepCopy()
-		target := l.scaleTarget(v)
-		if target != nil {
-			v.Status.CurrentReplicas = l.tallyOf(target.Address, 0).total
-			v.Status.DesiredReplicas = v.Status.CurrentReplicas
-		}
-		ref := v.Spec.ScaleTargetRef
-		out = append(out, entry{address: o.Address, meta: createdAt(o, v), object: covered(o, v), cells: []string{
-			v.Name, or(ref.Kind, "Deployment") + "/" + ref.Name, strings.Join(scaleTargets(v), ", "), number(count(v.Spec.MinReplicas)), number(v.Spec.MaxReplicas),
-			number(v.Status.CurrentReplicas), l.ageOf(o),
-		}})
-	}
-	return out
-}
-
-// scaleTarget is the workload that an autoscaler is about; nil when it is not there.
-func (l *live) scaleTarget(v *api.Autoscaler) *api.Object {
-	for _, o := range l.state.Objects {
-		k := o.Kind()
-		if k.OwnsPods && k.APIKind == or(v.Spec.ScaleTargetRef.Kind, "Deployment") && o.Name() == v.Spec.ScaleTargetRef.Name && o.Namespace() == v.Namespace {
-			return o
-		}
-	}
-	return nil
-}
-
-// scaleTargets are the TARGETS cell's parts. What a metric is now only the watchdog measures.
-func scaleTargets(v *api.Autoscaler) []string {
-	var out []string
-	for _, m := range v.Spec.Metrics {
-		name, target := string(m.Type), autoscalingv2.MetricTarget{}
-		switch {
-		case m.Resource != nil:
-			name, target = string(m.Resource.Name), m.Resource.Target
-		case m.ContainerResource != nil:
-			name, target = string(m.ContainerResource.Name), m.ContainerResource.Target
-		case m.Pods != nil:
-			name, target = m.Pods.Metric.Name, m.Pods.Target
-		case m.Object != nil:
-			name, target = m.Object.Metric.Name, m.Object.Target
-		case m.External != nil:
-			name, target = m.External.Metric.Name, m.External.Target
-		}
-		out = append(out, name+": <unknown>/"+metricTarget(target))
-	}
-	if len(out) == 0 {
-		return []string{"cpu: <unknown>/80%"}
-	}
-	return out
-}
-
-func metricTarget(t autoscalingv2.MetricTarget) string {
-	switch {
-	case t.AverageUtilization != nil:
-		return number(*t.AverageUtilization) + "%"
-	case t.AverageValue != nil:
-		return t.AverageValue.String() + " (avg)"
-	case t.Value != nil:
-		return t.Value.String()
-	}
-	return "<unset>"
-}
 
 func listBudgets(l *live) []entry {
 	var out []entry

@@ -30,6 +30,7 @@ type watchCommand struct {
 	alone     bool
 	grace     time.Duration
 	lease     time.Duration
+	autoscale time.Duration
 }
 
 func newWatch(g *globals) *cobra.Command {
@@ -39,7 +40,7 @@ func newWatch(g *globals) *cobra.Command {
 		Short: "Keep what was applied true, until it is stopped",
 		Long: `Stays, and keeps what was last applied as it should be: containers that end are started again with Kubernetes'
 pauses, probes run, pods that are not ready leave their services on all nodes, what a reboot has taken is made anew,
-cronjobs run by their schedules, and what else is not as applied is repaired by the same round as that of apply.
+cronjobs run by their schedules, autoscalers choose how many pods their workloads have, and what else is not as applied is repaired by the same round as that of apply.
 
 It takes the state's lock only to write. What somebody applies meanwhile counts at once and is never undone. About a host
 that cannot be reached nothing is concluded. With --config it also applies a configuration whenever that changes.
@@ -67,6 +68,7 @@ The first SIGTERM or Ctrl-C finishes the running steps and saves; a second one s
 	f.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
 	f.DurationVar(&o.grace, "node-grace", 50*time.Second, "how long a node may be silent, for this watchdog and for other nodes, before it counts as lost")
 	f.DurationVar(&o.lease, "lease", 30*time.Second, "for how long pods with at_most_one = true run on without a word of a watchdog")
+	f.DurationVar(&o.autoscale, "autoscale-interval", 15*time.Second, "how often autoscalers measure and decide, from 1s to 1m")
 	f.IntVar(&o.parallelism, "parallelism", defaultParallelism, "how many steps of a round may run at once over all hosts")
 	completeFlag(cmd, "approve", fixed("auto", "manual"))
 	completeFlag(cmd, "drift", fixed("repair", "report"))
@@ -86,6 +88,9 @@ func (o *watchCommand) check() error {
 	}
 	if o.lease < 5*time.Second || o.lease > time.Hour || o.lease%time.Second != 0 {
 		return usageError{fmt.Errorf("--lease is between 5s and 1h, in whole seconds, not %s", o.lease)}
+	}
+	if o.autoscale < time.Second || o.autoscale > time.Minute {
+		return usageError{fmt.Errorf("--autoscale-interval is from 1s to 1m, not %s", o.autoscale)}
 	}
 	if o.config == "" && (o.approve == "manual" || len(o.vars) > 0) {
 		return usageError{errors.New("--approve, --var and --var-file are about a configuration: give --config with them")}
@@ -207,10 +212,11 @@ func newWatchParts(r *round, o watchCommand, log *slog.Logger, stop <-chan struc
 		p.leader.listen = listener.Addr().String()
 	}
 	p.http = newWatchHTTP(p, r.g.proc.Now)
+	hands := &watchHands{sight: sight, goal: p.goal, leader: p.leader, events: events, tenders: map[string]*runtime.Tender{}, stands: map[string]podStand{}}
 	c := watchdog.Config{
-		Options: watchdog.Options{Grace: o.grace, Lease: o.lease, Who: whoami(r.g.proc)},
+		Options: watchdog.Options{Grace: o.grace, Lease: o.lease, Who: whoami(r.g.proc), Autoscale: o.autoscale},
 		Clock:   watchdog.System{}, Goal: p.goal, Sight: sight, Rounds: rounds, Leader: p.leader, Stop: stop,
-		Hands:  &watchHands{sight: sight, goal: p.goal, leader: p.leader, events: events, tenders: map[string]*runtime.Tender{}},
+		Hands: hands, Scaler: newWatchScaler(r, p.goal, sight, hands, events, log),
 		Notify: func(n watchdog.Notice) { p.notify(log, events, n) }, Observe: p.http.observe,
 	}
 	if rounds.config {

@@ -160,6 +160,11 @@ func (w *watchGoal) applied(table planner.Timetable) *watchdog.Applied {
 	}
 	slices.SortFunc(a.Pods, func(x, y watchdog.Pod) int { return cmp.Compare(x.UID, y.UID) })
 	w.losses(a)
+	for _, o := range w.state.Objects {
+		if o.Address.Kind == api.KindAutoscaler {
+			a.Autoscalers++
+		}
+	}
 	if p := w.state.Pending; p != nil && p.Approved != nil {
 		a.Approval = p.Digest
 	}
@@ -215,6 +220,13 @@ func (w *watchGoal) lineage() string {
 		return ""
 	}
 	return w.state.Lineage
+}
+
+// snapshot is the state as it was last read, for reading alone; nil before.
+func (w *watchGoal) snapshot() *api.State {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.state
 }
 
 // uids are those of all pods that are kept.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 
@@ -22,6 +23,37 @@ type watchHands struct {
 
 	mu      sync.Mutex
 	tenders map[string]*runtime.Tender // by uid
+	stands  map[string]podStand        // likewise
+}
+
+// podStand is how a pod stood when it was last tended: what autoscalers ask.
+type podStand struct {
+	phase               corev1.PodPhase
+	ready               bool
+	readySince, started time.Time
+}
+
+// stand is how a pod stood when it was last tended. Of one that was not, nothing is known but that it is there.
+func (w *watchHands) stand(uid string) podStand {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if s, ok := w.stands[uid]; ok {
+		return s
+	}
+	return podStand{phase: corev1.PodRunning}
+}
+
+func standOf(s *corev1.PodStatus) podStand {
+	out := podStand{phase: s.Phase}
+	if s.StartTime != nil {
+		out.started = s.StartTime.Time
+	}
+	for _, c := range s.Conditions {
+		if c.Type == corev1.PodReady {
+			out.ready, out.readySince = c.Status == corev1.ConditionTrue, c.LastTransitionTime.Time
+		}
+	}
+	return out
 }
 
 // Tend does what is due to a pod.
@@ -57,6 +89,11 @@ func (w *watchHands) Tend(ctx context.Context, r watchdog.TendRequest) (watchdog
 	if err != nil {
 		return watchdog.Tended{}, w.leader.heed(err)
 	}
+	w.mu.Lock()
+	if w.tenders[r.Pod.UID] != nil {
+		w.stands[r.Pod.UID] = standOf(&t.Status)
+	}
+	w.mu.Unlock()
 	return tendedOf(t), nil
 }
 
@@ -74,6 +111,7 @@ func (w *watchHands) Forget(uid string) {
 	w.mu.Lock()
 	t := w.tenders[uid]
 	delete(w.tenders, uid)
+	delete(w.stands, uid)
 	w.mu.Unlock()
 	if t != nil {
 		t.Close()

@@ -44,6 +44,9 @@ func (w *watchRounds) Round(ctx context.Context, q watchdog.Request) (watchdog.O
 		return w.small(ctx, q)
 	}
 	w.log.Info("round", "why", strings.Join(q.Why, "; "))
+	if err := w.scale(ctx, q); err != nil {
+		return watchdog.Outcome{}, err
+	}
 	out, err := w.repair(ctx, q)
 	if err != nil || !w.config {
 		return out, err
@@ -77,9 +80,22 @@ func (w *watchRounds) lock(ctx context.Context) (*statefile.File, context.Contex
 	}, nil
 }
 
+// scale records what autoscalers have chosen, before anything is planned.
+func (w *watchRounds) scale(ctx context.Context, q watchdog.Request) (err error) {
+	if len(q.Scales) == 0 {
+		return nil
+	}
+	f, _, unlock, err := w.lock(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { err = unlock(err) }()
+	return recordScales(f, q.Scales)
+}
+
 // small keeps events, and brings how pods stand into the state and to their services on all nodes, at once.
 func (w *watchRounds) small(ctx context.Context, q watchdog.Request) (out watchdog.Outcome, err error) {
-	if q.Kind == watchdog.RoundEvents && !w.events.waiting() {
+	if q.Kind == watchdog.RoundEvents && len(q.Scales) == 0 && !w.events.waiting() {
 		return out, nil
 	}
 	f, ctx, unlock, err := w.lock(ctx)
@@ -89,6 +105,9 @@ func (w *watchRounds) small(ctx context.Context, q watchdog.Request) (out watchd
 	defer func() { err = unlock(err) }()
 	out.Changed = true
 	if err := recordLosses(f, q); err != nil {
+		return out, err
+	}
+	if err := recordScales(f, q.Scales); err != nil {
 		return out, err
 	}
 	uids, err := recordStandings(f, q.Standings)
@@ -155,6 +174,9 @@ func (w *watchRounds) repair(ctx context.Context, q watchdog.Request) (watchdog.
 		}
 		make = func(ctx context.Context, prior *api.State) (*api.Plan, *api.Observation, error) {
 			jobs := jobsOf(prior)
+			for _, a := range scaledOf(prior) {
+				jobs = append(jobs, a.String())
+			}
 			if len(jobs) == 0 {
 				return &api.Plan{Lineage: prior.Lineage, Serial: prior.Serial}, nil, nil
 			}
@@ -212,8 +234,9 @@ func (w *watchRounds) reportDrift(ctx context.Context, q watchdog.Request) (int,
 	}
 	now := map[string]struct{}{}
 	n := 0
+	scaled := scaledOf(prior)
 	for _, c := range plan.Changes {
-		if c.Address.Kind == api.KindJob || c.Address.Kind == api.KindCronJob {
+		if slices.Contains(scaled, c.Address) || c.Address.Kind == api.KindJob || c.Address.Kind == api.KindCronJob {
 			continue
 		}
 		n++

@@ -35,6 +35,7 @@ var commands = map[string]func(ctx context.Context, args []string) error{
 	"sleep":   sleep,    // DURATION, deaf to SIGTERM
 	"tmpfs":   tmpfs,    // DIRECTORY: mounts one there
 	"spin":    spin,     // PERCENT: keeps one processor that busy
+	"burn":    burn,     // ADDR: serves, and keeps one processor as busy as it is told
 	"attempt": attempt,  // DIR FAILURES DURATION: one pod of a job
 	"ask":     ask,      // URL: a pod of a job that ends as the answer says
 	"watch":   watch,    // FILE: says when it reads something else

@@ -14,10 +14,12 @@ import (
 
 // What autoscalers assume when nothing else is said (semantics.md 3.9).
 const (
-	defaultTolerance      = 0.1
-	defaultCPUUtilization = 80 // percent of the request
-	cpuInitialization     = 5 * time.Minute
-	initialReadiness      = 30 * time.Second
+	// DefaultCPUUtilization is the target of an autoscaler without metrics: percent of the requested cpu.
+	DefaultCPUUtilization = 80
+
+	defaultTolerance  = 0.1
+	cpuInitialization = 5 * time.Minute
+	initialReadiness  = 30 * time.Second
 )
 
 // ScaledPod is one pod of an autoscaler's target.
@@ -175,7 +177,7 @@ type invalidMetric struct {
 func (a *autoscaler) propose() (replicas int32, metric string, ok bool) {
 	metrics := a.spec.Metrics
 	if len(metrics) == 0 {
-		utilization := int32(defaultCPUUtilization)
+		utilization := int32(DefaultCPUUtilization)
 		metrics = []autoscalingv2.MetricSpec{{Type: autoscalingv2.ResourceMetricSourceType, Resource: &autoscalingv2.ResourceMetricSource{
 			Name: corev1.ResourceCPU, Target: autoscalingv2.MetricTarget{Type: autoscalingv2.UtilizationMetricType, AverageUtilization: &utilization},
 		}}}
