@@ -31,6 +31,7 @@ const (
 	SumsDir     = "/run/berth/sums"         // <uid>: what the files of a pod hold
 	PodLogsDir  = "/var/log/pods"
 	BootUnit    = "berth-network.service"
+	LeaseUnit   = "berth-lease" // .service and .timer: they stop pods whose lease has run out
 	CNIConflist = "/etc/cni/net.d/10-berth.conflist"
 )
 

@@ -257,3 +257,73 @@ func TestMassLossMovesNothing(t *testing.T) {
 	}
 	poll(t, time.Minute, "there is nothing left to apply", func() bool { return s.run("plan", "--detailed-exitcode").code == 0 })
 }
+
+// A pod of which at most one may run has stopped on its host before another one is started, though nobody can reach the host and its containerd does not
+// run. What its host says counts, and no event.
+func TestAtMostOneHasALease(t *testing.T) {
+	s := begin(t, `
+workload "deployment" "one" {
+  replicas    = 1
+  at_most_one = true
+
+  strategy {
+    type = "Recreate"
+  }
+`+impatient+`
+  container "app" {
+    image = image.app.ref
+  }
+}
+`)
+	s.apply()
+	w := s.watch("--node-grace="+grace.String(), "--lease=5s").ready()
+	first := s.pods("")[0]
+	n := s.lab.Node(first.Spec.NodeName)
+	poll(t, time.Minute, "the host knows of the lease", func() bool {
+		return strings.Contains(sh(t, t.Context(), n, "cat /run/berth/leases 2>/dev/null || true"), string(first.UID))
+	})
+	poll(t, time.Minute, "the state knows of the lease", func() bool { return strings.Contains(s.ok("state", "pull"), `"lease_seconds"`) })
+	ours := func(n *lab.Node) int {
+		text := sh(t, t.Context(), n, `for p in /proc/[0-9]*; do case "$(tr '\0' ' ' <$p/cmdline 2>/dev/null)" in /app*) echo "$p";; esac; done`)
+		return len(strings.Fields(text))
+	}
+	if ours(n) != 1 {
+		t.Fatalf("%d processes of the pod run on %s", ours(n), n.Name)
+	}
+	s.fails([]string{"at_most_one = true", "it is to have 2"}, "scale", "deployment/one", "--replicas=2", "--auto-approve")
+
+	cleanup(t, n.Plug)
+	if err := n.Unplug(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	pulled := time.Now()
+	sh(t, t.Context(), n, "systemctl stop containerd")
+	others := slices.DeleteFunc(s.lab.Nodes(), func(o *lab.Node) bool { return o.Name == n.Name })
+	stopped := time.Time{}
+	poll(t, time.Minute, "another one runs", func() bool {
+		old := ours(n)
+		if old == 0 && stopped.IsZero() {
+			stopped = time.Now()
+		}
+		started := 0
+		for _, o := range others {
+			started += ours(o)
+		}
+		if started > 0 && ours(n) > 0 {
+			t.Fatal("two of it run")
+		}
+		return started == 1
+	})
+	if stopped.IsZero() {
+		t.Error("the old one was not seen to stop")
+	}
+	t.Logf("the cable was pulled; the old one stopped %.1f s later, the new one was there after %.1f s", stopped.Sub(pulled).Seconds(), time.Since(pulled).Seconds())
+	w.until(t, "apply", 1)
+	sh(t, t.Context(), n, "systemctl start containerd")
+	if err := n.Plug(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	poll(t, time.Minute, "the old one is removed", func() bool { return len(s.on(n.Name, "one")) == 0 })
+	poll(t, time.Minute, "there is nothing left to apply", func() bool { return s.run("plan", "--detailed-exitcode").code == 0 })
+	s.exactly(names(s.pods("")))
+}

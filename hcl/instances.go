@@ -31,7 +31,7 @@ type instance struct {
 // meta is what every block of objects and nodes can have beside what its kind has.
 type meta struct {
 	count, forEach, dependsOn *hcl2.Attribute
-	onConfigChange            *hcl2.Attribute // of workloads
+	onConfigChange, atMostOne *hcl2.Attribute // of workloads
 	lifecycle                 *hcl2.Block
 	rest                      hcl2.Body // what the kind has
 }
@@ -39,12 +39,12 @@ type meta struct {
 // readMeta takes the meta-arguments out of a body.
 func readMeta(body hcl2.Body) (meta, hcl2.Diagnostics) {
 	content, rest, diags := body.PartialContent(&hcl2.BodySchema{
-		Attributes: []hcl2.AttributeSchema{{Name: "count"}, {Name: "for_each"}, {Name: "depends_on"}, {Name: onConfigChange}},
+		Attributes: []hcl2.AttributeSchema{{Name: "count"}, {Name: "for_each"}, {Name: "depends_on"}, {Name: onConfigChange}, {Name: atMostOne}},
 		Blocks:     []hcl2.BlockHeaderSchema{{Type: "lifecycle"}},
 	})
 	m := meta{
 		count: content.Attributes["count"], forEach: content.Attributes["for_each"], dependsOn: content.Attributes["depends_on"],
-		onConfigChange: content.Attributes[onConfigChange], rest: rest,
+		onConfigChange: content.Attributes[onConfigChange], atMostOne: content.Attributes[atMostOne], rest: rest,
 	}
 	for i, b := range content.Blocks {
 		if i > 0 {
@@ -74,7 +74,7 @@ func (m meta) repetition() repetition {
 // traversals is what the meta-arguments refer to, depends_on apart.
 func (m meta) traversals() []hcl2.Traversal {
 	var out []hcl2.Traversal
-	for _, attr := range []*hcl2.Attribute{m.count, m.forEach, m.onConfigChange} {
+	for _, attr := range []*hcl2.Attribute{m.count, m.forEach, m.onConfigChange, m.atMostOne} {
 		if attr != nil {
 			out = append(out, attr.Expr.Variables()...)
 		}
@@ -110,6 +110,9 @@ func (m meta) refuseForNodes(d *declaration) hcl2.Diagnostics {
 	}
 	if m.onConfigChange != nil {
 		refuse(m.onConfigChange.NameRange, onConfigChange)
+	}
+	if m.atMostOne != nil {
+		refuse(m.atMostOne.NameRange, atMostOne)
 	}
 	if m.lifecycle != nil {
 		refuse(m.lifecycle.DefRange, "lifecycle")

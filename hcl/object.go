@@ -67,6 +67,7 @@ func (e *evaluation) addObject(d *declaration) hcl2.Diagnostics {
 	diags := e.graph.refer(e.mod, x, used, inInstances(m))
 	x.findKeys(d.body)
 	diags = append(diags, m.refuseConfigChange(kind)...)
+	diags = append(diags, m.refuseAtMostOne(kind)...)
 	if m.dependsOn != nil {
 		diags = append(diags, e.referDependencies(x, m.dependsOn)...)
 	}
@@ -185,12 +186,17 @@ func (e *evaluation) decode(x *vertex, b *evaluated, m meta, i int, dynamic bool
 	diags = append(diags, more...)
 	change, more := m.configChange(ctx)
 	diags = append(diags, more...)
+	one, more := m.onlyOne(value, ctx)
+	diags = append(diags, more...)
+	if m.atMostOne != nil {
+		ranges[atMostOne] = schema.Range(m.atMostOne.NameRange)
+	}
 	if m.onConfigChange != nil {
 		ranges[onConfigChange] = schema.Range(m.onConfigChange.NameRange)
 	}
 	return &api.Object{
 		Address: b.address(inst.key), Value: value,
-		DependsOn: e.linksOf(x, ctx), Sensitive: sensitive, PreventDestroy: protect, NoWait: noWait, OnConfigChange: change,
+		DependsOn: e.linksOf(x, ctx), Sensitive: sensitive, PreventDestroy: protect, NoWait: noWait, OnConfigChange: change, AtMostOne: one,
 		Range: schema.Range(x.block.place), Ranges: ranges,
 	}, diags
 }

@@ -23,7 +23,7 @@ func (d *draft) diffObjects() {
 			d.errorAt(o, "", "Object cannot be compared", "%s. This is a bug in Berth: please report it.", err)
 			continue
 		}
-		diffs = d.withConfigChange(diffs, prior, o)
+		diffs = withAtMostOne(d.withConfigChange(diffs, prior, o), prior, o)
 		c := api.Change{Address: o.Address, Action: api.Update, Diffs: diffs, Before: prior, After: o}
 		switch {
 		case prior == nil:
@@ -57,7 +57,7 @@ func (d *draft) diffObjects() {
 }
 
 func sameLinks(a, b *api.Object) bool {
-	return slices.Equal(a.DependsOn, b.DependsOn) && slices.Equal(a.Sensitive, b.Sensitive) && a.PreventDestroy == b.PreventDestroy && a.OnConfigChange == b.OnConfigChange
+	return slices.Equal(a.DependsOn, b.DependsOn) && slices.Equal(a.Sensitive, b.Sensitive) && a.PreventDestroy == b.PreventDestroy && a.OnConfigChange == b.OnConfigChange && a.AtMostOne == b.AtMostOne
 }
 
 func (d *draft) protectReplaced(prior, o *api.Object) {

@@ -3,6 +3,7 @@ package planner
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -53,6 +54,28 @@ func (d *draft) evicts(w *workload, p *pod) bool {
 // onlyOne reports whether no two pods of one identity may run.
 func (w *workload) onlyOne() bool {
 	return w.want != nil && w.want.OnePerIdentity || w.object != nil && w.object.AtMostOne
+}
+
+// withAtMostOne adds the difference in whether a second pod may run. It changes nothing about running ones.
+func withAtMostOne(diffs []api.AttributeDiff, prior, o *api.Object) []api.AttributeDiff {
+	before := prior != nil && prior.AtMostOne
+	if before == o.AtMostOne {
+		return diffs
+	}
+	c := api.AttributeDiff{Path: "at_most_one", After: api.RawJSON(strconv.FormatBool(o.AtMostOne)), Effect: api.EffectNone}
+	if prior != nil {
+		c.Before = api.RawJSON(strconv.FormatBool(before))
+	}
+	diffs = append(diffs, c)
+	slices.SortFunc(diffs, func(a, b api.AttributeDiff) int { return strings.Compare(a.Path, b.Path) })
+	return diffs
+}
+
+// checkAtMostOne refuses several pods where there may be one, whoever asks for them.
+func (d *draft) checkAtMostOne(w *workload) {
+	if w.object.AtMostOne && !w.want.OnePerIdentity && w.want.Replicas > 1 {
+		d.errorAt(w.object, "spec.replicas", "Too many pods", "%s has at_most_one = true, so it has one pod at most; it is to have %d.", w.address, w.want.Replicas)
+	}
 }
 
 // leaseOver reports whether the pod's host has certainly stopped it: its lease has run out.

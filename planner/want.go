@@ -128,6 +128,7 @@ func (d *draft) wantWorkload(o *api.Object) {
 		return
 	}
 	w.want = want
+	d.checkAtMostOne(w)
 	d.beginStages(w, in)
 	d.revise(w)
 	d.admitTemplates(w)

@@ -110,7 +110,6 @@ type (
 	BeatNode struct {
 		Node  string
 		Lease *Lease
-		Fence uint64
 	}
 	// LookFor has one node try to reach another, and a third one to see whether it reaches anybody; "" for none. Answered by Sighted.
 	LookFor struct{ Node, By, Control string }

@@ -72,7 +72,7 @@ func (m *Mind) beat(n *node) {
 		return
 	}
 	n.beating, n.due, n.sent, n.until, n.named = true, time.Time{}, m.now, time.Time{}, nil
-	o := BeatNode{Node: n.Name, Fence: m.fence}
+	o := BeatNode{Node: n.Name}
 	if n.leases && n.uptime > 0 {
 		n.named, _ = m.leased(n)
 		n.until = m.now.Add(m.opts.Lease)

@@ -285,7 +285,7 @@ func (r *reign) carryOut(o Order) {
 		})
 	case BeatNode:
 		r.all.Go(func() {
-			up, err := r.c.Sight.Beat(r.ctx, o.Node, o.Lease, o.Fence)
+			up, err := r.c.Sight.Beat(r.ctx, o.Node, o.Lease)
 			r.post(Beaten{o.Node, up, err})
 		})
 	case LookFor:

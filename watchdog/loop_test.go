@@ -54,7 +54,7 @@ func (w *world) List(context.Context, string) (*Listing, error) {
 	return l, nil
 }
 
-func (w *world) Beat(context.Context, string, *Lease, uint64) (time.Duration, error) {
+func (w *world) Beat(context.Context, string, *Lease) (time.Duration, error) {
 	return time.Hour, nil
 }
 

@@ -74,9 +74,9 @@ type Sight interface {
 	Follow(ctx context.Context, node string, opened func(), tell func(Hint)) error
 	// List looks at everything on a node.
 	List(ctx context.Context, node string) (*Listing, error)
-	// Beat returns how long a node has been up, by a clock that nobody sets. A lease is renewed in the same round trip, unless a newer
-	// fencing number has been there.
-	Beat(ctx context.Context, node string, l *Lease, fence uint64) (uptime time.Duration, err error)
+	// Beat returns how long a node has been up, by a clock that nobody sets. A lease is renewed in the same round trip, unless another watchdog
+	// has led since.
+	Beat(ctx context.Context, node string, l *Lease) (uptime time.Duration, err error)
 	// Look has one node try to reach another, over its own network, and a third one as a control, "" for none.
 	Look(ctx context.Context, node, by, control string) Sightedness
 }

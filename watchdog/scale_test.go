@@ -104,7 +104,7 @@ func (f *fleet) List(_ context.Context, node string) (*watchdog.Listing, error) 
 }
 
 // Beat answers.
-func (f *fleet) Beat(context.Context, string, *watchdog.Lease, uint64) (time.Duration, error) {
+func (f *fleet) Beat(context.Context, string, *watchdog.Lease) (time.Duration, error) {
 	return time.Hour, nil
 }
 

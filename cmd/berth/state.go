@@ -154,7 +154,11 @@ func showOverrides(g *globals, s *api.State, list []api.Override) {
 // besides is what was applied of an object and is no part of it as Kubernetes knows it.
 func besides(s *api.State, a api.Address) string {
 	if o := s.Object(a); o != nil && a.Pod == "" && api.PodSpecOf(o.Value) != nil {
-		return fmt.Sprintf("# on_config_change = %q\n", o.OnConfigChange.String())
+		text := fmt.Sprintf("# on_config_change = %q\n", o.OnConfigChange.String())
+		if o.AtMostOne {
+			text += "# at_most_one = true\n"
+		}
+		return text
 	}
 	return ""
 }

@@ -29,7 +29,7 @@ const (
 )
 
 // Beat asks how long a node has been up, and renews leases there.
-func (s *watchSight) Beat(ctx context.Context, node string, l *watchdog.Lease, fence uint64) (time.Duration, error) {
+func (s *watchSight) Beat(ctx context.Context, node string, l *watchdog.Lease) (time.Duration, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, beatTimeout, fmt.Errorf("it did not answer within %s", beatTimeout))
 	defer cancel()
 	h, err := s.host(ctx, node)
@@ -39,7 +39,10 @@ func (s *watchSight) Beat(ctx context.Context, node string, l *watchdog.Lease, f
 	if l == nil {
 		return runtime.Uptime(ctx, h)
 	}
-	return runtime.RenewLeases(ctx, h, runtime.Leases{Lineage: s.goal.lineage(), Fence: fence, Pods: l.Pods, Until: l.Until})
+	w := s.goal.work(node)
+	w.Fence, w.Term = 0, s.leader.number() // as announced
+	up, err := runtime.RenewLeases(ctx, h, &w, runtime.Leases{Pods: l.Pods, Until: l.Until})
+	return up, s.leader.heed(err)
 }
 
 // Look has one node try to reach another one's SSH port over its own network. The two tries go on at once; a refusal is an answer, too.

@@ -16,6 +16,15 @@ if [ -e /etc/systemd/system/$unit ]; then
 	rm -f /etc/systemd/system/$unit /etc/systemd/system/*.wants/$unit
 	if command -v systemctl >/dev/null; then systemctl daemon-reload; fi
 fi
+lease=` + api.LeaseUnit + `
+if [ -e /etc/systemd/system/$lease.timer ]; then
+	systemctl disable $lease.timer >/dev/null 2>&1 || :
+	systemctl stop $lease.timer $lease.service >/dev/null 2>&1 || :
+	rm -f /etc/systemd/system/$lease.* /etc/systemd/system/*.wants/$lease.timer
+	systemctl daemon-reload || :
+fi
+rm -rf ` + api.HostDir + `/lease /run/berth/leases*
+rmdir /run/berth 2>/dev/null || :
 rm -f ` + api.CNIConflist + ` /etc/sysctl.d/99-berth.conf /etc/modules-load.d/berth.conf
 
 for family in 4 6; do

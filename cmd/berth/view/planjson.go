@@ -80,7 +80,7 @@ func StateJSON(s *api.State, version string) any {
 			"values": redacted(o), "depends_on": o.DependsOn,
 		}
 		if api.PodSpecOf(o.Value) != nil {
-			r["on_config_change"] = o.OnConfigChange.String()
+			r["on_config_change"], r["at_most_one"] = o.OnConfigChange.String(), o.AtMostOne
 		}
 		resources = append(resources, r)
 	}

@@ -46,6 +46,11 @@ for f in /etc/systemd/system/*.wants/*.service; do
 	$here/unit start "$(basename "$f")" || say "unit $f failed"
 done
 
+# Timers run from the beginning.
+for f in /etc/systemd/system/*.wants/*.timer; do
+	if [ -e "$f" ]; then say "timer $f" && $here/unit start "$(basename "$f")"; fi
+done
+
 # supervise NAME COMMAND...: run it, and run it again when it ends, unless systemctl stopped it.
 supervise() {
 	name=$1

@@ -1,5 +1,6 @@
 #!/bin/sh
 # unit VERB NAME: what is known of one-shot systemd units. Verbs: find, start, stop, active.
+# Of timers: OnUnitInactiveSec= in seconds; the first run is at once.
 # Understood: ExecStart=, ExecStop= and their "-" prefix, ConditionPathExists=, RemainAfterExit=, TimeoutStartSec= in seconds.
 verb=$1 name=$2
 state=/run/berth-lab/units/$name
@@ -28,6 +29,22 @@ each() { # each KEY: run its commands in order
 		timeout "$limit" /bin/sh -c "exec $line" </dev/null 3<&- || [ $may_fail = yes ] || exit 1
 	done
 }
+
+case $verb,$name in
+start,*.timer)
+	[ -e "$state" ] && exit 0
+	every=$(value OnUnitInactiveSec | tail -n 1 | tr -cd 0-9.)
+	[ -n "$every" ] || { echo "$name: the lab's init runs timers with OnUnitInactiveSec= only" >&2; exit 1; }
+	echo $$ >"$state"
+	(
+		while [ "$(cat "$state" 2>/dev/null)" = $$ ]; do # until it is stopped, or started anew
+			"$0" start "${name%.timer}.service"
+			sleep "$every"
+		done
+	) </dev/null >>/var/log/"$name".log 2>&1 3<&- &
+	exit 0
+	;;
+esac
 
 limit=$(value TimeoutStartSec | tail -n 1 | tr -cd 0-9)
 limit=${limit:-90}
