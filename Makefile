@@ -52,6 +52,7 @@ bench: deps ## the figures of docs/benchmarks.md
 soak: deps ## hours of faults in minutes: random kills on simulated and lab hosts, a watchdog over 1,000 nodes, fifty writers on every backend
 	go test -run '^$$' -bench Fleet -benchtime 1x -timeout 15m ./watchdog
 	SOAK_REBOOTS=1 SOAK_KILLS=$${SOAK_KILLS:-2000} SOAK_LAB_KILLS=$${SOAK_LAB_KILLS:-200} go test -count=1 -timeout 4h -v -run 'TestRandomKills|TestKillsOnALab' ./internal/simhost/simtest
+	SOAK_HISTORIES=$${SOAK_HISTORIES:-10000} go test -count=1 -timeout 12h -v -run TestWatchHistories ./cmd/berth
 	SOAK=1 go test -timeout 3h -count=1 -v -run Torture ./statefile/...
 
 demo: deps build ## a three-host lab, the shop on it, a change, a rolling update

@@ -33,7 +33,7 @@ type round struct {
 	module   *hcl.Module
 	store    statefile.Store
 	images   *image.Builder
-	pool     *ssh.Pool
+	pool     hostPool
 	registry providers.Registry
 	emit     func(api.Event)
 	warnings api.Diagnostics
@@ -45,6 +45,12 @@ type round struct {
 	unseen     map[string]string // nodes that are not asked, with why
 	operation  string            // for which the lock was taken
 	planSealer *seal.Sealer      // of plan files; nil where they are not encrypted
+}
+
+// hostPool reaches hosts, over connections that everything of a command shares.
+type hostPool interface {
+	executor.Dialer
+	Close() error
 }
 
 // newRound reads the configuration's files (not yet their values) and finds the state's home.

@@ -1,15 +1,18 @@
 package simhost
 
 import (
+	"context"
 	"strings"
 
 	"github.com/containerd/containerd/api/events"
 	eventsv1 "github.com/containerd/containerd/api/services/events/v1"
 	"github.com/containerd/containerd/api/types"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
+	"google.golang.org/protobuf/types/known/emptypb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 )
 
@@ -46,15 +49,22 @@ func (c *containerd) publish(topic string, x *container) {
 	case "/containers/delete":
 		msg = &events.ContainerDelete{ID: x.id}
 	}
+	value, err := proto.Marshal(msg)
+	must(err)
+	c.send(&event{
+		Timestamp: timestamppb.New(now()), Namespace: namespace, Topic: topic,
+		Event: &anypb.Any{TypeUrl: string(msg.ProtoReflect().Descriptor().FullName()), Value: value},
+	})
+}
+
+// namespace is that of CRI's containers.
+const namespace = "k8s.io"
+
+// send tells an event, with c.mu held.
+func (c *containerd) send(e *event) {
 	if c.lose > 0 {
 		c.lose--
 		return
-	}
-	value, err := proto.Marshal(msg)
-	must(err)
-	e := &event{
-		Timestamp: timestamppb.New(now()), Namespace: "k8s.io", Topic: topic,
-		Event: &anypb.Any{TypeUrl: string(msg.ProtoReflect().Descriptor().FullName()), Value: value},
 	}
 	times := 1
 	if c.twice > 0 {
@@ -80,6 +90,18 @@ func (c *containerd) publish(topic string, x *container) {
 type eventService struct {
 	eventsv1.UnimplementedEventsServer
 	c *containerd
+}
+
+// Publish tells an event of the caller's.
+func (s *eventService) Publish(ctx context.Context, req *eventsv1.PublishRequest) (*emptypb.Empty, error) {
+	ns := metadata.ValueFromIncomingContext(ctx, "containerd-namespace")
+	if len(ns) == 0 {
+		return nil, status.Error(codes.FailedPrecondition, "namespace is required")
+	}
+	s.c.mu.Lock()
+	defer s.c.mu.Unlock()
+	s.c.send(&event{Timestamp: timestamppb.New(now()), Namespace: ns[0], Topic: req.GetTopic(), Event: req.GetEvent()})
+	return &emptypb.Empty{}, nil
 }
 
 // Subscribe sends events until the stream ends.

@@ -45,17 +45,31 @@ func (p *Pool) Host(ctx context.Context, n *api.Node) (providers.Host, error) {
 	if h == nil {
 		return nil, fmt.Errorf("%w: there is no host %s", providers.ErrUnreachable, n.Name)
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if d := p.conns[n.Name]; d != nil && d.ctx.Err() == nil {
+	if d := p.conn(n.Name, nil); d != nil {
 		return d, nil
 	}
 	d, err := h.Connect(ctx)
 	if err != nil {
 		return nil, err
 	}
-	p.conns[n.Name] = d
+	if first := p.conn(n.Name, d); first != d {
+		d.end(errors.New("another connection was faster"))
+		return first, nil
+	}
 	return d, nil
+}
+
+// conn returns the connection to a host, which is d when there was none.
+func (p *Pool) conn(name string, d *Direct) *Direct {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if old := p.conns[name]; old != nil && old.ctx.Err() == nil {
+		return old
+	}
+	if d != nil {
+		p.conns[name] = d
+	}
+	return d
 }
 
 // Close ends all connections, as the operator's death does. Scripts that run on hosts go on to their end, or to the end of their input.

@@ -27,10 +27,12 @@ func (m *machine) giveDevices(ctx context.Context, b *build, c *corev1.Container
 	if len(asked) == 0 {
 		return func() {}, nil
 	}
-	m.devices.Lock()
+	if err := m.devices.Take(ctx); err != nil {
+		return nil, err
+	}
 	all, err := m.containers(ctx, nil)
 	if err != nil {
-		m.devices.Unlock()
+		m.devices.Give()
 		return nil, err
 	}
 	own, taken := devicesInUse(all, b.pod, c.Name)
@@ -38,7 +40,7 @@ func (m *machine) giveDevices(ctx context.Context, b *build, c *corev1.Container
 	for _, name := range sortedKeys(asked) {
 		list, err := chooseDevices(name, asked[name], b.work.Step.Pod.Devices[name], own, taken)
 		if err != nil {
-			m.devices.Unlock()
+			m.devices.Give()
 			return nil, err
 		}
 		given = append(given, list...)
@@ -47,7 +49,7 @@ func (m *machine) giveDevices(ctx context.Context, b *build, c *corev1.Container
 		config.CDIDevices = append(config.CDIDevices, &runtimev1.CDIDevice{Name: d})
 	}
 	config.Annotations[annDevices] = strings.Join(given, ",")
-	return m.devices.Unlock, nil
+	return m.devices.Give, nil
 }
 
 // devicesInUse are those that earlier attempts of a container had, and those that others have. What an init container of the same

@@ -55,8 +55,10 @@ done
 
 // begin is ensure without cleaning up after it. It reports whether nothing of the pod could be made.
 func begin(ctx context.Context, m *machine, w *providers.Work) (r providers.Result, barren bool, err error) {
-	m.starting.RLock()
-	defer m.starting.RUnlock()
+	if err := m.starting.Share(ctx); err != nil {
+		return r, true, err
+	}
+	defer m.starting.Leave()
 	f, err := m.facts(ctx)
 	if err != nil {
 		return r, false, err

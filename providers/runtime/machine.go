@@ -19,6 +19,7 @@ import (
 
 	"berth.dev/berth/providers"
 	"berth.dev/berth/providers/internal/cri"
+	"berth.dev/berth/providers/internal/turn"
 )
 
 // machine is a host with its containerd, and with what is remembered of it while its connection lasts.
@@ -30,16 +31,18 @@ type machine struct {
 
 // memory is kept per connection.
 type memory struct {
-	// starting is held for reading while a pod is made and for writing while what all pods share is taken away.
-	starting sync.RWMutex
+	// starting is shared while a pod is made, and had alone while what all pods share is taken away.
+	starting turn.Shared
 	// devices is held from looking which devices are free to making the container that has them.
-	devices sync.Mutex
+	devices turn.Turn
 	// ways are proofs under way that the host answers.
 	ways singleflight.Group
 	// probing is how many probes run just now.
 	probing atomic.Int32
 	// leaving is held by one of those that look whether they were the last pod.
-	leaving sync.Mutex
+	leaving turn.Turn
+	// asking is held by who asks for the facts.
+	asking turn.Turn
 
 	mu    sync.Mutex
 	known *facts
@@ -91,11 +94,34 @@ type facts struct {
 
 // facts asks the host at the first call.
 func (m *machine) facts(ctx context.Context) (*facts, error) {
+	if f := m.remembered(); f != nil {
+		return f, nil
+	}
+	if err := m.asking.Take(ctx); err != nil {
+		return nil, err
+	}
+	defer m.asking.Give()
+	if f := m.remembered(); f != nil {
+		return f, nil // another has asked meanwhile
+	}
+	f, err := m.askFacts(ctx)
+	if err != nil {
+		return nil, err
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.known != nil {
-		return m.known, nil
-	}
+	m.known = f
+	return f, nil
+}
+
+// remembered are the facts, nil before the host was asked.
+func (m *memory) remembered() *facts {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.known
+}
+
+func (m *machine) askFacts(ctx context.Context) (*facts, error) {
 	systemd, err := m.systemdCgroups(ctx)
 	if err != nil {
 		return nil, m.explain(ctx, fmt.Errorf("ask containerd on %s for its cgroup driver: %w", m.Name(), err))
@@ -121,7 +147,6 @@ func (m *machine) facts(ctx context.Context) (*facts, error) {
 	for _, h := range st.GetRuntimeHandlers() {
 		f.userNamespaces[h.GetName()] = h.GetFeatures().GetUserNamespaces()
 	}
-	m.known = f
 	return f, nil
 }
 

@@ -61,12 +61,14 @@ func (m *machine) clear(ctx context.Context, pod *corev1.Pod) error {
 // lastOne takes away what all pods share when none is left. Of pods that are removed at the same time each looks after its
 // own files are gone, one after the other, so that the last one finds nobody else's.
 func (m *machine) lastOne(ctx context.Context, pod *corev1.Pod) error {
-	m.leaving.Lock()
-	defer m.leaving.Unlock()
-	if !m.starting.TryLock() {
+	if err := m.leaving.Take(ctx); err != nil {
+		return err
+	}
+	defer m.leaving.Give()
+	if !m.starting.TryAlone() {
 		return nil
 	}
-	defer m.starting.Unlock()
+	defer m.starting.Give()
 	last, err := m.deserted(ctx)
 	if err != nil {
 		return m.explain(ctx, err)

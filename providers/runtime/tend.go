@@ -286,8 +286,10 @@ func (t *Tender) act(ctx context.Context, actions []life.Action, may func(contex
 func (t *Tender) one(ctx context.Context, a life.Action) (bool, error) {
 	switch a.Do {
 	case life.MakeSandbox, life.StartOne:
-		t.k.m.starting.RLock()
-		defer t.k.m.starting.RUnlock()
+		if err := t.k.m.starting.Share(ctx); err != nil {
+			return false, err
+		}
+		defer t.k.m.starting.Leave()
 	}
 	if a.Do == life.RunProbe && t.k.m.probing.Load() >= mostProbes {
 		t.crowded = true

@@ -10,6 +10,7 @@ import (
 	"berth.dev/berth/api"
 	"berth.dev/berth/providers"
 	"berth.dev/berth/providers/internal/cri"
+	"berth.dev/berth/providers/internal/turn"
 )
 
 // Statuses with which gate ends a script; they stand in its text too, and no script of a provider uses them.
@@ -113,7 +114,7 @@ func (g *Guarded) numbered() providers.Work {
 
 // asked remembers when a host was asked last, and with which numbers. It lives with the connection.
 type asked struct {
-	mu          sync.Mutex
+	turn        turn.Turn // held while the host is asked
 	fence, term uint64
 	at          time.Time
 }
@@ -151,8 +152,10 @@ func (g *Guarded) Ask(ctx context.Context) error {
 	if g.asked == nil {
 		return nil
 	}
-	g.asked.mu.Lock()
-	defer g.asked.mu.Unlock()
+	if err := g.asked.turn.Take(ctx); err != nil {
+		return err
+	}
+	defer g.asked.turn.Give()
 	now, w := time.Now(), g.numbered()
 	if g.asked.fence == w.Fence && g.asked.term == w.Term && now.Sub(g.asked.at) < fresh && now.Round(0).Sub(g.asked.at.Round(0)).Abs() < fresh {
 		return nil
