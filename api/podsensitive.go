@@ -170,3 +170,29 @@ func FillSpec(a Address, spec, from *corev1.PodSpec, paths map[string]string) (w
 	}
 	return &o.Value.(*corev1.Pod).Spec, left
 }
+
+// Sparing returns the plan as it may be kept where nothing encrypts it: with hashes in the place of what was sensitive before. To carry it out takes
+// only what is to be.
+func (p *Plan) Sparing() (*Plan, error) {
+	out := *p
+	out.Changes = slices.Clone(p.Changes)
+	for i, c := range p.Changes {
+		if c.Before == nil {
+			continue
+		}
+		b, err := ObjectBefore{Address: c.Address, Object: c.Before}.hashed(p.Lineage)
+		if err != nil {
+			return nil, err
+		}
+		out.Changes[i].Before = b.Object
+	}
+	out.Outputs = slices.Clone(p.Outputs)
+	for i, c := range p.Outputs {
+		if c.Before != nil && c.Before.Sensitive {
+			bare := *c.Before
+			bare.Value = nil
+			out.Outputs[i].Before = &bare
+		}
+	}
+	return &out, nil
+}

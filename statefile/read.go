@@ -219,7 +219,7 @@ func explain(ctx context.Context, s Store, err error) error {
 
 // adviceFor looks for the newest document that was replaced and is good.
 func adviceFor(ctx context.Context, s Store, names Names) string {
-	const other = "Restore it from a copy or from version control"
+	const other = "Restore it from a copy or from version control, or move it away and make it anew of what the hosts keep (berth state rebuild)"
 	k, ok := Find[Keeper](s)
 	if !ok {
 		return other

@@ -62,8 +62,12 @@ func Read(r io.Reader) (*api.Plan, error) {
 	return nil, &VersionError{head.Version}
 }
 
-// Write writes a plan in the newest version. Equal plans give equal bytes.
+// Write writes a plan in the newest version, without what was sensitive before. Equal plans give equal bytes.
 func Write(w io.Writer, p *api.Plan) error {
+	p, err := p.Sparing()
+	if err != nil {
+		return fmt.Errorf("write plan file: %w", err)
+	}
 	z := gzip.NewWriter(w)
 	if err := writeVersion1(z, p); err != nil {
 		return fmt.Errorf("write plan file: %w", err)

@@ -39,6 +39,7 @@ func Run(t *testing.T, newStore func(t *testing.T) func() statefile.Store) {
 		{"fencing numbers", testFence},
 		{"reading beside a writer", testReaders},
 		{"the age of a lock's heartbeat", testHeard},
+		{"a damaged document", testDamaged},
 		{"open, close, open", testFile},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -460,5 +461,49 @@ func testHeard(t *testing.T, newStore func() statefile.Store) {
 	}
 	if err := f.Close(t.Context()); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// testDamaged has every kind of damage refused by name, and the last good document named where the store keeps those that were replaced.
+func testDamaged(t *testing.T, newStore func() statefile.Store) {
+	s := newStore()
+	run := func(n int) {
+		t.Helper()
+		f, err := statefile.Open(t.Context(), s, statefile.LockInfo{}, statefile.OpenOptions{})
+		check(t, "Open", err)
+		check(t, "a step", errors.Join(f.Begin(Step(n)), f.Done(Step(n), Delta(n))))
+		check(t, "Close", f.Close(t.Context()))
+	}
+	run(0)
+	run(1)
+	good, version, err := s.Get(t.Context())
+	check(t, "Get", err)
+	_, keeps := statefile.Find[statefile.Keeper](s)
+	for _, d := range []struct {
+		name string
+		data []byte
+	}{{"overwritten", bytes.Replace(good, []byte(`"serial": 2`), []byte(`"serial": 9`), 1)}, {"cut", good[:len(good)/2]}, {"something else", []byte("<html>")}} {
+		l := lock(t, s, "spoiler")
+		version, err = l.Put(t.Context(), d.data, version)
+		if err != nil { // the server itself refuses it
+			unlock(t, l)
+			_, version, err = s.Get(t.Context())
+			check(t, "Get", err)
+			continue
+		}
+		unlock(t, l)
+		_, err := statefile.Read(t.Context(), s)
+		damaged, ok := errors.AsType[*statefile.DamagedError](err)
+		if !ok {
+			t.Errorf("%s: %v, want a *DamagedError", d.name, err)
+			continue
+		}
+		detail := damaged.Diagnostic().Detail
+		if keeps && !strings.Contains(detail, "is whole in") || !keeps && !strings.Contains(detail, "berth state rebuild") {
+			t.Errorf("%s offers no way back: %s", d.name, detail)
+		}
+		if _, err := statefile.Open(t.Context(), s, statefile.LockInfo{}, statefile.OpenOptions{}); err == nil {
+			t.Errorf("%s is opened", d.name)
+		}
 	}
 }

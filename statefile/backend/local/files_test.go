@@ -202,12 +202,12 @@ func TestDamageNamesTheBackup(t *testing.T) {
 			if err := errors.Join(os.Truncate(path, 100), os.Truncate(path+".backup", 0)); err != nil {
 				t.Fatal(err)
 			}
-		}, "The state PATH cannot be used: it has no checksum. Nothing was changed. Restore it from a copy or from version control; the backup PATH.backup is no good either (the state is damaged: it is empty)."},
+		}, "The state PATH cannot be used: it has no checksum. Nothing was changed. Restore it from a copy or from version control, or move it away and make it anew of what the hosts keep (berth state rebuild); the backup PATH.backup is no good either (the state is damaged: it is empty)."},
 		{"no backup", func(t *testing.T, path string) {
 			if err := errors.Join(os.WriteFile(path, []byte("x"), 0o600), os.Remove(path+".backup")); err != nil {
 				t.Fatal(err)
 			}
-		}, "The state PATH cannot be used: it does not begin like a state file. Nothing was changed. Restore it from a copy or from version control."},
+		}, "The state PATH cannot be used: it does not begin like a state file. Nothing was changed. Restore it from a copy or from version control, or move it away and make it anew of what the hosts keep (berth state rebuild)."},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
