@@ -218,7 +218,7 @@ func (m *Mind) grant() {
 	for _, name := range sortedNames(m.away) {
 		n := m.away[name]
 		switch {
-		case n.found == nil || n.found.Evict != nil:
+		case n.found == nil || n.found.Evict != nil || !n.sure:
 		case m.now.Before(n.notYet):
 			m.soon(n.notYet)
 		default:

@@ -58,12 +58,26 @@ func (m *Mind) takeLeases() {
 		n := m.nodes[name]
 		n.leases = wanted[name]
 		if n.leases && n.state == nodeOpen {
-			if uids, stale := m.leased(n); stale || slices.ContainsFunc(uids, func(uid string) bool { return !n.vouched[uid] }) {
+			if m.unvouched(n) {
 				n.due = m.now
 			}
 		}
 		m.arrange(n)
 	}
+}
+
+// beatNext is when the next heartbeat is due; zero for never, or while one is on its way.
+func (n *node) beatNext() time.Time {
+	if n.state != nodeOpen || n.beating {
+		return time.Time{}
+	}
+	return n.due
+}
+
+// unvouched reports whether some pod waits for its lease.
+func (m *Mind) unvouched(n *node) bool {
+	uids, stale := m.leased(n)
+	return stale || slices.ContainsFunc(uids, func(uid string) bool { return !n.vouched[uid] })
 }
 
 // beat sends a heartbeat.
@@ -113,7 +127,7 @@ func (m *Mind) beaten(f Beaten) {
 		n.good, n.vouched = n.until, map[string]bool{}
 		for _, uid := range n.named {
 			n.vouched[uid] = true
-			if p := m.pods[uid]; p != nil && !p.tended {
+			if p := m.pods[uid]; p != nil && (!p.tended || p.look) { // it was wanted while it had none
 				m.want(p, m.now, true)
 			}
 		}
@@ -121,7 +135,7 @@ func (m *Mind) beaten(f Beaten) {
 	}
 	if n.leases {
 		n.due = n.sent.Add(m.opts.Lease / 3)
-		if first {
+		if uids, _ := m.leased(n); first || slices.ContainsFunc(uids, func(uid string) bool { return !n.vouched[uid] }) {
 			n.due = m.now
 		}
 	}

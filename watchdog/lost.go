@@ -29,6 +29,7 @@ type absence struct {
 	answers []Sighted // of the last time
 	turn    int       // with whom the next time begins
 	found   *api.LostNode
+	sure    bool      // it was found out by this watchdog, and is not only what another has recorded
 	told    string    // what was said of it last
 	notYet  time.Time // nothing is evicted before
 }
@@ -100,7 +101,7 @@ func (m *Mind) lookFor(n *node) {
 	case n.why != nil && n.why.Refused:
 		n.say(m, "NodeRefuses", "Node "+n.Name+" answers, and does not let the watchdog in: nothing is concluded about it, and nothing of it is moved: "+text(n.why.Err))
 		return
-	case n.lost.IsZero() || n.why != nil && n.why.Reached:
+	case n.why != nil && n.why.Reached:
 		if m.now.Before(over) {
 			m.soon(over)
 			return
@@ -200,6 +201,7 @@ func (n *node) say(m *Mind, reason, message string) {
 
 // find concludes that a node is lost.
 func (m *Mind) find(n *node, ready corev1.ConditionStatus, message string) {
+	n.sure = true
 	if n.found != nil && n.found.Ready == ready {
 		return
 	}

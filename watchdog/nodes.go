@@ -104,7 +104,7 @@ func (m *Mind) onNodeTime(n *node) {
 		n.listing = true
 		m.do(ListNode{n.Name})
 	}
-	if n.state == nodeOpen && isDue(n.due, m.now) {
+	if isDue(n.beatNext(), m.now) {
 		m.beat(n)
 	}
 }
@@ -114,9 +114,9 @@ func (m *Mind) nodeNext(n *node) time.Time {
 	case n.state == nodeIdle:
 		return n.again
 	case n.state == nodeOpen && !n.listing:
-		return sooner(n.due, n.list)
+		return sooner(n.beatNext(), n.list)
 	case n.state == nodeOpen:
-		return n.due
+		return n.beatNext()
 	}
 	return time.Time{}
 }
@@ -204,7 +204,8 @@ func (m *Mind) listed(f Listed) {
 		if n.unlisted.IsZero() && n.lost.IsZero() {
 			n.unlisted = m.now
 		}
-		n.why = &LostError{Reached: true, Err: f.Err}
+		n.why = &LostError{Err: f.Err}
+		errors.As(f.Err, &n.why)
 		m.goes(n)
 		if !n.told {
 			n.told = true

@@ -72,7 +72,7 @@ type Sight interface {
 	// and tells what happens until that ends: with the connection, with containerd, or with ctx. The error says why, and is a
 	// *LostError when it is known what was lost. tell is called from one goroutine and does not block for long.
 	Follow(ctx context.Context, node string, opened func(), tell func(Hint)) error
-	// List looks at everything on a node.
+	// List looks at everything on a node. The error is a *LostError when it is known whether the host itself answers.
 	List(ctx context.Context, node string) (*Listing, error)
 	// Beat returns how long a node has been up, by a clock that nobody sets. A lease is renewed in the same round trip, unless another watchdog
 	// has led since.

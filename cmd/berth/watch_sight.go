@@ -78,7 +78,7 @@ func (s *watchSight) List(ctx context.Context, node string) (*watchdog.Listing, 
 	}
 	boot, pods, err := runtime.ListAll(ctx, h)
 	if err != nil {
-		return nil, err
+		return nil, &watchdog.LostError{Reached: answers(context.WithoutCancel(ctx), h) == nil, Err: err}
 	}
 	over, err := runtime.Overuse(ctx, h, s.goal.boundedOn(node))
 	if err != nil {
