@@ -39,6 +39,7 @@ var allowed = map[string][]string{
 	"providers/volume":       {"api", "providers", "providers/internal/..."},
 	"providers/node":         {"api", "providers", "providers/internal/..."},
 	"providers/statecopy":    {"api", "providers", "providers/internal/..."},
+	"providers/nodegoal":     {"api", "providers", "providers/internal/..."},
 	"providers/internal":     {"api", "providers", "providers/internal/..."},
 	"providers/providertest": {"api", "providers"},
 	"providers/all":          {"providers", "providers/..."},

@@ -31,8 +31,15 @@ const (
 	SumsDir     = "/run/berth/sums"         // <uid>: what the files of a pod hold
 	PodLogsDir  = "/var/log/pods"
 	BootUnit    = "berth-network.service"
-	LeaseUnit   = "berth-lease" // .service and .timer: they stop pods whose lease has run out
+	LeaseUnit   = "berth-lease"               // .service and .timer: they stop pods whose lease has run out
+	LocalUnit   = "berth-watch-local.service" // of a watchdog that looks after its own node
+	LocalDir    = HostDir + "/local"          // what it needs for that
 	CNIConflist = "/etc/cni/net.d/10-berth.conflist"
+	CNILeases   = "/var/lib/cni/networks/berth" // a file for each address in use
+	// ScratchPrefix begins the names of the files that scripts work with: what one that was stopped has left is known by it.
+	ScratchPrefix = "/tmp/berth."
+	// Scratch is the shape of such names, for mktemp.
+	Scratch = ScratchPrefix + "XXXXXXXXXX"
 )
 
 // NoteHealth begins a line "# health PORT PODS" at the top of a service's rules: the node's DNS server answers at the port how many ready

@@ -86,6 +86,8 @@ type Cluster struct {
 	LoadBalancers []LoadBalancerPool `json:"load_balancers,omitempty"`
 	// PodPidsLimit is how many processes and threads a new pod may have, as the kubelet's podPidsLimit; 0 for as many as its node.
 	PodPidsLimit int64 `json:"pod_pids_limit,omitempty"`
+	// Housekeeping is nil where nothing is said: see [Cluster.HousekeepingOrDefault].
+	Housekeeping *Housekeeping `json:"housekeeping,omitempty"`
 }
 
 // Equal reports whether two clusters are set the same.

@@ -22,6 +22,7 @@ import (
 
 	"berth.dev/berth/api"
 	"berth.dev/berth/executor/ssh"
+	"berth.dev/berth/providers"
 	"berth.dev/berth/providers/runtime"
 )
 
@@ -178,11 +179,11 @@ func followedOverRotationsAndRestart(t *testing.T, s *story) {
 	}
 	rotated, now := 0, time.Now()
 	rotate := func() {
-		n, err := runtime.RotateLogs(t.Context(), host, runtime.Rotation{MaxBytes: 512, MaxFiles: 3}, now.Add(time.Duration(rotated)*time.Second))
+		n, err := runtime.RotateLogs(t.Context(), host, &providers.Work{}, runtime.Rotation{MaxBytes: 512, MaxFiles: 3}, now.Add(time.Duration(rotated)*time.Second))
 		if err != nil {
 			t.Fatal(err)
 		}
-		rotated += n
+		rotated += len(n)
 	}
 	for _, text := range []string{"number 60\n", "number 120\n", "number 200\n"} {
 		r.until(t, text, 1)

@@ -30,7 +30,7 @@ func (s *story) watch(args ...string) *watchdog {
 		}
 	})
 	s.t.Cleanup(w.stop)
-	found := regexp.MustCompile(`address=(\S+)`)
+	found := regexp.MustCompile(`address"?[=:]"?([0-9.:]+)`)
 	poll(s.t, time.Minute, "the watchdog's address", func() bool {
 		m := found.FindStringSubmatch(w.stderr.String())
 		if m != nil {

@@ -245,7 +245,7 @@ func (e *evaluation) addCluster() hcl2.Diagnostics {
 	x.place = block.DefRange
 	attrs, _ := block.Body.JustAttributes() // blocks are what evaluateCluster finds fault with
 	var diags hcl2.Diagnostics
-	traversals := slices.Concat(fenceTraversals(block), dnsTraversals(block), loadBalancerTraversals(block))
+	traversals := slices.Concat(fenceTraversals(block), dnsTraversals(block), loadBalancerTraversals(block), housekeepingTraversals(block))
 	for _, name := range slices.Sorted(maps.Keys(attrs)) {
 		traversals = append(traversals, attrs[name].Expr.Variables()...)
 	}

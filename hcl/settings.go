@@ -25,13 +25,15 @@ type settings struct {
 	cluster *hcl2.Block
 	config  Backend
 
-	encryptionBlock, retentionBlock *hcl2.Block
+	encryptionBlock, retentionBlock, watchBlock *hcl2.Block
 
 	encryption *api.Encryption
 	kept       *api.Retention
 
 	copiesSet *hcl2.Attribute
 	copies    int
+
+	notify []Notify
 }
 
 // Backend says where the state is kept: the backend block, of literals only, because it is read before anything else.
@@ -54,7 +56,7 @@ func (m *Module) Backend() Backend {
 func (s *settings) add(b *hcl2.Block) hcl2.Diagnostics {
 	content, diags := b.Body.Content(&hcl2.BodySchema{
 		Attributes: []hcl2.AttributeSchema{{Name: "required_version"}, {Name: "state_copies"}},
-		Blocks:     []hcl2.BlockHeaderSchema{{Type: "backend", LabelNames: []string{"type"}}, {Type: "cluster"}, {Type: "encryption"}, {Type: "retention"}},
+		Blocks:     []hcl2.BlockHeaderSchema{{Type: "backend", LabelNames: []string{"type"}}, {Type: "cluster"}, {Type: "encryption"}, {Type: "retention"}, {Type: "watch"}},
 	})
 	if v, ok := content.Attributes["required_version"]; ok {
 		if s.version != nil {
@@ -67,13 +69,13 @@ func (s *settings) add(b *hcl2.Block) hcl2.Diagnostics {
 		diags = append(diags, s.readCopies(a)...)
 	}
 	for _, inner := range content.Blocks {
-		slot := map[string]**hcl2.Block{"backend": &s.backend, "cluster": &s.cluster, "encryption": &s.encryptionBlock, "retention": &s.retentionBlock}[inner.Type]
+		slot := map[string]**hcl2.Block{"backend": &s.backend, "cluster": &s.cluster, "encryption": &s.encryptionBlock, "retention": &s.retentionBlock, "watch": &s.watchBlock}[inner.Type]
 		if *slot != nil {
 			diags = append(diags, duplicateSetting(inner.Type+" block", inner.DefRange, (*slot).DefRange))
 			continue
 		}
 		*slot = inner
-		if read := map[string]func(*hcl2.Block) hcl2.Diagnostics{"backend": s.readBackend, "encryption": s.readEncryption, "retention": s.readRetention}[inner.Type]; read != nil {
+		if read := map[string]func(*hcl2.Block) hcl2.Diagnostics{"backend": s.readBackend, "encryption": s.readEncryption, "retention": s.readRetention, "watch": s.readWatch}[inner.Type]; read != nil {
 			diags = append(diags, read(inner)...)
 		}
 	}
@@ -230,7 +232,7 @@ func evaluateCluster(block *hcl2.Block, ctx *hcl2.EvalContext) (api.Cluster, hcl
 	if block == nil {
 		return c, nil
 	}
-	s := &hcl2.BodySchema{Blocks: slices.Concat(fenceBlock.Blocks, dnsBlock.Blocks, loadBalancerBlock.Blocks)}
+	s := &hcl2.BodySchema{Blocks: slices.Concat(fenceBlock.Blocks, dnsBlock.Blocks, loadBalancerBlock.Blocks, housekeepingBlock.Blocks)}
 	for _, f := range clusterFields {
 		s.Attributes = append(s.Attributes, hcl2.AttributeSchema{Name: f.name})
 	}
@@ -260,7 +262,9 @@ func evaluateCluster(block *hcl2.Block, ctx *hcl2.EvalContext) (api.Cluster, hcl
 		return c, diags
 	}
 	c.LoadBalancers, diags = loadBalancers(content.Blocks.OfType("load_balancer"), c, ctx)
-	return c, diags
+	keeping, more := housekeeping(content.Blocks.OfType("housekeeping"), ctx)
+	c.Housekeeping = keeping
+	return c, append(diags, more...)
 }
 
 // setClusterList reads an attribute that is a list, in the place of the one that holds a single range.

@@ -18,6 +18,9 @@ type Kept struct {
 
 // Standing returns the pods of a state, by uid: those whose owner was applied and whose specification is known. It follows from the state alone.
 func Standing(s *api.State) (map[string]*Kept, api.Diagnostics) {
+	if s.Cluster.PodCIDR == "" { // nothing was ever applied
+		return map[string]*Kept{}, nil
+	}
 	d := begin(Input{Config: Applied(s), Prior: s, Observed: asApplied(s, func(string) bool { return true }), Options: Options{Applied: true}}, nil)
 	d.want()
 	if d.diags.HasErrors() {

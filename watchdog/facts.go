@@ -72,6 +72,12 @@ type (
 		Scales []Scale
 		Err    error
 	}
+	// Chored is the answer to DoChores.
+	Chored struct {
+		Node   string
+		Chores []Chore
+		Err    error
+	}
 	// Tick is nothing but the time.
 	Tick struct{}
 )
@@ -91,6 +97,7 @@ func (Released) fact() {}
 func (Rounded) fact()  {}
 func (Noted) fact()    {}
 func (Measured) fact() {}
+func (Chored) fact()   {}
 func (Tick) fact()     {}
 
 // Order is something to be done: one of the types below. Each is answered by one fact.
@@ -126,6 +133,12 @@ type (
 	MakeRound struct{ Request Request }
 	// MeasureLoad is answered by Measured. Anew is that of [Scaler.Sync].
 	MeasureLoad struct{ Anew bool }
+	// DoChores is answered by Chored.
+	DoChores struct {
+		Node   string
+		Chores []Chore
+		Fence  uint64
+	}
 	// Say is for the log and the events.
 	Say struct{ Notice Notice }
 )
@@ -142,6 +155,7 @@ func (ReadSource) order()  {}
 func (MakeRound) order()   {}
 func (MeasureLoad) order() {}
 func (Say) order()         {}
+func (DoChores) order()    {}
 
 // Notice is something that people should know.
 type Notice struct {

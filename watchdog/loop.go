@@ -28,7 +28,7 @@ func (System) NewTimer(d time.Duration) (<-chan time.Time, func()) {
 	return t.C, func() { t.Stop() }
 }
 
-// Config is what a watchdog is made of. All but Source and Notify must be set.
+// Config is what a watchdog is made of. All but Source, Housekeeper and Notify must be set.
 type Config struct {
 	Options
 	Clock  Clock
@@ -39,11 +39,13 @@ type Config struct {
 	Leader Leadership
 	Source Source // nil for none: only what was applied counts
 	Scaler Scaler // nil where there are no autoscalers
+	// Housekeeper does chores; nil for nobody.
+	Housekeeper Housekeeper
 	// Notify takes what people should know; nil for nobody. It is called by one goroutine and does not block.
 	Notify func(Notice)
 	// Stop, when it is closed, ends the work: nothing new begins, a round that is being made comes to its own end.
 	Stop <-chan struct{}
-	// Observe takes how long something took: "wait" (a pod from when it was due until it was tended), "tend", "round". nil for nobody.
+	// Observe takes how long something took: "wait" (a pod from when it was due until it was tended), "tend", "round", "chores". nil for nobody.
 	Observe func(what string, took time.Duration)
 	// PerNode bounds the pods of one node that are worked on at once; 0 means 8.
 	PerNode int
@@ -72,7 +74,7 @@ func New(c Config) *Watchdog {
 	if c.Notify == nil {
 		c.Notify = func(Notice) {}
 	}
-	c.Sourced = c.Source != nil
+	c.Sourced, c.Chores = c.Source != nil, c.Housekeeper != nil
 	return &Watchdog{c: c, noted: make(chan struct{}, 1), ask: make(chan func(*Mind))}
 }
 
@@ -315,6 +317,15 @@ func (r *reign) carryOut(o Order) {
 			out, err := r.c.Rounds.Round(r.ctx, o.Request)
 			r.c.Observe("round", r.c.Clock.Now().Sub(began))
 			r.post(Rounded{out, err})
+		})
+	case DoChores:
+		r.all.Go(func() {
+			ctx, cancel := context.WithTimeout(r.ctx, chorePatience)
+			defer cancel()
+			began := r.c.Clock.Now()
+			err := r.c.Housekeeper.Keep(ctx, o.Node, o.Chores, o.Fence)
+			r.c.Observe("chores", r.c.Clock.Now().Sub(began))
+			r.post(Chored{o.Node, o.Chores, err})
 		})
 	case Say:
 		r.c.Notify(o.Notice)

@@ -24,6 +24,8 @@ type Options struct {
 	Autoscale time.Duration
 	// Sourced says that there is a configuration to be read.
 	Sourced bool
+	// Chores says that there is somebody to do them.
+	Chores bool
 }
 
 func (o Options) complete() Options {
@@ -62,6 +64,7 @@ type Mind struct {
 
 	edit  edit
 	round round
+	keep  housekeeping
 	stats Stats
 
 	scaling scaling
@@ -71,7 +74,7 @@ type Mind struct {
 func NewMind(o Options, fence uint64) *Mind {
 	return &Mind{
 		opts: o.complete(), fence: fence, nodes: map[string]*node{}, away: map[string]*node{}, pods: map[string]*pod{}, byID: map[string]string{}, held: map[string]int{},
-		round: newRoundState(), brake: brake{next: map[string]time.Time{}},
+		round: newRoundState(), brake: brake{next: map[string]time.Time{}}, keep: newHousekeeping(),
 	}
 }
 
@@ -117,6 +120,8 @@ func (m *Mind) Take(now time.Time, f Fact) []Order {
 		m.noted()
 	case Measured:
 		m.measured(f)
+	case Chored:
+		m.chored(f)
 	}
 	m.onTime()
 	out := m.out
@@ -140,6 +145,7 @@ func (m *Mind) onTime() {
 	m.onEditTime()
 	m.onRoundTime()
 	m.onScalingTime()
+	m.onChoresTime()
 }
 
 // Next is when something will be due though no fact comes; zero for never.
@@ -157,6 +163,7 @@ func (m *Mind) Next() time.Time {
 	}
 	next = sooner(next, m.editNext())
 	next = sooner(next, m.scalingNext())
+	next = sooner(next, m.keep.next)
 	return sooner(next, m.roundNext())
 }
 
@@ -197,6 +204,7 @@ func (m *Mind) read(f Read) {
 	m.takeLeases()
 	m.takeLosses()
 	m.takeLeft()
+	m.takeRules(f.Applied.Rules)
 	if first {
 		m.wantRound("the watchdog has started")
 	}

@@ -219,10 +219,14 @@ func (m *Mind) listed(f Listed) {
 		m.wantRound("node " + n.Name + " is back")
 	}
 	n.pause.reset()
+	back := n.listed.IsZero() || !n.lost.IsZero()
 	n.listed, n.lost, n.unlisted, n.why = m.now, time.Time{}, time.Time{}, nil
 	m.answered(n.Name, nil)
 	m.returns(n)
 	m.clearFirst(n)
+	if back {
+		m.chore(n.Name)
+	}
 	m.booted(n, f.Listing.BootID)
 	m.compareListing(n, f.Listing)
 }

@@ -32,6 +32,8 @@ type Applied struct {
 	Autoscalers int
 	// Approval is what was approved last of what waits for it; see [Outcome.Waiting].
 	Approval string
+	// Rules differ when other rules count for housekeeping.
+	Rules string
 }
 
 // Node is one host to be looked after.

@@ -9,14 +9,14 @@ import (
 
 // Stats are what a watchdog counts and how it stands.
 type Stats struct {
-	Hints, Restarts, Errors, Rounds, RoundErrors uint64
-	Read, Synced                                 time.Time // the state was last read; the last whole round ended well
-	GoalError                                    string
-	Waiting                                      string // the digest of the plan that waits for approval
-	Drift                                        int
-	MassLoss                                     string      // why nothing of lost nodes is moved; "" when it is
-	Nodes                                        []NodeStats // sorted by name
-	Pods                                         []PodStats  // sorted by address
+	Hints, Restarts, Errors, Rounds, RoundErrors, ChoreErrors uint64
+	Read, Synced                                              time.Time // the state was last read; the last whole round ended well
+	GoalError                                                 string
+	Waiting                                                   string // the digest of the plan that waits for approval
+	Drift                                                     int
+	MassLoss                                                  string      // why nothing of lost nodes is moved; "" when it is
+	Nodes                                                     []NodeStats // sorted by name
+	Pods                                                      []PodStats  // sorted by address
 }
 
 // NodeStats is how one node stands.

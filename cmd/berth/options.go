@@ -27,6 +27,7 @@ type planOptions struct {
 	gracePeriod *int64 // seconds; nil for what pods say
 	force       bool
 	noWait      bool
+	ways        string // a file that says how to reach nodes; "" for what the nodes themselves say
 }
 
 // defaultParallelism is how many steps run at once over all hosts; each host has a limit of its own.

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"golang.org/x/term"
@@ -72,6 +73,7 @@ type stopper struct {
 
 	mu       sync.Mutex
 	graceful bool
+	hangup   chan struct{} // gets hang-ups, nil while they are interrupts
 	count    int
 }
 
@@ -84,8 +86,10 @@ func (p *Process) watchInterrupts(ctx context.Context) (context.Context, *stoppe
 			select {
 			case <-ctx.Done():
 				return
-			case <-p.Interrupts:
-				s.interrupt()
+			case signal := <-p.Interrupts:
+				if signal != syscall.SIGHUP || !s.hungUp() {
+					s.interrupt()
+				}
 			}
 		}
 	}()
@@ -102,6 +106,28 @@ func (s *stopper) interrupt() {
 	if s.count > 1 || !s.graceful {
 		s.cancel()
 	}
+}
+
+// Hangups says that from now on a hang-up is no interrupt but comes out of the channel: a service reads its configuration anew.
+func (s *stopper) Hangups() <-chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.hangup = make(chan struct{}, 1)
+	return s.hangup
+}
+
+// hungUp reports whether somebody takes hang-ups. One that waits already stands for more.
+func (s *stopper) hungUp() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.hangup == nil {
+		return false
+	}
+	select {
+	case s.hangup <- struct{}{}:
+	default:
+	}
+	return true
 }
 
 // Graceful says that from now on the first interrupt is answered by finishing what runs.

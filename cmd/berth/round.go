@@ -42,6 +42,7 @@ type round struct {
 	copies  *copies          // nil before the lock
 	warnOne func(api.Diagnostic)
 
+	here       string            // the node that this is, of a watchdog that looks after it alone; "" elsewhere
 	unseen     map[string]string // nodes that are not asked, with why
 	operation  string            // for which the lock was taken
 	planSealer *seal.Sealer      // of plan files; nil where they are not encrypted
@@ -84,7 +85,7 @@ func (r *round) connect() {
 	}
 	r.images = image.NewBuilder(image.BuilderOptions{Dir: r.g.dir, CacheDir: cache, Program: r.g.proc.Getenv("BERTH_PROGRAM")})
 	way := ssh.FromEnvironment()
-	way.Dir, way.Log = r.g.dir, r.log()
+	way.Dir, way.Log, way.Ways = r.g.dir, r.log(), r.opts.ways
 	way.DeadAfter, way.KeepAlive = r.g.deadAfter, r.g.deadAfter/2
 	r.pool = ssh.NewPool(way)
 	r.registry = all.Registry(all.Options{Images: r.images})
@@ -119,7 +120,7 @@ func (r *round) lock(ctx context.Context, operation string) (*statefile.File, er
 	f, err := statefile.Open(ctx, r.store, lockInfo(r.g.proc, operation), statefile.OpenOptions{
 		LockTimeout: r.opts.lockTimeout,
 		Rescue:      r.rescue(),
-		Copies:      r.copies.keep,
+		Copies:      r.keepElsewhere,
 		OnWait: func(i statefile.LockInfo) {
 			r.g.err.Println(fmt.Sprintf("The state is locked by %s (%s since %s): waiting up to %s...", i.Who, i.Operation, i.Created.Local().Format("15:04:05"), r.opts.lockTimeout))
 		},
@@ -132,6 +133,15 @@ func (r *round) lock(ctx context.Context, operation string) (*statefile.File, er
 		r.log().Debug("record the backend", "err", err) // a help against mistakes, not needed
 	}
 	return f, nil
+}
+
+// keepElsewhere has hosts keep a copy of the state that was just written, and nodes that look after themselves their parts of it. A watchdog does the
+// latter as it visits nodes.
+func (r *round) keepElsewhere(ctx context.Context, c statefile.Copy) {
+	r.copies.keep(ctx, c)
+	if !r.g.watching {
+		r.handGoals(ctx, r.copies.file)
+	}
 }
 
 // rescueFile is where the state goes that its backend does not take.

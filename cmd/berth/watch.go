@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"os"
 	"path/filepath"
 	"time"
 
@@ -15,6 +16,8 @@ import (
 	"berth.dev/berth/api"
 	"berth.dev/berth/executor"
 	"berth.dev/berth/hcl"
+	"berth.dev/berth/providers"
+	"berth.dev/berth/providers/nodegoal"
 	"berth.dev/berth/providers/runtime"
 	"berth.dev/berth/watchdog"
 )
@@ -22,6 +25,8 @@ import (
 type watchCommand struct {
 	planOptions
 	config    string
+	git       string
+	gitEvery  time.Duration
 	approve   string
 	drift     string
 	listen    string
@@ -31,6 +36,7 @@ type watchCommand struct {
 	grace     time.Duration
 	lease     time.Duration
 	autoscale time.Duration
+	local     bool
 }
 
 func newWatch(g *globals) *cobra.Command {
@@ -52,15 +58,28 @@ as it is, and what is said above waits.
 The first SIGTERM or Ctrl-C finishes the running steps and saves; a second one stops at once.`,
 		Example: `  berth watch
   berth watch --drift=report                            repair nothing, say what is not as applied
+  berth watch --git https://git.example/shop.git#main   apply what is committed there
   berth watch --config . --approve=manual               plan every change; berth approve applies it
-  berth watch --listen 127.0.0.1:9640 --log-format json`,
+  berth watch --listen 127.0.0.1:9640 --log-format json
+  berth watch install                                   have systemd keep it running`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return runWatch(cmd.Context(), g, o) },
 	}
+	o.serviceFlags(cmd)
+	cmd.Flags().BoolVar(&o.local, "local", false, "on a node: look after just this node, while no watchdog and no apply is there")
+	cmd.Flags().StringVar(&o.ways, "ways", "", "reach nodes as this `file` says, by their names, in the form of ssh_config: a service has one of its own")
+	cmd.AddCommand(newWatchService(g, "install"), newWatchService(g, "uninstall"), newWatchService(g, "status"))
+	return cmd
+}
+
+// serviceFlags are the flags that a service has, too.
+func (o *watchCommand) serviceFlags(cmd *cobra.Command) {
 	f := cmd.Flags()
 	o.variables(f)
 	f.StringVar(&o.config, "config", "", "apply the configuration in this `directory`, too, now and whenever it changes")
-	f.StringVar(&o.approve, "approve", "auto", "with --config: apply changes (auto), or have each plan wait for berth approve (manual)")
+	f.StringVar(&o.git, "git", "", "apply the configuration in the git repository at this `URL#REF`, too; --config is a directory in it then")
+	f.DurationVar(&o.gitEvery, "git-every", 30*time.Second, "how often the repository is asked for something new")
+	f.StringVar(&o.approve, "approve", "auto", "with --config or --git: apply changes (auto), or have each plan wait for berth approve (manual)")
 	f.StringVar(&o.drift, "drift", "repair", "what is not as it was applied is repaired, or only told of (report)")
 	f.BoolVar(&o.alone, "alone", false, "this is the only watchdog, of which you make sure: for a backend that cannot tell several apart (http)")
 	f.StringVar(&o.listen, "listen", "127.0.0.1:9640", "serve /healthz, /readyz and /metrics at this `address`; none for nowhere")
@@ -74,7 +93,6 @@ The first SIGTERM or Ctrl-C finishes the running steps and saves; a second one s
 	completeFlag(cmd, "drift", fixed("repair", "report"))
 	completeFlag(cmd, "log-format", fixed("text", "json"))
 	completeFlag(cmd, "log-level", fixed("debug", "info", "warn", "error"))
-	return cmd
 }
 
 func (o *watchCommand) check() error {
@@ -92,8 +110,11 @@ func (o *watchCommand) check() error {
 	if o.autoscale < time.Second || o.autoscale > time.Minute {
 		return usageError{fmt.Errorf("--autoscale-interval is from 1s to 1m, not %s", o.autoscale)}
 	}
-	if o.config == "" && (o.approve == "manual" || len(o.vars) > 0) {
-		return usageError{errors.New("--approve, --var and --var-file are about a configuration: give --config with them")}
+	if o.local && (o.config != "" || o.git != "" || o.alone || o.ways != "") {
+		return usageError{errors.New("--local looks after what was handed to this node: --config, --git, --alone and --ways have no part in that")}
+	}
+	if o.config == "" && o.git == "" && (o.approve == "manual" || len(o.vars) > 0) {
+		return usageError{errors.New("--approve, --var and --var-file are about a configuration: give --config or --git with them")}
 	}
 	return nil
 }
@@ -120,16 +141,17 @@ func runWatch(ctx context.Context, g *globals, o watchCommand) error {
 	if err != nil {
 		return err
 	}
-	if o.config != "" {
-		g.dir = inDir(g.dir, o.config)
-		if err := g.enter(); err != nil {
-			return err
-		}
+	source, err := o.source(ctx, g)
+	if err != nil {
+		return err
 	}
 	o.input = false
 	r, err := watchRound(g, o)
 	if err != nil {
 		return err
+	}
+	if o.local {
+		log.Info("looks after this node alone, while nobody else does", "node", r.here)
 	}
 	defer r.close()
 	listener, err := o.serve(ctx)
@@ -137,7 +159,7 @@ func runWatch(ctx context.Context, g *globals, o watchCommand) error {
 		return err
 	}
 	stop := g.stopper.Graceful()
-	p := newWatchParts(r, o, log, stop, listener)
+	p := newWatchParts(r, o, log, stop, listener, source)
 	if err := p.leader.check(); err != nil {
 		if listener != nil {
 			err = errors.Join(err, listener.Close())
@@ -149,14 +171,76 @@ func runWatch(ctx context.Context, g *globals, o watchCommand) error {
 		log.Info("serves health and metrics", "address", listener.Addr().String())
 		all.Go(func() error { return p.http.run(listener) })
 	}
+	p.teller.set(context.WithoutCancel(ctx), r.module.Notify())
+	beside, end := context.WithCancel(ctx)
+	service := initSystemOf(g.proc, os.Getpid())
+	all.Go(func() error {
+		service.attend(beside, p.http.started, p.http.answers, p.http.status, func(err error) { log.Warn("the init system does not hear", "error", err.Error()) })
+		return nil
+	})
+	all.Go(func() error { p.obey(beside, g, service, log, stop); return nil })
 	err = p.dog.Run(ctx)
+	end()
+	p.teller.finish(lastWords)
 	p.http.stop(ctx)
 	log.Info("stopped")
 	return errors.Join(err, all.Wait())
 }
 
+// obey reads the configuration anew at each hang-up, and tells the init system of that and of the stop.
+func (p *watchParts) obey(ctx context.Context, g *globals, service initSystem, log *slog.Logger, stop <-chan struct{}) {
+	say := func(err error) {
+		if err != nil {
+			log.Warn("the init system does not hear", "error", err.Error())
+		}
+	}
+	hangups := g.stopper.Hangups()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-stop:
+			log.Info("stops: what runs is finished and saved")
+			say(service.say("STOPPING=1", "STATUS=finishes what runs"))
+			return
+		case <-hangups:
+			say(service.reloading())
+			p.reload(ctx, g, log)
+			say(service.say("READY=1"))
+		}
+	}
+}
+
+// reload takes over what the watch block says by now. A configuration that is applied by itself is read anew with each change, whoever asks. What is
+// wrong leaves everything as it is.
+func (p *watchParts) reload(ctx context.Context, g *globals, log *slog.Logger) {
+	var list []hcl.Notify
+	if files, _ := filepath.Glob(filepath.Join(g.dir, "*.hcl*")); len(files) > 0 {
+		module, diags := hcl.Parse(g.dir)
+		if diags.HasErrors() {
+			log.Error("the configuration cannot be read: everything stays as it is", "error", diags.Err().Error())
+			return
+		}
+		list = module.Notify()
+	}
+	p.teller.set(context.WithoutCancel(ctx), list)
+	log.Info("the configuration was read anew", "notify", len(list))
+}
+
 // watchRound is the round that everything of the watchdog shares. Without a configuration it needs no files but those that say where the state is.
 func watchRound(g *globals, o watchCommand) (*round, error) {
+	if o.local {
+		home, node, err := openLocal(g)
+		if err != nil {
+			return nil, err
+		}
+		r := &round{g: g, opts: o.planOptions, store: home, module: &hcl.Module{}, emit: func(api.Event) {}, here: node}
+		r.connect()
+		return r, nil
+	}
+	if o.git != "" {
+		return gitRound(g, o)
+	}
 	if o.config != "" {
 		return newRound(g, o.planOptions)
 	}
@@ -174,6 +258,40 @@ func watchRound(g *globals, o watchCommand) (*round, error) {
 		r.module = module
 	}
 	r.connect()
+	return r, nil
+}
+
+// source is where a configuration comes from that is applied by itself, nil for nowhere. What it has counts from now on.
+func (o *watchCommand) source(ctx context.Context, g *globals) (configSource, error) {
+	switch {
+	case o.git != "":
+		s, err := newGitSource(o.git, o.config, o.gitEvery, g.proc)
+		if err != nil {
+			return nil, err
+		}
+		if _, err := s.digest(ctx); err != nil {
+			return nil, fail("Configuration cannot be fetched", err.Error()+".")
+		}
+		g.dir = s.dir()
+		return s, g.enter()
+	case o.config != "":
+		g.dir = inDir(g.dir, o.config)
+		return watchSource{g.dir}, g.enter()
+	}
+	return nil, nil
+}
+
+// gitRound is one whose state cannot be among files that go with the next commit.
+func gitRound(g *globals, o watchCommand) (*round, error) {
+	r, err := newRound(g, o.planOptions)
+	if err != nil {
+		return nil, err
+	}
+	if b := r.module.Backend(); b.Type == "local" && !filepath.IsAbs(b.Config["path"]) {
+		r.close()
+		return nil, fail("State in a checkout", "With --git the state cannot be in a file beside the configuration, which goes with the next commit. "+
+			"Give the backend \"local\" an absolute path, or use another one.")
+	}
 	return r, nil
 }
 
@@ -196,28 +314,42 @@ type watchParts struct {
 	goal   *watchGoal
 	leader *watchLeader
 	http   *watchHTTP
+	teller *watchTeller
 }
 
-func newWatchParts(r *round, o watchCommand, log *slog.Logger, stop <-chan struct{}, listener net.Listener) *watchParts {
+func newWatchParts(r *round, o watchCommand, log *slog.Logger, stop <-chan struct{}, listener net.Listener, source configSource) *watchParts {
 	p := &watchParts{goal: &watchGoal{store: r.store, now: r.g.proc.Now}}
-	events := &watchEvents{now: r.g.proc.Now, log: log, noted: func() { p.dog.Noted() }}
+	p.teller = &watchTeller{
+		log: log, now: r.g.proc.Now, env: r.g.proc.Env, dir: r.g.dir, cluster: p.goal.cluster, pause: noticePause,
+		count: func(name, result string) { p.http.told.WithLabelValues(name, result).Inc() },
+	}
+	events := &watchEvents{now: r.g.proc.Now, log: log, noted: func() { p.dog.Noted() }, tell: p.teller.tell}
 	p.leader = &watchLeader{store: r.store, proc: r.g.proc, log: log, alone: o.alone}
 	sight := &watchSight{hosts: executor.Dialer(r.pool), goal: p.goal, leader: p.leader}
 	r.warnOne = func(d api.Diagnostic) { log.Warn(d.Detail) }
 	rounds := &watchRounds{
 		r: r, goal: p.goal, leader: p.leader, events: events, log: log, stop: stop,
-		config: o.config != "", manual: o.approve == "manual", report: o.drift == "report", source: watchSource{r.g.dir},
+		config: source != nil, manual: o.approve == "manual", report: o.drift == "report", source: source,
 	}
 	if listener != nil {
 		p.leader.listen = listener.Addr().String()
 	}
 	p.http = newWatchHTTP(p, r.g.proc.Now)
-	hands := &watchHands{sight: sight, goal: p.goal, leader: p.leader, events: events, tenders: map[string]*runtime.Tender{}, stands: map[string]podStand{}}
+	hands := &watchHands{sight: sight, goal: p.goal, leader: p.leader, events: events, tenders: map[string]*runtime.Tender{}, stands: map[string]podStand{}, probed: p.http.probed}
+	rounds.waited, rounds.tell = p.http.waited, p.tell
 	c := watchdog.Config{
 		Options: watchdog.Options{Grace: o.grace, Lease: o.lease, Who: whoami(r.g.proc), Autoscale: o.autoscale},
 		Clock:   watchdog.System{}, Goal: p.goal, Sight: sight, Rounds: rounds, Leader: p.leader, Stop: stop,
 		Hands: hands, Scaler: newWatchScaler(r, p.goal, sight, hands, events, log),
 		Notify: func(n watchdog.Notice) { p.notify(log, events, n) }, Observe: p.http.observe,
+	}
+	keeper := &watchChores{sight: sight, goal: p.goal, leader: p.leader, events: events, log: log, now: r.g.proc.Now}
+	c.Housekeeper = keeper
+	if o.local {
+		c.Rounds, c.Scaler = noRounds{events}, nil
+	} else {
+		keeper.goals = &nodeGoals{version: r.g.proc.Version}
+		sight.visit = func(ctx context.Context, h providers.Host) error { _, _, err := nodegoal.Look(ctx, h); return err }
 	}
 	if rounds.config {
 		c.Source = rounds.source
@@ -225,6 +357,9 @@ func newWatchParts(r *round, o watchCommand, log *slog.Logger, stop <-chan struc
 	p.dog = watchdog.New(c)
 	return p
 }
+
+// lastWords is how long what waits to be told may take when the watchdog stops.
+const lastWords = 5 * time.Second
 
 // inWatch is how long /healthz may wait for the loop.
 const inWatch = 5 * time.Second

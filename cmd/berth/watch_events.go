@@ -18,6 +18,7 @@ type watchEvents struct {
 	now   func() time.Time
 	noted func()
 	log   *slog.Logger
+	tell  func(api.ObjectEvent) // others, at once; nil for nobody
 
 	mu      sync.Mutex
 	list    []api.ObjectEvent
@@ -36,6 +37,9 @@ func (w *watchEvents) add(e api.ObjectEvent) {
 	say := w.log.Info
 	if e.Type == corev1.EventTypeWarning {
 		say = w.log.Warn
+	}
+	if w.tell != nil {
+		w.tell(e)
 	}
 	say(e.Message, "reason", e.Reason, "object", objectOf(e), "node", e.Node)
 	w.mu.Lock()
@@ -86,4 +90,25 @@ func (w *watchEvents) waiting() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return len(w.list) > 0
+}
+
+// toldJournal also tells others of what happens in a round.
+type toldJournal struct {
+	*statefile.File
+	tell func(api.ObjectEvent)
+}
+
+// Event keeps an event and tells of it.
+func (j toldJournal) Event(e api.ObjectEvent) error {
+	if j.tell != nil {
+		j.tell(e)
+	}
+	return j.File.Event(e)
+}
+
+// drop lets go of what waits.
+func (w *watchEvents) drop() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.list, w.dropped = nil, 0
 }

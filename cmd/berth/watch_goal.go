@@ -28,14 +28,15 @@ type watchGoal struct {
 	store statefile.Store
 	now   func() time.Time
 
-	mu     sync.Mutex
-	peeked string    // what Peek said when the state was read
-	next   time.Time // when something will be due by the clock; zero for never
-	state  *api.State
-	fence  uint64          // of the newest run that the state knows of
-	busy   map[string]bool // uids of pods that a step in flight is about
-	kept   map[string]*planner.Kept
-	sums   map[string]keptSum // of what they were computed as, to tell what has changed
+	mu       sync.Mutex
+	peeked   string    // what Peek said when the state was read
+	next     time.Time // when something will be due by the clock; zero for never
+	state    *api.State
+	fence    uint64          // of the newest run that the state knows of
+	busy     map[string]bool // uids of pods that a step in flight is about
+	inFlight bool            // there are steps in flight
+	kept     map[string]*planner.Kept
+	sums     map[string]keptSum // of what they were computed as, to tell what has changed
 
 	bounded map[string][]*corev1.Pod // of these, by node, those that may use only so much disk
 
@@ -71,6 +72,7 @@ func (w *watchGoal) Read(ctx context.Context, known string) (*watchdog.Applied, 
 	w.take(kept)
 	table := planner.Due(state, w.now())
 	w.peeked, w.state, w.fence, w.next, w.busy = peeked, state, seen.Fence, table.Next, busyPods(seen.InFlight, state)
+	w.inFlight = len(seen.InFlight) > 0
 	return w.applied(table), nil
 }
 
@@ -130,7 +132,7 @@ func busyPods(inFlight []statefile.StepNote, s *api.State) map[string]bool {
 func (w *watchGoal) applied(table planner.Timetable) *watchdog.Applied {
 	a := &watchdog.Applied{
 		Version: fmt.Sprintf("%s %d %s", w.peeked, w.state.Serial, strings.Join(table.Overdue, ",")),
-		Overdue: strings.Join(table.Overdue, ", "), Busy: slices.Sorted(maps.Keys(w.busy)),
+		Overdue: strings.Join(table.Overdue, ", "), Busy: slices.Sorted(maps.Keys(w.busy)), Rules: rulesText(w.state.Cluster),
 	}
 	for _, n := range w.state.Nodes {
 		if n.Node == nil {
@@ -211,6 +213,23 @@ func (w *watchGoal) work(node string) providers.Work {
 
 func (w *watchGoal) workOn(node string) providers.Work {
 	return providers.Work{Step: &api.Step{Node: node}, Lineage: w.state.Lineage, Cluster: w.state.Cluster, Fence: w.fence}
+}
+
+// known is the state as it was last read.
+func (w *watchGoal) known() *api.State {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.state
+}
+
+// cluster is its name.
+func (w *watchGoal) cluster() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.state == nil {
+		return ""
+	}
+	return w.state.Cluster.Name
 }
 
 func (w *watchGoal) lineage() string {

@@ -20,6 +20,7 @@ type watchHands struct {
 	goal   *watchGoal
 	leader *watchLeader
 	events *watchEvents
+	probed func(kind, outcome string, took time.Duration)
 
 	mu      sync.Mutex
 	tenders map[string]*runtime.Tender // by uid
@@ -78,7 +79,7 @@ func (w *watchHands) Tend(ctx context.Context, r watchdog.TendRequest) (watchdog
 	}
 	t, err := w.tender(r.Pod.UID).Tend(ctx, h, &work, runtime.TendOptions{
 		Look: r.Look, Anew: r.Anew, Ready: r.Ready, Ended: ended,
-		Wake: func() { r.Wake(false) },
+		Wake: func() { r.Wake(false) }, Probed: w.probed,
 		May: func(ctx context.Context) (uint64, error) {
 			if err := w.leader.held(ctx); err != nil {
 				return 0, err

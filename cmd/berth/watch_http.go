@@ -19,6 +19,9 @@ type watchHTTP struct {
 	now    func() time.Time
 	server *http.Server
 	took   *prometheus.HistogramVec
+	probes *prometheus.HistogramVec
+	locks  prometheus.Histogram
+	told   *prometheus.CounterVec
 }
 
 func newWatchHTTP(p *watchParts, now func() time.Time) *watchHTTP {
@@ -28,7 +31,18 @@ func newWatchHTTP(p *watchParts, now func() time.Time) *watchHTTP {
 		Buckets: prometheus.ExponentialBuckets(0.0005, 2, 18),
 	}, []string{"what"})
 	reg := prometheus.NewRegistry()
-	reg.MustRegister(w.took, &watchCollector{w})
+	w.probes = prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Name: "berth_probe_duration_seconds", Help: "How long probes took, by their kind and by how they went: successful, failed, unknown.",
+		Buckets: prometheus.ExponentialBuckets(0.0005, 2, 16),
+	}, []string{"probe", "result"})
+	w.locks = prometheus.NewHistogram(prometheus.HistogramOpts{
+		Name: "berth_lock_wait_seconds", Help: "How long the state's lock was waited for, from when another was found to have it.",
+		Buckets: append([]float64{0}, prometheus.ExponentialBuckets(0.5, 2, 12)...),
+	})
+	w.told = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "berth_notifications_total", Help: "Notifications by the name of their block and by what came of them: sent, failed, dropped.",
+	}, []string{"notify", "result"})
+	reg.MustRegister(w.took, w.probes, w.locks, w.told, &watchCollector{w})
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", w.healthz)
 	mux.HandleFunc("GET /readyz", w.readyz)
@@ -40,6 +54,14 @@ func newWatchHTTP(p *watchParts, now func() time.Time) *watchHTTP {
 func (w *watchHTTP) observe(what string, took time.Duration) {
 	w.took.WithLabelValues(what).Observe(took.Seconds())
 }
+
+// probed takes how a probe went.
+func (w *watchHTTP) probed(kind, outcome string, took time.Duration) {
+	w.probes.WithLabelValues(strings.ToLower(kind), outcome).Observe(took.Seconds())
+}
+
+// waited takes how long the state's lock was waited for.
+func (w *watchHTTP) waited(d time.Duration) { w.locks.Observe(d.Seconds()) }
 
 func (w *watchHTTP) run(l net.Listener) error {
 	if err := w.server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
@@ -60,11 +82,44 @@ func (w *watchHTTP) stop(ctx context.Context) {
 func (w *watchHTTP) healthz(rw http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(r.Context(), inWatch)
 	defer cancel()
-	if leads, _ := w.parts.dog.Leads(); leads && !w.parts.dog.Answers(ctx) {
+	if !w.answers(ctx) {
 		http.Error(rw, "the loop does not answer", http.StatusInternalServerError)
 		return
 	}
 	fmt.Fprintln(rw, "ok")
+}
+
+// started reports whether the watchdog does, or stands by for, its work: that hosts cannot be reached is no reason to start it anew.
+func (w *watchHTTP) started(ctx context.Context) bool {
+	if w.parts.leader.standsBy() {
+		return true
+	}
+	leads, _ := w.parts.dog.Leads()
+	return leads && !w.parts.dog.Stats(ctx).Read.IsZero()
+}
+
+// answers reports whether the loop does, or another leads.
+func (w *watchHTTP) answers(ctx context.Context) bool {
+	leads, _ := w.parts.dog.Leads()
+	return !leads || w.parts.dog.Answers(ctx)
+}
+
+// status is how things stand, in a line.
+func (w *watchHTTP) status(ctx context.Context) string {
+	if w.parts.leader.standsBy() {
+		return "stands by: another watchdog leads"
+	}
+	if why := w.unready(ctx); why != "" {
+		return why
+	}
+	s := w.parts.dog.Stats(ctx)
+	ready := 0
+	for _, p := range s.Pods {
+		if p.Ready {
+			ready++
+		}
+	}
+	return fmt.Sprintf("leads: %d of %d pods are ready on %s", ready, len(s.Pods), several(len(s.Nodes), "node"))
 }
 
 // unready is what keeps the watchdog from its work, "" for nothing.
@@ -117,7 +172,7 @@ var (
 	metricPods    = prometheus.NewDesc("berth_pods", "Pods by phase.", []string{"phase"}, nil)
 	metricReady   = prometheus.NewDesc("berth_pods_ready", "Pods that are ready.", nil, nil)
 	metricWaiting = prometheus.NewDesc("berth_pods_waiting", "Pods of which a container waits, by reason.", []string{"reason"}, nil)
-	metricCounts  = prometheus.NewDesc("berth_watch_total", "What was counted while this watchdog has led: hints, restarts, errors, rounds, round_errors.", []string{"what"}, nil)
+	metricCounts  = prometheus.NewDesc("berth_watch_total", "What was counted while this watchdog has led: hints, restarts, errors, rounds, round_errors, chore_errors.", []string{"what"}, nil)
 	metricSynced  = prometheus.NewDesc("berth_watch_last_round_timestamp_seconds", "When the last whole round ended well.", nil, nil)
 	metricRead    = prometheus.NewDesc("berth_watch_state_read_timestamp_seconds", "When the state was last read.", nil, nil)
 	metricDrift   = prometheus.NewDesc("berth_drift_changes", "Changes that --drift=report has found and not made.", nil, nil)
@@ -166,7 +221,7 @@ func (c *watchCollector) Collect(ch chan<- prometheus.Metric) {
 		gauge(metricWaiting, float64(n), reason)
 	}
 	gauge(metricReady, float64(ready))
-	for what, n := range map[string]uint64{"hints": s.Hints, "restarts": s.Restarts, "errors": s.Errors, "rounds": s.Rounds, "round_errors": s.RoundErrors} {
+	for what, n := range map[string]uint64{"hints": s.Hints, "restarts": s.Restarts, "errors": s.Errors, "rounds": s.Rounds, "round_errors": s.RoundErrors, "chore_errors": s.ChoreErrors} {
 		ch <- prometheus.MustNewConstMetric(metricCounts, prometheus.CounterValue, float64(n), what)
 	}
 	gauge(metricMass, boolFloat(s.MassLoss != ""))

@@ -7,6 +7,15 @@ import (
 	"berth.dev/berth/watchdog"
 )
 
+// tell tells others of what is about no object: of the watchdog itself.
+func (p *watchParts) tell(n watchdog.Notice) {
+	e := api.ObjectEvent{Type: "Normal", Reason: n.Reason, Message: n.Message, Source: "watchdog", Last: p.teller.now()}
+	if n.Warning {
+		e.Type = "Warning"
+	}
+	p.teller.tell(e)
+}
+
 // notify tells people what the watchdog has to say: of nodes by an event that is kept, of itself in the log alone.
 func (p *watchParts) notify(log *slog.Logger, events *watchEvents, n watchdog.Notice) {
 	if n.Node != "" {
@@ -17,6 +26,7 @@ func (p *watchParts) notify(log *slog.Logger, events *watchEvents, n watchdog.No
 		events.add(e)
 		return
 	}
+	p.tell(n)
 	if n.Warning {
 		log.Warn(n.Message, "reason", n.Reason)
 		return

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+	"time"
 
 	"berth.dev/berth/api"
 	"berth.dev/berth/cmd/berth/view"
@@ -30,9 +31,13 @@ type watchRounds struct {
 	manual bool // its plans wait for approval
 	report bool // drift is only reported
 
-	source watchSource
+	source configSource
 	said   map[string]struct{} // drift that was reported
 	warned map[string]struct{} // of what plans have warned
+
+	tell   func(watchdog.Notice)
+	waited func(time.Duration) // takes how long the state's lock was waited for
+	busy   time.Time           // since when another has it; zero while nobody does
 }
 
 // Round makes one.
@@ -63,11 +68,20 @@ func (w *watchRounds) lock(ctx context.Context) (*statefile.File, context.Contex
 	f, err := w.r.lock(ctx, "watch")
 	var locked *statefile.LockedError
 	if errors.As(err, &locked) {
+		if w.busy.IsZero() {
+			w.busy = w.r.g.proc.Now()
+		}
 		return nil, nil, nil, &watchdog.BusyError{Err: err}
 	}
 	if err != nil {
 		return nil, nil, nil, err
 	}
+	wait := time.Duration(0)
+	if !w.busy.IsZero() {
+		wait = max(w.r.g.proc.Now().Sub(w.busy), 0)
+	}
+	w.busy = time.Time{}
+	w.waited(wait)
 	for _, d := range f.Recovery().Diagnostics() {
 		w.log.Warn(d.Detail)
 	}
@@ -147,7 +161,7 @@ func recordStandings(f *statefile.File, standings map[string]watchdog.Standing) 
 func (w *watchRounds) walk(ctx context.Context, f *statefile.File, plan *api.Plan, seen *api.Observation) (executor.Outcome, error) {
 	o := w.r.executor()
 	o.Emit = func(e api.Event) { w.log.Debug("step", "event", e) }
-	outcome, err := executor.Apply(ctx, o, executor.ApplyInput{Plan: plan, State: f.State(), Journal: f, Observed: seen, Fence: f.Fence(), Term: w.leader.number(), Stop: w.stop})
+	outcome, err := executor.Apply(ctx, o, executor.ApplyInput{Plan: plan, State: f.State(), Journal: toldJournal{f, w.events.tell}, Observed: seen, Fence: f.Fence(), Term: w.leader.number(), Stop: w.stop})
 	_ = w.leader.heed(err) // which is returned as it is
 	for _, e := range outcome.Failed {
 		_ = w.leader.heed(e.Err)
@@ -369,7 +383,7 @@ func recordBoots(f *statefile.File, boots map[string]string) error {
 // configured brings what the configuration says, if no watchdog has brought just that before: what somebody else has applied since then is
 // not undone.
 func (w *watchRounds) configured(ctx context.Context, q watchdog.Request) (out watchdog.Outcome, err error) {
-	digest, err := w.source.digest()
+	digest, err := w.source.digest(ctx)
 	if err != nil {
 		return out, err
 	}
@@ -438,6 +452,7 @@ func (w *watchRounds) putPending(ctx context.Context, prior *api.State, plan *ap
 	}
 	defer func() { err = unlock(err) }()
 	w.log.Warn("a plan waits for approval: berth approve", "plan", digest, "summary", p.Summary)
+	w.tell(watchdog.Notice{Warning: true, Reason: "PlanWaiting", Message: "A plan waits for approval: " + p.Summary})
 	return f.Record(api.Delta{PutPending: p})
 }
 

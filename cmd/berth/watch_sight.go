@@ -18,6 +18,7 @@ type watchSight struct {
 	goal  *watchGoal
 
 	leader *watchLeader
+	visit  func(ctx context.Context, h providers.Host) error // tells a node that looks after itself that somebody is there; nil on such a node
 }
 
 // listTimeout bounds one look at everything on a host.
@@ -40,6 +41,11 @@ func (s *watchSight) Follow(ctx context.Context, node string, opened func(), tel
 	}
 	if err := s.announce(ctx, node, h); err != nil {
 		return &watchdog.LostError{Reached: errors.Is(err, providers.ErrFenced), Err: err}
+	}
+	if s.visit != nil {
+		if err := s.visit(ctx, h); err != nil {
+			return &watchdog.LostError{Err: err}
+		}
 	}
 	err = runtime.Follow(ctx, h, opened, func(e runtime.Happening) {
 		tell(watchdog.Hint{ID: e.ID, Kind: watchdog.HintKind(e.What), Code: e.Code, At: e.At})

@@ -51,7 +51,7 @@ func startSimDog(t *testing.T, ctx context.Context, name string, w *simhost.Worl
 	}
 	r.opts.parallelism = defaultParallelism
 	logger := slog.New(slog.NewTextHandler(log, nil)).With("by", name)
-	d.parts = newWatchParts(r, watchCommand{drift: "repair", approve: "auto"}, logger, g.stopper.Graceful(), nil)
+	d.parts = newWatchParts(r, watchCommand{drift: "repair", approve: "auto"}, logger, g.stopper.Graceful(), nil, nil)
 	ctx, d.cancel = context.WithCancel(ctx)
 	go func() { d.ended <- d.parts.dog.Run(ctx) }()
 	return d

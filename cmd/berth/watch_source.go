@@ -10,7 +10,15 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"berth.dev/berth/watchdog"
 )
+
+// configSource is where the configuration comes from. digest tells it from others by its content, and has that content be what is read.
+type configSource interface {
+	watchdog.Source
+	digest(ctx context.Context) (string, error)
+}
 
 // watchSource is a directory with a configuration: its files and those of modules below it.
 type watchSource struct{ dir string }
@@ -27,7 +35,7 @@ func (s watchSource) Version(context.Context) (string, error) {
 const mostRead = 1 << 20
 
 // digest is over the content, so that the same configuration has the same one wherever it lies. Large files count by their size and time.
-func (s watchSource) digest() (string, error) {
+func (s watchSource) digest(context.Context) (string, error) {
 	return s.sum(func(h io.Writer, path string, info fs.FileInfo) error {
 		if info.Size() > mostRead {
 			fmt.Fprintf(h, "%d\x00", info.ModTime().UnixNano())

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/kevinburke/ssh_config"
+	xssh "golang.org/x/crypto/ssh"
 
 	"berth.dev/berth/api"
 )
@@ -29,7 +30,8 @@ type target struct {
 	onlyThese        bool // IdentitiesOnly: no other keys of the agent
 	agentSocket      string
 	timeout          time.Duration
-	via              *target // the jump host, or nil
+	via              *target        // the jump host, or nil
+	shown            xssh.PublicKey // the host key that was verified, once there is a connection
 }
 
 type knownHostsFile struct {
@@ -58,6 +60,16 @@ const maxJumps = 8
 
 // targetOf merges a node's settings with the user's configuration.
 func (o Options) targetOf(n *api.Node) (*target, error) {
+	if o.Ways != "" {
+		files, err := o.configFiles(o.Ways)
+		if err != nil {
+			return nil, err
+		}
+		if files.first(n.Name, "HostName") == "" {
+			return nil, refuse(BadSettings, nil, "%s does not say how to reach node %s: it came later than the service. Run `berth watch install` once more.", o.Ways, n.Name)
+		}
+		return o.resolve(files, n.Name, api.SSH{}, 0)
+	}
 	files, err := o.configFiles(n.SSH.ConfigFile)
 	if err != nil {
 		return nil, err

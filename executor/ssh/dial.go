@@ -103,7 +103,9 @@ func (p *Pool) tryDial(ctx context.Context, t *target) (*remote, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newRemote(client, seen, p.opts.KeepAlive, p.opts.DeadAfter), nil
+	r := newRemote(client, seen, p.opts.KeepAlive, p.opts.DeadAfter)
+	r.target = t
+	return r, nil
 }
 
 // open reaches the target's port: by TCP, or through the jump host before it.
@@ -125,6 +127,7 @@ func handshake(ctx context.Context, conn net.Conn, t *target, verify hostKeys, k
 		ClientVersion:     "SSH-2.0-berth",
 		HostKeyCallback: func(address string, remote net.Addr, key xssh.PublicKey) error {
 			keyErr = verify.check(address, remote, key)
+			t.shown = key
 			return keyErr
 		},
 	})

@@ -37,6 +37,10 @@ type Options struct {
 	System      string // the system's ssh configuration directory, "/etc/ssh"; "" for none
 	Dir         string // what relative file names of nodes are relative to
 
+	// Ways is a file in the form of ssh's configuration that says for each node, by its name in the inventory, how to reach it. It counts in place of
+	// the nodes' own settings and of the user's configuration; "" for none.
+	Ways string
+
 	ConnectTimeout time.Duration // for reaching, verifying and logging in to one host; 0 means 15 s
 	KeepAlive      time.Duration // how often a silent connection is asked whether it lives; 0 means 5 s
 	DeadAfter      time.Duration // how long a connection may stay silent when asked; 0 means 10 s

@@ -17,6 +17,7 @@ import (
 // remote is an SSH connection.
 type remote struct {
 	client *xssh.Client
+	target *target   // that was dialled
 	seen   *lastSeen // when the other side was last heard
 
 	once  sync.Once

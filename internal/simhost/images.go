@@ -310,10 +310,36 @@ func (s *imageStore) Create(_ context.Context, req *imagesv1.CreateImageRequest)
 }
 
 func (s *imageStore) Update(_ context.Context, req *imagesv1.UpdateImageRequest) (*imagesv1.UpdateImageResponse, error) {
+	if paths := req.GetUpdateMask().GetPaths(); len(paths) > 0 {
+		return s.label(req.GetImage(), paths)
+	}
 	if err := s.put(req.GetImage(), false); err != nil {
 		return nil, err
 	}
 	return &imagesv1.UpdateImageResponse{Image: req.GetImage()}, nil
+}
+
+// label sets some labels of an image that is there.
+func (s *imageStore) label(r *imagesv1.Image, paths []string) (*imagesv1.UpdateImageResponse, error) {
+	s.c.mu.Lock()
+	defer s.c.mu.Unlock()
+	i := s.c.images[r.GetName()]
+	if i == nil {
+		return nil, status.Errorf(codes.NotFound, "image %q: not found", r.GetName())
+	}
+	labels := maps.Clone(i.labels)
+	if labels == nil {
+		labels = map[string]string{}
+	}
+	for _, p := range paths {
+		key, ok := strings.CutPrefix(p, "labels.")
+		if !ok {
+			return nil, status.Errorf(codes.InvalidArgument, "cannot update %s field", p)
+		}
+		labels[key] = r.GetLabels()[key]
+	}
+	i.labels = labels
+	return &imagesv1.UpdateImageResponse{Image: i.record()}, nil
 }
 
 func (s *imageStore) List(_ context.Context, req *imagesv1.ListImagesRequest) (*imagesv1.ListImagesResponse, error) {

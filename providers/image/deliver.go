@@ -36,7 +36,8 @@ const (
 	chunk     = 512 << 10 // bytes per message: small enough for many hosts at once, large enough to be fast
 	leaseTime = time.Hour // containerd frees what a killed delivery left after this
 
-	labelOurs    = "berth.dev/image" // on image records that Berth made
+	labelOurs    = "berth.dev/image"  // on image records that Berth made
+	labelPulled  = "berth.dev/pulled" // on those of images that a node has pulled for us: they stay when it leaves the cluster
 	labelManaged = "io.cri-containerd.image"
 	labelGC      = "containerd.io/gc.ref.content."
 )

@@ -67,11 +67,11 @@ func present(ctx context.Context, c *cri.Client, ref string) (bool, error) {
 // pull lets the node pull by itself, by the container's policy (semantics.md 1.10).
 func (p *Provider) pull(ctx context.Context, h providers.Host, c *cri.Client, w *providers.Work) error {
 	work := w.Step.Image
+	have, err := present(ctx, c, work.Ref)
+	if err != nil {
+		return err
+	}
 	if work.PullPolicy != corev1.PullAlways {
-		have, err := present(ctx, c, work.Ref)
-		if err != nil {
-			return err
-		}
 		if have {
 			alreadyPresent(w)
 			return nil
@@ -92,6 +92,9 @@ func (p *Provider) pull(ctx context.Context, h providers.Host, c *cri.Client, w 
 		var first error
 		for _, auth := range tries {
 			_, err := c.Images.PullImage(ctx, &runtimev1.PullImageRequest{Image: &runtimev1.ImageSpec{Image: work.Ref}, Auth: auth})
+			if err == nil && !have { // what was there before is whoever brought it's
+				err = own(ctx, c, work.Ref)
+			}
 			if err == nil {
 				return nil
 			}

@@ -25,6 +25,11 @@ if [ -e /etc/systemd/system/$lease.timer ]; then
 fi
 rm -rf ` + api.HostDir + `/lease /run/berth/leases*
 rmdir /run/berth 2>/dev/null || :
+if [ -d ` + api.LocalDir + ` ]; then
+	if command -v systemctl >/dev/null; then systemctl disable --now ` + api.LocalUnit + ` >/dev/null 2>&1 || :; fi
+	rm -rf ` + api.LocalDir + ` /etc/systemd/system/` + api.LocalUnit + ` /run/berth-watched
+	if command -v systemctl >/dev/null; then systemctl daemon-reload; fi
+fi
 rm -f ` + api.CNIConflist + ` /etc/sysctl.d/99-berth.conf /etc/modules-load.d/berth.conf
 
 for family in 4 6; do

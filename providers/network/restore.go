@@ -1,6 +1,7 @@
 package network
 
 import (
+	"berth.dev/berth/api"
 	"berth.dev/berth/providers/internal/iptables"
 )
 
@@ -265,7 +266,7 @@ berth_no_rules() {
 }
 berth_family_rules() {
 	echo "$ipt4" >"$berth_net/backend"
-	t=$(mktemp -d)
+	t=$(mktemp -d ` + api.Scratch + `)
 	trap 'rm -rf "$t"' EXIT
 	berth_dump >"$t/live"
 	: >"$t/stale"

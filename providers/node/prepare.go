@@ -176,7 +176,7 @@ if ! [ -d /sys/module/vxlan ]; then
 fi
 [ "$before" = "$(cat /proc/modules 2>/dev/null)" ] || echo changed
 f=/etc/modules-load.d/berth-node.conf
-t=$(mktemp)
+t=$(mktemp `+api.Scratch+`)
 trap 'rm -f "$t"' EXIT
 cat >"$t"
 if ! cmp -s "$t" $f; then mkdir -p "${f%/*}"; cat "$t" >$f; echo changed; fi`, []byte(text))
@@ -191,7 +191,7 @@ for f in net/ipv4/ip_forward net/bridge/bridge-nf-call-iptables; do
 	if [ "$(cat /proc/sys/$f)" != 1 ]; then echo 1 >/proc/sys/$f; echo changed; fi
 done
 f=/etc/sysctl.d/98-berth-node.conf
-t=$(mktemp)
+t=$(mktemp `+api.Scratch+`)
 trap 'rm -f "$t"' EXIT
 cat >"$t"
 if ! cmp -s "$t" $f; then mkdir -p "${f%/*}"; cat "$t" >$f; echo changed; fi`, []byte(text))

@@ -43,6 +43,8 @@ type keeper struct {
 	parts partsOfPod // when it was last looked at
 	trust bool       // what was recorded of readiness counts for containers of which nothing is known
 	woken func()     // is called when something that ran beside has ended; nil for nobody
+	// probed is called after each probe, with its kind, how it went, and how long it took; nil for nobody.
+	probed func(kind, outcome string, took time.Duration)
 
 	wake   chan struct{} // something that ran beside has ended
 	beside sync.WaitGroup

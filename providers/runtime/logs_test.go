@@ -15,6 +15,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"berth.dev/berth/api"
+	"berth.dev/berth/providers"
 	"berth.dev/berth/providers/internal/testimage"
 	"berth.dev/berth/providers/runtime"
 )
@@ -111,11 +112,11 @@ func TestLogsFollowAcrossRotation(t *testing.T) {
 	now := time.Now()
 	for _, seen := range []string{"line 5\n", "line 30\n", "line 60\n"} {
 		f.eventually(t, seen, func() bool { return strings.Contains(out.String(), seen) })
-		n, err := runtime.RotateLogs(t.Context(), f, runtime.Rotation{MaxBytes: 1, MaxFiles: 3}, now.Add(time.Duration(rotated)*time.Second))
+		n, err := runtime.RotateLogs(t.Context(), f, &providers.Work{}, runtime.Rotation{MaxBytes: 1, MaxFiles: 3}, now.Add(time.Duration(rotated)*time.Second))
 		if err != nil {
 			t.Fatal(err)
 		}
-		rotated += n
+		rotated += len(n)
 	}
 	if err := <-done; err != nil {
 		t.Fatal(err)
@@ -131,8 +132,8 @@ func TestLogsFollowAcrossRotation(t *testing.T) {
 	if got, err := j.logs(runtime.LogsOptions{Tail: new(int64(50))}); err != nil || got != numbered(50, 100) {
 		t.Errorf("the last fifty, across files: %q, %v", got, err)
 	}
-	if n, err := runtime.RotateLogs(t.Context(), f, runtime.Rotation{}, now); n != 0 || err != nil {
-		t.Errorf("small logs were rotated: %d, %v", n, err)
+	if n, err := runtime.RotateLogs(t.Context(), f, &providers.Work{}, runtime.Rotation{}, now); len(n) != 0 || err != nil {
+		t.Errorf("small logs were rotated: %q, %v", n, err)
 	}
 }
 

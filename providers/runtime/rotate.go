@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -13,6 +14,7 @@ import (
 	"berth.dev/berth/api"
 	"berth.dev/berth/providers"
 	"berth.dev/berth/providers/internal/cri"
+	"berth.dev/berth/providers/internal/mark"
 )
 
 // Rotation says when a log is rotated, and how much of it is kept.
@@ -33,62 +35,56 @@ func (r Rotation) complete() Rotation {
 }
 
 // RotateLogs rotates the logs of our running containers on a host that have grown too large, in the kubelet's way (semantics.md 1.14): the file
-// gets the time as its suffix, containerd opens a new one, files rotated before are compressed, and the oldest go. It returns how many were
-// rotated. A log that cannot be rotated stays as it was and does not keep the others from it; the errors of all are returned together.
-func RotateLogs(ctx context.Context, h providers.Host, r Rotation, now time.Time) (int, error) {
+// gets the time as its suffix, containerd opens a new one, files rotated before are compressed, and the oldest go. It returns those that were
+// rotated, sorted. A log that cannot be rotated stays as it was and does not keep the others from it; the errors of all are returned together.
+//
+// Where no log is too large, this is one round trip. The work says under which lock it is done.
+func RotateLogs(ctx context.Context, h providers.Host, w *providers.Work, r Rotation, now time.Time) ([]string, error) {
 	r = r.complete()
+	large, err := largeLogs(ctx, h, r.MaxBytes)
+	if err != nil || len(large) == 0 {
+		return nil, err
+	}
+	ctx, h, err = mark.Guard(ctx, h, w)
+	if err != nil {
+		return nil, err
+	}
 	m, err := open(h)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
 	list, err := m.containers(ctx, &runtimev1.ContainerFilter{State: &runtimev1.ContainerStateValue{State: runtimev1.ContainerState_CONTAINER_RUNNING}})
 	if err != nil {
-		return 0, m.explain(ctx, err)
+		return nil, m.explain(ctx, err)
 	}
-	var ids, files []string
+	var done []string
+	var errs []error
 	for _, c := range list {
 		labels := c.GetLabels()
-		if labels[api.LabelLineage] != "" {
-			ids = append(ids, c.GetId())
-			files = append(files, logDir(labels[api.LabelPodNamespace], labels[api.LabelPodName], labels[api.LabelPodUID])+"/"+logPath(c.GetMetadata().GetName(), c.GetMetadata().GetAttempt()))
+		file := logDir(labels[api.LabelPodNamespace], labels[api.LabelPodName], labels[api.LabelPodUID]) + "/" + logPath(c.GetMetadata().GetName(), c.GetMetadata().GetAttempt())
+		if labels[api.LabelLineage] == "" || !large[file] {
+			continue
 		}
-	}
-	large, err := m.largeLogs(ctx, files, r.MaxBytes)
-	if err != nil {
-		return 0, err
-	}
-	var errs []error
-	for _, i := range large {
-		if err := m.rotate(ctx, ids[i], files[i], r, now); err != nil {
-			errs = append(errs, fmt.Errorf("rotate %s on %s: %w", files[i], m.Name(), err))
+		if err := m.rotate(ctx, c.GetId(), file, r, now); err != nil {
+			errs = append(errs, fmt.Errorf("rotate %s on %s: %w", file, m.Name(), err))
+			continue
 		}
+		done = append(done, file)
 	}
-	return len(large) - len(errs), errors.Join(errs...)
+	slices.Sort(done)
+	return done, errors.Join(errs...)
 }
 
-// largeLogs returns the indexes of the files that are larger than the limit.
-func (m *machine) largeLogs(ctx context.Context, files []string, limit int64) ([]int, error) {
-	if len(files) == 0 {
-		return nil, nil
-	}
-	const script = `for f do stat -c %s -- "$f" 2>/dev/null || echo 0; done`
-	out, err := m.Run(ctx, providers.Command{Script: script, Args: files})
+// largeLogs are the logs that are larger than the limit, whosever they are.
+func largeLogs(ctx context.Context, h providers.Host, limit int64) (map[string]bool, error) {
+	const script = `[ ! -d ` + api.PodLogsDir + ` ] || find ` + api.PodLogsDir + ` -mindepth 3 -maxdepth 3 -type f -name '*.log' -size "+$1c" -print`
+	out, err := h.Run(ctx, providers.Command{Script: script, Args: []string{strconv.FormatInt(limit, 10)}})
 	if err != nil {
-		return nil, fmt.Errorf("read the sizes of logs: %w", err)
+		return nil, fmt.Errorf("look for large logs: %w", err)
 	}
-	sizes := strings.Fields(string(out.Stdout))
-	if len(sizes) != len(files) {
-		return nil, fmt.Errorf("read the sizes of logs on %s: %d answers about %d files", m.Name(), len(sizes), len(files))
-	}
-	var large []int
-	for i, s := range sizes {
-		n, err := strconv.ParseInt(s, 10, 64)
-		if err != nil {
-			return nil, fmt.Errorf("read the sizes of logs on %s: %w", m.Name(), err)
-		}
-		if n > limit {
-			large = append(large, i)
-		}
+	large := map[string]bool{}
+	for f := range strings.Lines(string(out.Stdout)) {
+		large[strings.TrimSuffix(f, "\n")] = true
 	}
 	return large, nil
 }

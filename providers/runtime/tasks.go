@@ -31,6 +31,7 @@ func (k *keeper) runProbe(ctx context.Context, a life.Action) {
 	k.alongside(a.ID, func(n *life.Notes) { record(n).Running = true }, func() (func(*life.Notes), error) {
 		defer k.m.probing.Add(-1)
 		r := life.Result{Began: k.m.now()}
+		began := time.Now()
 		var out probeResult
 		var err error
 		for range probeTries {
@@ -56,11 +57,25 @@ func (k *keeper) runProbe(ctx context.Context, a life.Action) {
 		if err != nil {
 			r.Unclear, r.Message = true, err.Error()
 		}
+		if k.probed != nil {
+			k.probed(string(a.Probe), outcomeOf(r), time.Since(began))
+		}
 		if n, _ := k.memory.note(a.ID); !record(&n).Early(r.Began) {
 			k.tellOfProbe(a, out, err)
 		}
 		return func(n *life.Notes) { *record(n) = record(n).Counted(a.Probe, def, r, k.m.now()) }, nil
 	})
+}
+
+// outcomeOf is how a probe went, in the kubelet's words.
+func outcomeOf(r life.Result) string {
+	switch {
+	case r.Unclear:
+		return "unknown"
+	case r.OK:
+		return "successful"
+	}
+	return "failed"
 }
 
 func (k *keeper) tellOfProbe(a life.Action, out probeResult, err error) {

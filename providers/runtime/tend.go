@@ -39,6 +39,9 @@ type TendOptions struct {
 	Ended []End
 	// Wake is called when something that ran beside has ended; that of the first call counts.
 	Wake func()
+	// Probed is called after each probe, from several goroutines: its kind ("Liveness"), how it went ("successful", "failed", "unknown") and how
+	// long it took; that of the first call counts. nil for nobody.
+	Probed func(kind, outcome string, took time.Duration)
 	// May is asked before anything is changed on the host, and returns the number of the newest run that is known of: a host that a later one has
 	// been at refuses the change, with providers.ErrFenced. An error of it is returned as it is.
 	May func(ctx context.Context) (fence uint64, err error)
@@ -72,7 +75,7 @@ func (t *Tender) Tend(ctx context.Context, h providers.Host, w *providers.Work, 
 	if err != nil {
 		return Tended{}, err
 	}
-	if err := t.take(ctx, m, h, w, o.Wake); err != nil {
+	if err := t.take(ctx, m, h, w, o); err != nil {
 		return Tended{}, err
 	}
 	if err := t.k.takeFailure(); err != nil {
@@ -153,7 +156,7 @@ func (t *Tender) Close() {
 }
 
 // take begins with a pod, or anew when its host was connected to anew or the pod is made of something else.
-func (t *Tender) take(ctx context.Context, m *machine, h providers.Host, w *providers.Work, wake func()) error {
+func (t *Tender) take(ctx context.Context, m *machine, h providers.Host, w *providers.Work, o TendOptions) error {
 	pod := w.Step.Pod
 	if t.k != nil && t.k.memory == m.podMemory(string(pod.Pod.UID)) && t.work == pod {
 		return nil
@@ -175,7 +178,7 @@ func (t *Tender) take(ctx context.Context, m *machine, h providers.Host, w *prov
 	}
 	m = &machine{t.guard, m.cri, m.memory}
 	t.k, t.work, t.trouble = m.keeper(b), pod, map[string]life.Trouble{}
-	t.k.woken = wake
+	t.k.woken, t.k.probed = o.Wake, o.Probed
 	t.beside, t.cancel = context.WithCancel(ctx)
 	return nil
 }

@@ -1,7 +1,8 @@
 #!/bin/sh
-# unit VERB NAME: what is known of one-shot systemd units. Verbs: find, start, stop, active.
+# unit VERB NAME: what is known of systemd units. Verbs: find, start, stop, active.
 # Of timers: OnUnitInactiveSec= in seconds; the first run is at once.
 # Understood: ExecStart=, ExecStop= and their "-" prefix, ConditionPathExists=, RemainAfterExit=, TimeoutStartSec= in seconds.
+# A service that stays (Type=notify, exec or simple) is started, and started again when it ends; nobody hears what it notifies.
 verb=$1 name=$2
 state=/run/berth-lab/units/$name
 
@@ -46,14 +47,39 @@ start,*.timer)
 	;;
 esac
 
+# stay: what it has in the background, as pid 1's child
+stay() {
+	line=$(value ExecStart | sed 's/%%/%/g')
+	trap 'kill -TERM "$child" 2>/dev/null; wait "$child"; exit 0' TERM
+	while :; do
+		HOME=/root /bin/sh -c "exec $line" </dev/null >>"/var/log/$name.log" 2>&1 3<&- &
+		child=$!
+		wait "$child"
+		sleep 1
+	done
+}
+
 limit=$(value TimeoutStartSec | tail -n 1 | tr -cd 0-9)
 limit=${limit:-90}
 case $verb in
 find) echo "$file" ;;
-active) [ -e "$state" ] ;;
+active)
+	case $(value Type | tail -n 1) in
+	notify | exec | simple) kill -0 "$(cat "$state" 2>/dev/null)" 2>/dev/null ;;
+	*) [ -e "$state" ] ;;
+	esac
+	;;
 start)
+	case $(value Type | tail -n 1) in
+	notify | exec | simple)
+		if kill -0 "$(cat "$state" 2>/dev/null)" 2>/dev/null; then exit 0; fi
+		stay </dev/null >/dev/null 2>&1 3<&- &
+		echo $! >"$state"
+		exit 0
+		;;
+	esac
 	if [ "$(value Type | tail -n 1)" != oneshot ]; then
-		echo "$name: the lab's init runs units with Type=oneshot only" >&2
+		echo "$name: the lab's init does not run units of this type" >&2
 		exit 1
 	fi
 	value ConditionPathExists | while read -r path; do
@@ -69,6 +95,16 @@ start)
 	esac
 	;;
 stop)
+	case $(value Type | tail -n 1) in
+	notify | exec | simple)
+		if pid=$(cat "$state" 2>/dev/null); then
+			kill -TERM "$pid" 2>/dev/null
+			n=0
+			while kill -0 "$pid" 2>/dev/null && [ $n -lt 200 ]; do sleep 0.1; n=$((n + 1)); done
+			kill -KILL "$pid" 2>/dev/null
+		fi
+		;;
+	esac
 	each ExecStop
 	rm -f "$state"
 	;;

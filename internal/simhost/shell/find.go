@@ -7,7 +7,7 @@ import (
 	"berth.dev/berth/internal/simhost/disk"
 )
 
-// find knows -xdev, -depth, -mindepth, -maxdepth, -type, -name, -print, -print0, -printf, -delete and -exec with \; or +, and alternatives with -o.
+// find knows -xdev, -depth, -mindepth, -maxdepth, -type, -size +Nc, -name, -print, -print0, -printf, -delete and -exec with \; or +, and alternatives with -o.
 func find(p *Process) int {
 	args := p.Args[1:]
 	var roots []string
@@ -47,6 +47,8 @@ type search struct {
 // searchTerm is a condition or an action.
 type searchTerm struct {
 	kind    byte // for -type
+	larger  bool // for -size +Nc: a file of more than bytes
+	bytes   int64
 	name    string
 	print   string
 	format  string // of -printf
@@ -84,6 +86,13 @@ func (s *search) parse(args []string) bool {
 			}
 		case "-type":
 			terms = append(terms, &searchTerm{kind: value()[0]})
+		case "-size":
+			n, err := strconv.ParseInt(strings.TrimSuffix(strings.TrimPrefix(args[0], "+"), "c"), 10, 64)
+			if v := value(); err != nil || v[0] != '+' || v[len(v)-1] != 'c' {
+				s.p.Fail(1, "-size: only +Nc is known here")
+				return false
+			}
+			terms = append(terms, &searchTerm{larger: true, bytes: n})
 		case "-name":
 			terms = append(terms, &searchTerm{name: value()})
 		case "-print0":
@@ -156,6 +165,8 @@ func (s *search) visit(name string, i disk.Info) {
 			switch {
 			case x.kind != 0:
 				holds = kinds[x.kind] == i.Kind
+			case x.larger:
+				holds = i.Size > x.bytes
 			case x.name != "":
 				holds = s.p.m.lib.matches(x.name, name[strings.LastIndexByte(name, '/')+1:])
 			case x.print != "":

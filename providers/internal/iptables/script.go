@@ -1,5 +1,7 @@
 package iptables
 
+import "berth.dev/berth/api"
+
 // Prelude is shell text with the functions that bring rules into force. It needs $berth_net, the folder of our network files.
 // It contains nothing that runs by itself.
 const Prelude = pick + compare + compose + together + sweep + hold
@@ -147,7 +149,7 @@ const together = `
 # time that grows with the square of what it is given at once.
 berth_restore_all() {
 	while [ $# -gt 0 ]; do
-		batch=$(mktemp) taken=0
+		batch=$(mktemp ` + api.Scratch + `) taken=0
 		names=
 		for f; do
 			[ $taken -lt 250 ] || break
@@ -166,7 +168,7 @@ berth_restore_all() {
 const sweep = `
 # berth_sweep TABLE PATTERN: takes away the chains with these names and every jump to them
 berth_sweep() {
-	swept=$(mktemp)
+	swept=$(mktemp ` + api.Scratch + `)
 	"$ipt-save" -t "$1" | awk -v table="$1" -v pattern="$2" '
 	/^:/ { c = substr($1, 2); if (c ~ pattern) { declare = declare ":" c " - [0:0]\n"; drop = drop "-X " c "\n" } }
 	/^-A / && $2 !~ pattern { for (i = 3; i < NF; i++) if (($i == "-j" || $i == "-g") && $(i + 1) ~ pattern) jumps = jumps "-D" substr($0, 3) "\n" }
