@@ -104,7 +104,7 @@ func (s *history) lead(d *dog) {
 	d.term, d.renewed = max(c.term, d.above)+1, s.now
 	*c = simCrown{dog: d, life: d.life, term: d.term, tag: c.tag + 1, sessions: c.sessions}
 	d.tending, d.making, d.loses = map[string]bool{}, false, false
-	d.mind = watchdog.NewMind(watchdog.Options{}, d.term)
+	d.mind = watchdog.NewMind(watchdog.Options{Grace: simGrace, Lease: simLease, Who: d.name}, d.term)
 	s.note("%s leads, term %d", d.name, d.term)
 	s.tell(d, watchdog.Tick{})
 }

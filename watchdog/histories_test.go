@@ -13,14 +13,15 @@ import (
 	"testing"
 	"time"
 
+	"berth.dev/berth/api"
 	"berth.dev/berth/watchdog"
 )
 
-// TestHistories has watchdogs look after a small cluster through seeded random histories: containers that crash, reboots, hosts that are cut off or slow,
+// TestHistories has watchdogs look after a small cluster through seeded random histories: containers that crash, reboots, hosts that are cut off or slow, cables that are pulled,
 // events that are lost or told twice, applies by another, rounds that lose the lock, and watchdogs that are killed, stopped for a while, or cannot
 // reach the state, at any moment, with one or two others that stand by. While that lasts: no watchdog tends one pod twice at a time, or makes two rounds
 // at a time; nothing is done to a host by one that led before the last one that it has heard of, nor to a pod that a run which the host has heard of
-// took away; nothing is written without the lock; no volume goes. When it is over: one leads; what runs is what was applied, nothing else does,
+// took away; nothing is written without the lock; no volume goes; no second pod runs of which there may be one; nothing is given up that others reach, or while most hosts are silent. When it is over: one leads; what runs is what was applied, nothing else does,
 // and traffic goes to just the pods that are ready.
 //
 // Everything happens in one goroutine and in virtual time, so that a seed always tells the same story:
@@ -91,7 +92,13 @@ type history struct {
 // simHost is a host with the pods that run there.
 type simHost struct {
 	name     string
-	up, cut  bool
+	up, cut  bool      // cut: from the watchdogs alone
+	pulled   bool      // its cable: nobody reaches it
+	shown    time.Time // since when others reach it, zero while they do not
+	silent   time.Time // since when the watchdogs do not reach it, zero while they do
+	upSince  time.Time
+	lease    time.Duration   // until what uptime
+	leased   map[string]bool // these pods may run
 	slow     time.Duration
 	boot     int
 	term     uint64 // the greatest that it has heard of
@@ -116,6 +123,8 @@ type simState struct {
 	pods      map[string]watchdog.Pod
 	endpoints map[string]string // address by uid: what services on all nodes hold
 	boots     map[string]string
+	lost      []api.LostNode
+	left      map[string]string // nodes by uid
 	busy      []string
 	locked    string
 	run       int // of the last one that has done something on hosts
@@ -150,10 +159,10 @@ const (
 func newHistory(seed uint64) *history {
 	s := &history{
 		chance: rand.New(rand.NewPCG(seed, 42)), now: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), hosts: map[string]*simHost{},
-		state: simState{version: 1, pods: map[string]watchdog.Pod{}, endpoints: map[string]string{}, boots: map[string]string{}},
+		state: simState{version: 1, pods: map[string]watchdog.Pod{}, endpoints: map[string]string{}, boots: map[string]string{}, left: map[string]string{}},
 	}
 	for i := range 2 + s.chance.IntN(3) {
-		h := &simHost{name: fmt.Sprintf("n%d", i+1), up: true, boot: 1, pods: map[string]*simPod{}, volumes: map[string]bool{}, follower: map[*dog]int{}}
+		h := &simHost{name: fmt.Sprintf("n%d", i+1), up: true, boot: 1, shown: s.now.Add(-time.Hour), upSince: s.now.Add(-time.Hour), leased: map[string]bool{}, pods: map[string]*simPod{}, volumes: map[string]bool{}, follower: map[*dog]int{}}
 		s.hosts[h.name] = h
 		s.state.boots[h.name] = h.bootID()
 	}
@@ -176,7 +185,7 @@ func (s *history) place(h *simHost) {
 	p := &simPod{running: true, since: s.now.Add(-time.Minute)}
 	s.sandbox(p)
 	h.pods[uid], h.volumes[uid] = p, true
-	s.state.pods[uid] = watchdog.Pod{UID: uid, Node: h.name, Recorded: p.standing(s.now)}
+	s.state.pods[uid] = watchdog.Pod{UID: uid, Node: h.name, Recorded: p.standing(s.now), AtMostOne: s.chance.IntN(3) == 0}
 	s.state.endpoints[uid] = p.sandbox
 }
 
@@ -280,7 +289,7 @@ func (s *history) tell(d *dog, f watchdog.Fact) {
 }
 
 // reachable says whether the operator reaches a host.
-func (h *simHost) reachable() bool { return h.up && !h.cut }
+func (h *simHost) reachable() bool { return h.up && !h.cut && !h.pulled }
 
 var errGone = errors.New("the host does not answer")
 
@@ -306,6 +315,10 @@ func (s *history) carryOut(d *dog, o watchdog.Order) {
 		})
 	case watchdog.ListNode:
 		s.list(d, s.hosts[o.Node])
+	case watchdog.BeatNode:
+		s.beat(d, s.hosts[o.Node], o.Lease)
+	case watchdog.LookFor:
+		s.look(d, o)
 	case watchdog.TendPod:
 		s.tend(d, o.Request)
 	case watchdog.MakeRound:
@@ -338,11 +351,14 @@ func (s *history) follow(d *dog, h *simHost) {
 }
 
 func (s *history) read(known string) watchdog.Fact {
-	version := strconv.Itoa(s.state.version)
+	version := strconv.Itoa(s.state.version) + " " + s.overdue()
 	if version == known {
 		return watchdog.Read{}
 	}
-	a := &watchdog.Applied{Version: version, Busy: slices.Clone(s.state.busy)}
+	a := &watchdog.Applied{Version: version, Busy: slices.Clone(s.state.busy), Lost: slices.Clone(s.state.lost), Left: map[string][]string{}, Overdue: s.overdue()}
+	for _, uid := range slices.Sorted(maps.Keys(s.state.left)) {
+		a.Left[s.state.left[uid]] = append(a.Left[s.state.left[uid]], uid)
+	}
 	for _, name := range slices.Sorted(maps.Keys(s.hosts)) {
 		a.Nodes = append(a.Nodes, watchdog.Node{Name: name, BootID: s.state.boots[name]})
 	}
@@ -437,6 +453,7 @@ func (s *history) keep(d *dog, h *simHost, r watchdog.TendRequest) watchdog.Tend
 		p.attempt++
 		p.restarts++
 		s.note("%s started on %s by %s", uid, h.name, d.name)
+		s.onlyOnce(uid)
 	}
 	t := watchdog.Tended{Standing: p.standing(s.now), PodListing: p.listing(uid), Restarts: p.restarts, Phase: "Running"}
 	if !t.Ready {
@@ -498,7 +515,7 @@ func (s *history) makeRound(d *dog, r watchdog.Request) {
 }
 
 func (s *history) write(d *dog, life int, r watchdog.Request) {
-	changed := false
+	changed := s.writeLosses(r)
 	for _, uid := range slices.Sorted(maps.Keys(r.Standings)) {
 		p, ok := s.state.pods[uid]
 		if !ok {
@@ -512,6 +529,7 @@ func (s *history) write(d *dog, life int, r watchdog.Request) {
 		}
 	}
 	if r.Kind == watchdog.RoundWhole {
+		changed = s.evict() || changed
 		for name, boot := range r.Boots {
 			changed = changed || s.state.boots[name] != boot
 			s.state.boots[name] = boot
@@ -527,6 +545,10 @@ func (s *history) write(d *dog, life int, r watchdog.Request) {
 					s.state.run++
 					h.run = s.state.run
 					delete(h.pods, uid)
+					if _, ok := s.state.left[uid]; ok {
+						delete(s.state.left, uid)
+						changed = true
+					}
 					s.note("%s, which was not applied, is removed from %s", uid, name)
 				}
 			}
@@ -540,19 +562,26 @@ func (s *history) write(d *dog, life int, r watchdog.Request) {
 // trouble is one thing that goes wrong.
 func (s *history) trouble() {
 	h := s.anyHost()
-	switch s.chance.IntN(15) {
+	switch s.chance.IntN(17) {
 	case 0, 1, 2: // containers crash, and the event may be lost or told twice
 		if uid, ok := s.anyPod(); ok {
 			s.crash(uid)
 		}
 	case 3:
 		s.powerOff(h)
-		s.after(s.some(time.Second, 20*time.Second), func() { s.powerOn(h) })
+		s.after(s.some(time.Second, 50*time.Second), func() { s.powerOn(h) })
 	case 4, 5:
 		h.cut = true
+		s.marked(h)
 		s.note("%s is cut off", h.name)
 		s.lose(h, 10*time.Second)
-		s.after(s.some(100*time.Millisecond, 30*time.Second), func() { h.cut = false; s.note("%s is heard again", h.name) })
+		s.after(s.some(100*time.Millisecond, 50*time.Second), func() { h.cut = false; s.marked(h); s.note("%s is heard again", h.name) })
+	case 15, 16:
+		h.pulled = true
+		s.marked(h)
+		s.note("%s has no cable", h.name)
+		s.lose(h, 10*time.Second)
+		s.after(s.some(100*time.Millisecond, 50*time.Second), func() { h.pulled = false; s.marked(h); s.note("%s has its cable again", h.name) })
 	case 6:
 		h.slow = s.some(0, 3*time.Second)
 		s.note("%s is slow: %s", h.name, h.slow)
@@ -614,6 +643,7 @@ func (s *history) powerOff(h *simHost) {
 		return
 	}
 	h.up = false
+	s.marked(h)
 	s.note("%s loses its power", h.name)
 	for _, p := range h.pods {
 		p.running = false
@@ -627,6 +657,8 @@ func (s *history) powerOn(h *simHost) {
 	}
 	h.up = true
 	h.boot++
+	h.upSince, h.lease, h.leased = s.now, 0, map[string]bool{}
+	s.marked(h)
 	s.note("%s is up again", h.name)
 	for _, uid := range slices.Sorted(maps.Keys(h.pods)) { // sandboxes do not outlive a boot
 		s.sandbox(h.pods[uid])
@@ -671,8 +703,9 @@ func (s *history) heal() {
 	s.note("all is well from now on")
 	for _, name := range slices.Sorted(maps.Keys(s.hosts)) {
 		h := s.hosts[name]
-		h.cut, h.slow = false, 0
+		h.cut, h.pulled, h.slow = false, false, 0
 		s.powerOn(h)
+		s.marked(h)
 	}
 	for _, d := range s.dogs {
 		d.blind = false
@@ -685,6 +718,9 @@ func (s *history) heal() {
 func (s *history) check() {
 	if len(s.wrong) > 0 {
 		return
+	}
+	if len(s.state.lost) > 0 || len(s.state.left) > 0 {
+		s.fault("the state still tells of lost nodes: %v, %v", s.state.lost, s.state.left)
 	}
 	s.checkLeader()
 	for _, uid := range slices.Sorted(maps.Keys(s.state.pods)) {

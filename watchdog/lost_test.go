@@ -506,3 +506,22 @@ func TestLeases(t *testing.T) {
 	c.run(75)
 	c.is("b Unknown evict@73 leases over")
 }
+
+func TestAHeartbeatOnItsWayIsWaitedFor(t *testing.T) {
+	one := func(a *Applied) { a.Pods[0].AtMostOne = true }
+	s := begin(t, Options{}, applied(one))
+	s.take(0, Opened{"a"})
+	s.want("beat a")
+	s.take(1, Read{Applied: applied(one, func(a *Applied) { a.Version = "2" })})
+	s.never("beat")
+	if next := s.mind.Next(); !next.After(epoch.Add(time.Second)) {
+		t.Errorf("something is due at %s, and nothing is done about it", next.Sub(epoch))
+	}
+	// What is wanted of a pod that has no lease yet is done when it has one.
+	s.take(1.2, listing("boot", "1"))
+	s.never("tend")
+	s.take(1.5, Beaten{Node: "a", Uptime: time.Hour})
+	s.want("beat a [p] until 1h0m30s")
+	s.take(1.6, Beaten{Node: "a", Uptime: time.Hour})
+	s.want("tend p")
+}

@@ -211,7 +211,7 @@ func TestARebootIsNoticed(t *testing.T) {
 	s.take(1.1, listing("another", "gone"))
 	s.want("say Rebooted", "tend p look=true")
 	s.take(1.2, tended("3", Standing{IP: "10.0.0.9", SandboxID: "new"}))
-	s.want("round endpoints map[p:{false 10.0.0.9 new}]")
+	s.want("round endpoints map[p:{false 10.0.0.9  new}]")
 	s.take(1.3, Rounded{})
 	s.take(1.3, Read{Applied: applied(func(a *Applied) {
 		a.Version, a.Pods[0].Recorded = "2", Standing{IP: "10.0.0.9", SandboxID: "new"}
@@ -227,7 +227,7 @@ func TestLostReadinessGoesIntoTheStateAtOnce(t *testing.T) {
 	away := recorded
 	away.Ready = false
 	s.take(1.1, tended("1", away))
-	s.want("1.1 round endpoints map[p:{false 10.0.0.1 box}]")
+	s.want("1.1 round endpoints map[p:{false 10.0.0.1  box}]")
 	s.take(1.2, Rounded{Err: &BusyError{errors.New("locked")}})
 	s.never("say") // another has the lock, and will be done
 	s.take(1.2, Read{})
