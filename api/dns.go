@@ -81,16 +81,13 @@ type DNSWork struct {
 
 // DNSEntry is a service's records with links to pods instead of their addresses.
 type DNSEntry struct {
-	Records   DNSRecords `json:"records"`
-	Endpoints []DNSLink  `json:"endpoints,omitempty"`
+	Records   DNSRecords     `json:"records"`
+	Endpoints []EndpointLink `json:"endpoints,omitempty"`
+	// Version, where it is not 0, is that of the endpoints in Plan.Endpoints of the service at the step's address. Then Endpoints is empty
+	// until the step is carried out.
+	Version int `json:"version,omitempty"`
 	// Families are those of the endpoints' addresses that the name has; none for all.
 	Families []corev1.IPFamily `json:"families,omitempty"`
-}
-
-// DNSLink is a pod behind a headless service; the executor resolves it when it acts.
-type DNSLink struct {
-	EndpointLink
-	Hostname string `json:"hostname,omitempty"`
 }
 
 // Resolve returns the records with the addresses of the entry's endpoints, in their order, as [JoinIPs] writes two. An endpoint without an

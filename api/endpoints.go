@@ -19,7 +19,7 @@ type EndpointVersion struct {
 
 // Equal reports whether two links are the same in every field.
 func (l EndpointLink) Equal(m EndpointLink) bool {
-	return l.Pod == m.Pod && l.Node == m.Node && l.IP == m.IP && l.SecondIP == m.SecondIP && l.Terminating == m.Terminating && maps.Equal(l.Ports, m.Ports)
+	return l.Pod == m.Pod && l.Node == m.Node && l.IP == m.IP && l.SecondIP == m.SecondIP && l.Terminating == m.Terminating && l.Hostname == m.Hostname && maps.Equal(l.Ports, m.Ports)
 }
 
 // Compare orders links by pod, node and written address.
@@ -52,30 +52,39 @@ func NewEndpoints(p *Plan) *Endpoints {
 
 // Of returns who is behind a step's service, sorted; false when the plan does not have the version that the step names.
 func (e *Endpoints) Of(s *Step) ([]EndpointLink, bool) {
-	w := s.Service
-	if w == nil || w.Version == 0 {
-		if w == nil {
-			return nil, true
-		}
-		return w.Endpoints, true
+	if s.Service == nil {
+		return nil, true
+	}
+	return e.find(s.Address, s.Service.Version, s.Service.Endpoints)
+}
+
+// OfEntry returns who is behind a service of which a step tells DNS, sorted; false when the plan does not have the version that the entry names.
+func (e *Endpoints) OfEntry(s *Step, entry *DNSEntry) ([]EndpointLink, bool) {
+	return e.find(s.Address, entry.Version, entry.Endpoints)
+}
+
+// find returns a service's list at a version; without one it is the one written.
+func (e *Endpoints) find(service Address, version int, written []EndpointLink) ([]EndpointLink, bool) {
+	if version == 0 {
+		return written, true
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	versions := e.versions[s.Address]
-	if w.Version < 1 || w.Version > len(versions) {
+	versions := e.versions[service]
+	if version < 1 || version > len(versions) {
 		return nil, false
 	}
-	at := e.at[s.Address]
+	at := e.at[service]
 	if at == nil {
 		at = &endpointsAt{}
-		e.at[s.Address] = at
+		e.at[service] = at
 	}
-	for at.version < w.Version {
+	for at.version < version {
 		v := &versions[at.version]
 		at.change(v.Drop, v.Put)
 		at.version++
 	}
-	for at.version > w.Version {
+	for at.version > version {
 		at.version--
 		v := &versions[at.version]
 		at.change(v.Put, v.Drop)

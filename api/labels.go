@@ -58,5 +58,12 @@ const (
 	DNSName        = "berth-dns"
 )
 
+// AnnotationServer on the image of the DNS servers is DNSServerNumber of the Berth that made it.
+const AnnotationServer = "berth.dev/dns-server"
+
+// DNSServerNumber counts what the DNS servers do: it grows when a new build of Berth has to replace the servers of the ones before. A test of
+// internal/clusterdns says when.
+const DNSServerNumber = 1
+
 // ProgramSource as the source of a copy into an image is this very program, as it is built for the image's platform.
 const ProgramSource = "berth:program"

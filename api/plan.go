@@ -317,6 +317,8 @@ type EndpointLink struct {
 	Terminating bool `json:"terminating,omitempty"`
 	// Ports maps the service port's name ("" for a single unnamed one) to the pod's port number.
 	Ports map[string]int32 `json:"ports"`
+	// Hostname is the name that the pod has behind a headless service; "" where it follows from its address.
+	Hostname string `json:"hostname,omitempty"`
 }
 
 // NetworkRules counts the shapes that the rules of the pod network, which depend on no service, have had. A host whose network was set with

@@ -243,10 +243,9 @@ func (w *walk) work(a *action) (*providers.Work, error) {
 		links = s.Analysis.Pods
 	}
 	if s.DNS != nil {
-		for _, e := range s.DNS.Put {
-			for _, l := range e.Endpoints {
-				links = append(links, l.EndpointLink)
-			}
+		var err error
+		if work.Step, links, err = w.withNames(s); err != nil {
+			return nil, err
 		}
 	}
 	for _, link := range links {
@@ -260,6 +259,24 @@ func (w *walk) work(a *action) (*providers.Work, error) {
 		work.Endpoints = append(work.Endpoints, providers.Endpoint{Pod: link.Pod, Node: link.Node, IP: ip, SecondIP: second, Ports: link.Ports})
 	}
 	return work, nil
+}
+
+// withNames is a step with who is behind the services that it tells DNS of, and the links of all of them.
+func (w *walk) withNames(s *api.Step) (*api.Step, []api.EndpointLink, error) {
+	step, dns := *s, *s.DNS
+	dns.Put = slices.Clone(dns.Put)
+	var all []api.EndpointLink
+	for i := range dns.Put {
+		e := &dns.Put[i]
+		links, known := w.endpoints.OfEntry(s, e)
+		if !known {
+			return nil, nil, fmt.Errorf("the plan does not say who is behind %s at version %d. This is a bug in Berth: please report it", e.Records.Key(), e.Version)
+		}
+		e.Endpoints, e.Version = links, 0
+		all = append(all, links...)
+	}
+	step.DNS = &dns
+	return &step, all, nil
 }
 
 // withEndpoints is a step with who is behind its service, as providers know it.

@@ -2,6 +2,7 @@ package hcl
 
 import (
 	"slices"
+	"strconv"
 	"strings"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -100,6 +101,7 @@ func dnsImage(platform string, all []string) *api.Image {
 		Copy: []api.ImageCopy{{Name: "/berth", From: api.ProgramSource, Mode: "0755"}},
 	}}
 	i.Name = dnsName(platform, all)
+	i.Annotations = map[string]string{api.AnnotationServer: strconv.Itoa(api.DNSServerNumber)}
 	return i
 }
 

@@ -20,13 +20,13 @@ func (s *service) takes(p *pod) bool {
 }
 
 // manualEndpoints are those of the endpoint slices that name a service without selector.
-func (d *draft) manualEndpoints(s *service) []api.DNSLink { return d.manualOf(s.value, d.desired) }
+func (d *draft) manualEndpoints(s *service) []api.EndpointLink { return d.manualOf(s.value, d.desired) }
 
-func (d *draft) manualOf(v *corev1.Service, objects []*api.Object) []api.DNSLink {
+func (d *draft) manualOf(v *corev1.Service, objects []*api.Object) []api.EndpointLink {
 	if len(v.Spec.Selector) > 0 {
 		return nil
 	}
-	var out []api.DNSLink
+	var out []api.EndpointLink
 	for _, o := range objects {
 		e, ok := o.Value.(*discoveryv1.EndpointSlice)
 		if !ok || e.Namespace != v.Namespace || e.Labels[discoveryv1.LabelServiceName] != v.Name {
@@ -43,7 +43,7 @@ func (d *draft) manualOf(v *corev1.Service, objects []*api.Object) []api.DNSLink
 			if !ready && !(terminating && either(end.Conditions.Serving, either(end.Conditions.Ready, true))) {
 				continue
 			}
-			link := api.DNSLink{EndpointLink: api.EndpointLink{IP: end.Addresses[0], Ports: ports, Terminating: terminating}}
+			link := api.EndpointLink{IP: end.Addresses[0], Ports: ports, Terminating: terminating}
 			if end.Hostname != nil {
 				link.Hostname = *end.Hostname
 			}

@@ -97,7 +97,7 @@ func BenchmarkPlanOneByOne(b *testing.B) {
 }
 
 // oneByOne is a deployment of so many pods that runs, with another image.
-func oneByOne(t testing.TB, pods int) Input {
+func oneByOne(t testing.TB, pods int, service ...func(*corev1.Service)) Input {
 	var names []string
 	for i := range 10 {
 		names = append(names, fmt.Sprintf("n%02d", i))
@@ -112,7 +112,8 @@ func oneByOne(t testing.TB, pods int) Input {
 		c.Objects = append(c.Objects, webDeployment(int32(pods), image, func(d *api.Deployment) {
 			d.Spec.Strategy.RollingUpdate = &appsv1.RollingUpdateDeployment{MaxSurge: &one, MaxUnavailable: &none}
 			d.Spec.Template.Spec.Containers[0].Resources.Requests = nil
-		}), webService())
+		}), webService(service...))
+		c.Cluster.DNS = "10.96.0.10"
 		return c
 	}
 	w.run(w.plan(config("nginx:1"), Options{}))
@@ -131,17 +132,22 @@ type counter int
 
 func (c *counter) Write(p []byte) (int, error) { *c += counter(len(p)); return len(p), nil }
 
-// TestPlanOneByOneIsLinear has twice the pods replaced one by one: the plan is twice as large, no more.
+// TestPlanOneByOneIsLinear has twice the pods replaced one by one: the plan is twice as large, no more. So it is for names of pods.
 func TestPlanOneByOneIsLinear(t *testing.T) {
 	t.Parallel()
-	size := func(pods int) int {
-		p, ds := Plan(oneByOne(t, pods))
-		if ds.HasErrors() {
-			t.Fatal(ds.Err())
+	for name, change := range map[string]func(*corev1.Service){
+		"rules": func(*corev1.Service) {},
+		"names": func(s *corev1.Service) { s.Spec.ClusterIP = corev1.ClusterIPNone },
+	} {
+		size := func(pods int) int {
+			p, ds := Plan(oneByOne(t, pods, change))
+			if ds.HasErrors() {
+				t.Fatal(ds.Err())
+			}
+			return sizeOf(t, p)
 		}
-		return sizeOf(t, p)
-	}
-	if small, large := size(150), size(300); large > small*23/10 {
-		t.Errorf("%d bytes for 150 pods, %d for 300", small, large)
+		if small, large := size(150), size(300); large > small*23/10 {
+			t.Errorf("%s: %d bytes for 150 pods, %d for 300", name, small, large)
+		}
 	}
 }

@@ -17,10 +17,7 @@ func (s *service) entry() api.DNSEntry {
 	e := api.DNSEntry{Records: api.DNSRecordsOf(s.value)}
 	if s.headless {
 		for _, p := range s.members {
-			e.Endpoints = append(e.Endpoints, api.DNSLink{
-				EndpointLink: api.EndpointLink{Pod: p.address, Node: p.host.name, Ports: s.ports[p]},
-				Hostname:     api.EndpointHostname(p.spec, s.value.Name),
-			})
+			e.Endpoints = append(e.Endpoints, s.linkTo(p))
 		}
 		e.Endpoints = append(e.Endpoints, s.manual...)
 		e.Families = s.families
@@ -149,7 +146,7 @@ func (d *draft) awaitAnswers() {
 	if s == nil || s.frozen {
 		return
 	}
-	first, waits := map[*host][]graph.Step{}, false
+	first, waits := map[*host][]*pod{}, false
 	there := map[*host]bool{}
 	for _, w := range d.workloads {
 		if w.object == nil || !slices.Contains(w.services, s) {
@@ -163,7 +160,7 @@ func (d *draft) awaitAnswers() {
 		for _, list := range append(slices.Clone(w.fresh), w.pods) {
 			for _, p := range list {
 				if len(p.readied) > 0 {
-					first[p.host] = append(first[p.host], p.readied...)
+					first[p.host] = append(first[p.host], p)
 				}
 				waits = waits || len(p.waits) > 0 // for the room of others, which must not wait for it
 			}
@@ -173,13 +170,40 @@ func (d *draft) awaitAnswers() {
 		return
 	}
 	for _, h := range d.hosts {
-		if steps := first[h]; len(steps) > 0 && !there[h] {
-			if rules, ok := s.last[h]; ok {
-				steps = append(steps, rules)
-			}
-			h.answers = steps
+		if len(first[h]) > 0 && !there[h] {
+			h.answers = d.ownServer(s, h, first[h])
 		}
 	}
+}
+
+// ownServer leads a node to its own first server as soon as that is ready, and returns the steps after which it answers there. Rules that lead to
+// others as well come later: one node whose server does not become ready would hold back all others.
+func (d *draft) ownServer(s *service, h *host, pods []*pod) []graph.Step {
+	var ready []graph.Step
+	work := &api.ServiceWork{Service: s.value}
+	for _, p := range pods {
+		ready = append(ready, p.readied...)
+		work.Endpoints = append(work.Endpoints, s.linkTo(p))
+	}
+	last, set := s.last[h]
+	if !set {
+		return ready
+	}
+	if len(work.Endpoints) == len(s.members) && len(s.ending) == 0 {
+		return append(ready, last)
+	}
+	own := d.onHost(h, api.Step{Op: api.OpServiceSet, Address: s.object.Address, Service: s.on(h, work), Reason: "names are answered here"}, slices.Concat(ready, h.set, s.before[h])...)
+	// Steps are made wave by wave: those of this service on this host from before the server was made come first, the others later.
+	for _, step := range h.steps {
+		switch at := d.graph.At(step); {
+		case step == own || at.Op != api.OpServiceSet || at.Address != s.object.Address:
+		case step < slices.Min(ready):
+			d.graph.Wait(own, step)
+		default:
+			d.graph.Wait(step, own)
+		}
+	}
+	return append(ready, own)
 }
 
 // named are the steps after which names are answered on a host, for pods that ask.

@@ -85,6 +85,7 @@ func begin(in Input, found []preemption) *draft {
 	d.plan.Lineage, d.plan.Serial = d.prior.Lineage, d.prior.Serial
 	d.plan.Destroy, d.plan.Targets, d.plan.Cluster = in.Destroy, in.Targets, in.Config.Cluster
 	d.survey()
+	d.keepServers()
 	d.selectObjects()
 	d.proveDeaths()
 	d.checkHosts()

@@ -193,7 +193,7 @@ func detail(s *api.Step, ends *api.Endpoints) string {
 		}
 		return text
 	case s.DNS != nil:
-		return dnsText(s.DNS)
+		return dnsText(s, ends)
 	case s.Op == api.OpPodReady && s.Pod.MinReadySeconds > 0:
 		return fmt.Sprintf("for %ds", s.Pod.MinReadySeconds)
 	case s.Op == api.OpRecord || s.Op == api.OpForget:
@@ -202,11 +202,13 @@ func detail(s *api.Step, ends *api.Endpoints) string {
 	return ""
 }
 
-func dnsText(w *api.DNSWork) string {
+func dnsText(s *api.Step, ends *api.Endpoints) string {
+	w := s.DNS
 	var out []string
 	for _, e := range w.Put {
 		text := e.Records.Key()
-		for _, l := range e.Endpoints {
+		links, _ := ends.OfEntry(s, &e)
+		for _, l := range links {
 			text += " " + l.Pod.Pod
 			if l.Hostname != "" {
 				text += "=" + l.Hostname

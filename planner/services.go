@@ -24,15 +24,15 @@ type service struct {
 	recorded []graph.Step    // after which servers know its records, where they follow from itself
 	frozen   bool
 	selector labels.Selector
-	former   labels.Selector   // as last applied
-	suspect  bool              // rules in force somewhere are not those that the state tells of: nobody knows where they lead
-	settled  []graph.Step      // after which they are
-	members  []*pod            // behind it now, in the order of their addresses
-	ending   []*pod            // those that have left it, but are sent to while there is no other
-	manual   []api.DNSLink     // endpoints that somebody has written
-	families []corev1.IPFamily // of a name that has fewer than its cluster; none for all
-	holder   string            // the node that holds its load balancer address
-	held     string            // the one that the state knows, or a step of this plan has told it of
+	former   labels.Selector    // as last applied
+	suspect  bool               // rules in force somewhere are not those that the state tells of: nobody knows where they lead
+	settled  []graph.Step       // after which they are
+	members  []*pod             // behind it now, in the order of their addresses
+	ending   []*pod             // those that have left it, but are sent to while there is no other
+	manual   []api.EndpointLink // endpoints that somebody has written
+	families []corev1.IPFamily  // of a name that has fewer than its cluster; none for all
+	holder   string             // the node that holds its load balancer address
+	held     string             // the one that the state knows, or a step of this plan has told it of
 	ports    map[*pod]map[string]int32
 	last     map[*host]graph.Step // its latest rules on each host
 	before   map[*host][]graph.Step
@@ -193,7 +193,7 @@ func (s *service) inForce(h *host) string {
 // step brings the service up to date on a host.
 func (s *service) step(work *api.ServiceWork, reason string) api.Step {
 	if s.headless {
-		return api.Step{Op: api.OpDNSSet, Address: s.object.Address, DNS: &api.DNSWork{Put: []api.DNSEntry{s.entry()}}, Reason: reason}
+		return api.Step{Op: api.OpDNSSet, Address: s.object.Address, DNS: &api.DNSWork{Put: []api.DNSEntry{{Records: api.DNSRecordsOf(s.value), Version: work.Version, Families: s.families}}}, Reason: reason}
 	}
 	return api.Step{Op: api.OpServiceSet, Address: s.object.Address, Service: work, Reason: reason}
 }
@@ -258,9 +258,7 @@ func (s *service) work() *api.ServiceWork {
 	for _, p := range s.ending {
 		w.Endpoints = append(w.Endpoints, s.endingLink(p))
 	}
-	for _, m := range s.manual {
-		w.Endpoints = append(w.Endpoints, m.EndpointLink)
-	}
+	w.Endpoints = append(w.Endpoints, s.manual...)
 	return w
 }
 
@@ -340,10 +338,6 @@ func (d *draft) setRules(s *service, reason string, after []graph.Step) []graph.
 // share is the service's rules with the pods that are behind it now, told by what differs from the last time: every pod that joined or
 // left since was touched. So what a wave costs follows from its pods, not from all that are behind the service.
 func (d *draft) share(s *service) *api.ServiceWork {
-	if s.headless { // its DNS entry says it
-		s.touched = nil
-		return nil
-	}
 	slices.SortFunc(s.touched, byPodAddress)
 	v := api.EndpointVersion{Service: s.object.Address, Version: s.version + 1}
 	for _, p := range slices.Compact(s.touched) {
@@ -361,9 +355,7 @@ func (d *draft) share(s *service) *api.ServiceWork {
 	}
 	s.touched = nil
 	if s.version == 0 {
-		for _, m := range s.manual {
-			v.Put = append(v.Put, m.EndpointLink)
-		}
+		v.Put = append(v.Put, s.manual...)
 		slices.SortStableFunc(v.Put, api.EndpointLink.Compare)
 	}
 	if s.version == 0 || len(v.Put)+len(v.Drop) > 0 {
@@ -381,7 +373,7 @@ func (s *service) link(p *pod) (api.EndpointLink, bool) {
 			return s.linkTo(p), true
 		}
 	}
-	if slices.Contains(s.ending, p) {
+	if s.rules && slices.Contains(s.ending, p) { // names are those of pods that are ready
 		return s.endingLink(p), true
 	}
 	return api.EndpointLink{}, false
@@ -395,7 +387,11 @@ func (s *service) endingLink(p *pod) api.EndpointLink {
 }
 
 func (s *service) linkTo(p *pod) api.EndpointLink {
-	return api.EndpointLink{Pod: p.address, Node: p.host.name, Ports: s.ports[p]}
+	l := api.EndpointLink{Pod: p.address, Node: p.host.name, Ports: s.ports[p]}
+	if s.headless {
+		l.Hostname = api.EndpointHostname(p.spec, s.value.Name)
+	}
+	return l
 }
 
 // removeRules takes away the rules that hosts have under a key, once per host.

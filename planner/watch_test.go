@@ -189,9 +189,14 @@ func TestEndpointsOfHeadlessServicesAreRecords(t *testing.T) {
 	if ds.HasErrors() || len(p.Steps) != 3 {
 		t.Fatalf("%d steps, %v", len(p.Steps), ds.Err())
 	}
-	for _, s := range p.Steps {
-		if s.Op != api.OpDNSSet || len(s.DNS.Put) != 1 || len(s.DNS.Put[0].Endpoints) != 2 {
-			t.Errorf("%+v", s.DNS)
+	ends := api.NewEndpoints(p)
+	for i := range p.Steps {
+		s := &p.Steps[i]
+		if s.Op != api.OpDNSSet || len(s.DNS.Put) != 1 {
+			t.Fatalf("%+v", s)
+		}
+		if links, ok := ends.OfEntry(s, &s.DNS.Put[0]); !ok || len(links) != 2 {
+			t.Errorf("%+v is told of %+v", s.DNS, links)
 		}
 	}
 }

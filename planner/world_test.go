@@ -268,13 +268,18 @@ func filesText(p *api.Plan, work *api.PodWork) string {
 	return text
 }
 
-func (w *world) setService(h *api.NodeObservation, s *api.Step) {
-	w.t.Helper()
-	var ips []string
+// endpoints are those of the plan that is being carried out.
+func (w *world) endpoints() *api.Endpoints {
 	if w.endsOf != w.current {
 		w.ends, w.endsOf = api.NewEndpoints(w.current), w.current
 	}
-	links, known := w.ends.Of(s)
+	return w.ends
+}
+
+func (w *world) setService(h *api.NodeObservation, s *api.Step) {
+	w.t.Helper()
+	var ips []string
+	links, known := w.endpoints().Of(s)
 	if !known {
 		w.t.Fatalf("service.set %s: the plan does not have version %d of its endpoints", s.Address, s.Service.Version)
 	}
@@ -315,7 +320,12 @@ func (w *world) setRecords(h *api.NodeObservation, s *api.Step) {
 	}
 	for _, e := range s.DNS.Put {
 		var ips []string
-		for _, l := range e.Endpoints {
+		links, known := w.endpoints().OfEntry(s, &e)
+		if !known {
+			w.t.Fatalf("dns.set %s: the plan does not have version %d of its endpoints", s.Address, e.Version)
+		}
+		e.Endpoints = links
+		for _, l := range links {
 			p := w.state.Pod(l.Pod)
 			if p == nil || p.IP == "" {
 				w.t.Fatalf("dns.set %s: endpoint %s has no address", s.Address, l.Pod)

@@ -245,6 +245,21 @@ func changes(t *testing.T, dir, address string) {
 	}
 }
 
+// TestUpstream: what is not ours is asked where the node asks, but never at an address that is the pod itself.
+func TestUpstream(t *testing.T) {
+	t.Parallel()
+	const resolv = "# by hand\nsearch corp.example\nnameserver 127.0.0.53\nnameserver 10.0.0.53\nnameserver ::1\nnameserver fe80::1%eth0\nnameserver nonsense\nnameserver\noptions ndots:2\n"
+	if got, want := (&Options{}).upstream(resolv), []string{"10.0.0.53:53", "[fe80::1%eth0]:53"}; !slices.Equal(got, want) {
+		t.Errorf("%q, want %q", got, want)
+	}
+	if got, want := (&Options{Upstream: []string{"192.0.2.1:5353"}}).upstream(resolv), []string{"192.0.2.1:5353"}; !slices.Equal(got, want) {
+		t.Errorf("%q, want %q", got, want)
+	}
+	if text := (&Options{}).corefile((&Options{}).upstream("nameserver 127.0.0.1\n")); strings.Contains(text, "forward") {
+		t.Errorf("with nobody to ask:\n%s", text)
+	}
+}
+
 // BenchmarkLoad reads the records of 10,000 services.
 func BenchmarkLoad(b *testing.B) {
 	dir := b.TempDir()

@@ -49,7 +49,7 @@ func entry(namespace, name string, records api.DNSRecords, hostnames ...string) 
 	records.Namespace, records.Name = namespace, name
 	e := api.DNSEntry{Records: records}
 	for _, h := range hostnames {
-		e.Endpoints = append(e.Endpoints, api.DNSLink{EndpointLink: api.EndpointLink{Ports: map[string]int32{"http": 80}}, Hostname: h})
+		e.Endpoints = append(e.Endpoints, api.EndpointLink{Ports: map[string]int32{"http": 80}, Hostname: h})
 	}
 	return e
 }

@@ -40,7 +40,7 @@ berth_write_mark
 for family in $families; do
 berth_ipt $family
 dir=$services t=$services/new again=$repair
-rm -rf "$t"
+if [ -e "$t" ]; then rm -rf "$t"; fi
 mkdir -p "$t/rules"
 case $families in
 "4 6") mv "$all/$family" "$t/in" ;;
@@ -79,10 +79,10 @@ fi
 set -- "$t"/rules/*
 if [ -e "$1" ]; then mv "$@" "$dir"; fi
 if [ -s "$t/gone" ]; then (cd "$dir" && xargs rm -f <"$t/gone"); fi
-if [ -s "$t/still" ]; then mv "$t/still" "$dir/pending"; else rm -f "$dir/pending"; fi
+if [ -s "$t/still" ]; then mv "$t/still" "$dir/pending"; elif [ -e "$dir/pending" ]; then rm -f "$dir/pending"; fi
 rm -rf "$t"
 done
-rm -rf "$all"
+if [ -e "$all" ]; then rm -rf "$all"; fi
 `
 
 // nextFamily stands between the texts of IPv4 and of IPv6.

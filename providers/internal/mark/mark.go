@@ -76,7 +76,7 @@ if [ -z "$had" ]; then
 	*) exit 77 ;;
 	esac
 fi
-mkdir -p "$berth_net"
+[ -d "$berth_net" ] || mkdir -p "$berth_net"
 exec 9>"$berth_net/lock"
 flock -w 60 9 || { echo "another process has held $berth_net/lock for a minute" >&2; exit 1; }
 berth_read_mark
