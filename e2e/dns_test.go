@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -280,9 +279,12 @@ func reverseName(ip string) string {
 // dnsOutside is a DNS server outside of the cluster, on this machine, that knows every name and gives it one address.
 func dnsOutside(t *testing.T, l *lab.Lab) string {
 	t.Helper()
-	gateway := netip.MustParseAddr(l.Nodes()[0].Address).As4()
-	gateway[3] = 1
-	conn, err := net.ListenPacket("udp", netip.AddrPortFrom(netip.AddrFrom4(gateway), 0).String())
+	return dnsServer(t, net.JoinHostPort(l.Gateway(), "0"))
+}
+
+func dnsServer(t *testing.T, address string) string {
+	t.Helper()
+	conn, err := net.ListenPacket("udp", address)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -84,6 +84,15 @@ workload "deployment" "two" {
   }
 }
 
+workload "deployment" "far" {
+  labels        = { part = "far" }
+  node_selector = { "kubernetes.io/hostname" = "n3" }
+
+  container "app" {
+    image = image.app.ref
+  }
+}
+
 workload "deployment" "nobody" {
   labels   = { app = "nobody" }
   replicas = 0
@@ -203,7 +212,7 @@ func curl(ctx context.Context, on *lab.Node, url string, more ...string) (string
 		text, err = exec.CommandContext(ctx, args[0], args[1:]...).CombinedOutput()
 		out = string(text)
 	}
-	if err != nil && strings.Contains(out+err.Error(), "after 0 ms: Couldn't connect") { // its words for it
+	if err != nil && strings.Contains(out+err.Error(), "curl: (7)") { // its words for it: who waits in vain hears another number
 		err = fmt.Errorf("refused: %w", err)
 	}
 	return out, err
@@ -212,115 +221,21 @@ func curl(ctx context.Context, on *lab.Node, url string, more ...string) (string
 // Every kind of service, each asked from a pod, from a node and from outside; then from one network only, after a reboot, and while it changes.
 func TestServices(t *testing.T) {
 	l := theLab(t)
+	dnsServer(t, net.JoinHostPort(l.Gateway(), "53")) // the one in the hosts' resolv.conf
 	s := begin(t, strings.ReplaceAll(manyServices, "VIPS", freeAddresses(l)))
 	plan := s.ok("plan")
 	s.says(plan, "Reachable from outside that was not:", "service.web: UDP 30153 on "+l.Node("n1").Address+" (n1), "+l.Node("n2").Address+" (n2)", "by load balancer")
 	s.apply()
 	s.settled()
-	var in string
-	for _, p := range s.pods("part=one") {
-		in = p.Name
-	}
+	in := s.pods("part=one")[0].Name
 	n1, n2, n3 := l.Node("n1"), l.Node("n2"), l.Node("n3")
-	udp := tool(t, n3)
 	web, seen := s.service("web"), s.service("seen")
-	if len(web.Status.LoadBalancer.Ingress) != 1 || len(seen.Status.LoadBalancer.Ingress) != 1 {
-		t.Fatalf("no addresses: %+v, %+v", web.Status, seen.Status)
-	}
 	webIP, seenIP := web.Status.LoadBalancer.Ingress[0].IP, seen.Status.LoadBalancer.Ingress[0].IP
-
-	from := map[string]func(url string) (string, error){
-		"a pod": func(url string) (string, error) {
-			o := s.run("exec", in, "-c", "app", "--", "/app", "get", url)
-			return o.stdout + o.stderr, codeError(o.code)
-		},
-		"a node":  func(url string) (string, error) { return curl(t.Context(), n3, url) },
-		"outside": func(url string) (string, error) { return curl(t.Context(), nil, url) },
-	}
-	for _, c := range []struct {
-		what, url string
-		from      []string
-		want      string // how the answer begins, or with ! what the error says
-	}{
-		{"cluster IP", "http://" + web.Spec.ClusterIP + "/", []string{"a pod", "a node"}, "1 "},
-		{"load balancer", "http://" + webIP + "/", []string{"a pod", "a node", "outside"}, "1 "},
-		{"node port", "http://" + n3.Address + ":30180/", []string{"a pod", "a node", "outside"}, "1 "},
-		{"node port with the policy Local", "http://" + n2.Address + ":30181/", []string{"a pod", "a node", "outside"}, "1 two-"},
-		{"node port with the policy Local, no pod there", "http://" + n1.Address + ":30181/", []string{"outside"}, "!timed out"},
-		{"load balancer with the policy Local", "http://" + seenIP + "/", []string{"a pod", "a node", "outside"}, "1 two-"},
-		{"nobody behind it", "http://" + s.service("nobody").Spec.ClusterIP + "/", []string{"a pod", "a node"}, "!refused"},
-		{"nobody behind its node port", "http://" + n1.Address + ":30182/", []string{"a node", "outside"}, "!refused"},
-	} {
-		for _, who := range c.from {
-			got, err := from[who](c.url)
-			want, fails := strings.CutPrefix(c.want, "!")
-			if fails && (err == nil || !strings.Contains(strings.ToLower(got+err.Error()), want)) || !fails && (err != nil || !strings.HasPrefix(got, want)) {
-				t.Errorf("%s from %s: %q, %v; want %q", c.what, who, got, err, c.want)
-			}
-		}
-	}
-	t.Run("both answer", func(t *testing.T) {
-		some := map[string]bool{}
-		for range 40 {
-			got, err := curl(t.Context(), nil, "http://"+webIP+"/")
-			if err != nil {
-				t.Fatal(got, err)
-			}
-			some[strings.Fields(got)[1][:4]] = true
-		}
-		if !some["one-"] || !some["two-"] {
-			t.Errorf("only %v, although ports of one name differ", some)
-		}
-	})
-	t.Run("who asks", func(t *testing.T) {
-		for _, url := range []string{"http://" + seenIP + "/from", "http://" + n2.Address + ":30181/from"} {
-			if got, err := curl(t.Context(), nil, url); err != nil || strings.TrimSpace(got) != l.Gateway() {
-				t.Errorf("%s: the pod sees %q, %v; want %s", url, got, err, l.Gateway())
-			}
-		}
-		if got, err := curl(t.Context(), n1, "http://"+s.service("inside").Spec.ClusterIP+"/"); err == nil {
-			t.Errorf("a service for its own node is reached from another: %q", got)
-		}
-		if got, err := curl(t.Context(), n2, "http://"+s.service("inside").Spec.ClusterIP+"/"); err != nil {
-			t.Errorf("a service for its own node: %q, %v", got, err)
-		}
-	})
-	t.Run("health check", func(t *testing.T) {
-		port := seen.Spec.HealthCheckNodePort
-		s.says(plan, fmt.Sprintf("service.seen: TCP %d on ", port))
-		for _, tt := range []struct {
-			node *lab.Node
-			want string
-		}{
-			{n1, `503 {"service":{"namespace":"default","name":"seen"},"localEndpoints":0,"serviceProxyHealthy":true}`},
-			{n2, `200 {"service":{"namespace":"default","name":"seen"},"localEndpoints":1,"serviceProxyHealthy":true}`},
-		} {
-			url := fmt.Sprintf("http://%s:%d/healthz", tt.node.Address, port)
-			for _, on := range []*lab.Node{nil, n1, n2, n3} {
-				if got, err := curl(t.Context(), on, url, "-w", "%{http_code}"); err != nil || got != tt.want[4:]+"\n"+tt.want[:3] {
-					t.Errorf("%s: %q, %v; want %q", url, got, err, tt.want)
-				}
-			}
-		}
-	})
-	t.Run("affinity", func(t *testing.T) {
-		some := map[string]bool{}
-		for range 20 {
-			got, err := curl(t.Context(), n3, "http://"+s.service("sticky").Spec.ClusterIP+"/")
-			if err != nil {
-				t.Fatal(got, err)
-			}
-			some[got] = true
-		}
-		if len(some) != 1 {
-			t.Errorf("one client went to %v", some)
-		}
-	})
-	t.Run("UDP", func(t *testing.T) {
-		for _, at := range []string{net.JoinHostPort(web.Spec.ClusterIP, "53"), net.JoinHostPort(n1.Address, "30153"), net.JoinHostPort(webIP, "53")} {
-			if got, err := udp("send", at, "4053"); err != nil || !strings.HasPrefix(got, "1 two-") {
-				t.Errorf("%s: %q, %v", at, got, err)
-			}
+	s.says(plan, fmt.Sprintf("service.seen: TCP %d on ", seen.Spec.HealthCheckNodePort), "by health check port")
+	reachServices(t, s, map[string]string{"n1": n1.Address, "n2": n2.Address, "n3": n3.Address})
+	t.Run("names of others", func(t *testing.T) {
+		if got, want := s.resolverOf(t, "default", in).answers("+search", "elsewhere.example"), "elsewhere.example. A 192.0.2.80"; got != want {
+			t.Errorf("by the resolvers of the node: %s, want %s", got, want)
 		}
 	})
 	t.Run("written endpoints", func(t *testing.T) {
@@ -391,6 +306,116 @@ func TestServices(t *testing.T) {
 		time.Sleep(300 * time.Millisecond) // the load goes on a little
 		noneFailed(t, load, "1")
 		s.settled()
+	})
+}
+
+// reachServices asks services of every kind from a pod, from a node and from outside. The nodes have these addresses.
+func reachServices(t *testing.T, s *story, at map[string]string) {
+	t.Helper()
+	var in string
+	for _, p := range s.pods("part=one") {
+		in = p.Name
+	}
+	n1, n2, n3 := s.lab.Node("n1"), s.lab.Node("n2"), s.lab.Node("n3")
+	udp := tool(t, n3)
+	web, seen := s.service("web"), s.service("seen")
+	if len(web.Status.LoadBalancer.Ingress) != 1 || len(seen.Status.LoadBalancer.Ingress) != 1 {
+		t.Fatalf("no addresses: %+v, %+v", web.Status, seen.Status)
+	}
+	webIP, seenIP := web.Status.LoadBalancer.Ingress[0].IP, seen.Status.LoadBalancer.Ingress[0].IP
+
+	from := map[string]func(url string) (string, error){
+		"a pod": func(url string) (string, error) {
+			o := s.run("exec", in, "-c", "app", "--", "/app", "get", url)
+			return o.stdout + o.stderr, codeError(o.code)
+		},
+		"a node":  func(url string) (string, error) { return curl(t.Context(), n3, url) },
+		"outside": func(url string) (string, error) { return curl(t.Context(), nil, url) },
+	}
+	for _, c := range []struct {
+		what, url string
+		from      []string
+		want      string // how the answer begins, or with ! what the error says
+	}{
+		{"cluster IP", "http://" + web.Spec.ClusterIP + "/", []string{"a pod", "a node"}, "1 "},
+		{"load balancer", "http://" + webIP + "/", []string{"a pod", "a node", "outside"}, "1 "},
+		{"node port", "http://" + at["n3"] + ":30180/", []string{"a pod", "a node", "outside"}, "1 "},
+		{"node port with the policy Local", "http://" + at["n2"] + ":30181/", []string{"a pod", "a node", "outside"}, "1 two-"},
+		{"node port with the policy Local, no pod there", "http://" + at["n1"] + ":30181/", []string{"outside"}, "!timed out"},
+		{"load balancer with the policy Local", "http://" + seenIP + "/", []string{"a pod", "a node", "outside"}, "1 two-"},
+		{"nobody behind it", "http://" + s.service("nobody").Spec.ClusterIP + "/", []string{"a pod", "a node"}, "!refused"},
+		{"nobody behind its node port", "http://" + at["n1"] + ":30182/", []string{"a node", "outside"}, "!refused"},
+	} {
+		for _, who := range c.from {
+			got, err := from[who](c.url)
+			want, fails := strings.CutPrefix(c.want, "!")
+			if fails && (err == nil || !strings.Contains(strings.ToLower(got+err.Error()), want)) || !fails && (err != nil || !strings.HasPrefix(got, want)) {
+				t.Errorf("%s from %s: %q, %v; want %q", c.what, who, got, err, c.want)
+			}
+		}
+	}
+	t.Run("both answer", func(t *testing.T) {
+		some := map[string]bool{}
+		for range 40 {
+			got, err := curl(t.Context(), nil, "http://"+webIP+"/")
+			if err != nil {
+				t.Fatal(got, err)
+			}
+			some[strings.Fields(got)[1][:4]] = true
+		}
+		if !some["one-"] || !some["two-"] {
+			t.Errorf("only %v, although ports of one name differ", some)
+		}
+	})
+	t.Run("who asks", func(t *testing.T) {
+		for _, url := range []string{"http://" + seenIP + "/from", "http://" + at["n2"] + ":30181/from"} {
+			if got, err := curl(t.Context(), nil, url); err != nil || strings.TrimSpace(got) != s.lab.Gateway() {
+				t.Errorf("%s: the pod sees %q, %v; want %s", url, got, err, s.lab.Gateway())
+			}
+		}
+		if got, err := curl(t.Context(), n1, "http://"+s.service("inside").Spec.ClusterIP+"/"); err == nil {
+			t.Errorf("a service for its own node is reached from another: %q", got)
+		}
+		if got, err := curl(t.Context(), n2, "http://"+s.service("inside").Spec.ClusterIP+"/"); err != nil {
+			t.Errorf("a service for its own node: %q, %v", got, err)
+		}
+	})
+	t.Run("health check", func(t *testing.T) {
+		port := seen.Spec.HealthCheckNodePort
+		for _, tt := range []struct {
+			node *lab.Node
+			want string
+		}{
+			{n1, `503 {"service":{"namespace":"default","name":"seen"},"localEndpoints":0,"serviceProxyHealthy":true}`},
+			{n2, `200 {"service":{"namespace":"default","name":"seen"},"localEndpoints":1,"serviceProxyHealthy":true}`},
+		} {
+			url := fmt.Sprintf("http://%s:%d/healthz", at[tt.node.Name], port)
+			for _, on := range []*lab.Node{nil, n1, n2, n3} {
+				if got, err := curl(t.Context(), on, url, "-w", "%{http_code}"); err != nil || got != tt.want[4:]+"\n"+tt.want[:3] {
+					t.Errorf("%s: %q, %v; want %q", url, got, err, tt.want)
+				}
+			}
+		}
+	})
+	t.Run("affinity", func(t *testing.T) {
+		some := map[string]bool{}
+		for range 20 {
+			got, err := curl(t.Context(), n3, "http://"+s.service("sticky").Spec.ClusterIP+"/")
+			if err != nil {
+				t.Fatal(got, err)
+			}
+			some[got] = true
+		}
+		if len(some) != 1 {
+			t.Errorf("one client went to %v", some)
+		}
+	})
+	t.Run("UDP", func(t *testing.T) {
+		for _, at := range []string{net.JoinHostPort(web.Spec.ClusterIP, "53"), net.JoinHostPort(at["n1"], "30153"), net.JoinHostPort(webIP, "53")} {
+			if got, err := udp("send", at, "4053"); err != nil || !strings.HasPrefix(got, "1 two-") {
+				t.Errorf("%s: %q, %v", at, got, err)
+			}
+		}
 	})
 }
 

@@ -12,6 +12,8 @@ iptables                    iptables
 ipset                       ipset
 conntrack                   conntrack
 bind9-dnsutils              dig
+iperf3                      iperf3
+curl                        curl
 iproute2                    ip
 mount                       mount
 util-linux                  nsenter
