@@ -1,15 +1,11 @@
 package proxy_test
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"net"
 	"net/http"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -612,67 +608,4 @@ func TestWithoutNetwork(t *testing.T) {
 	if ds := api.DiagnosticsOf(err, ""); len(ds) != 1 || ds[0].Summary != "Pod network is not set up" {
 		t.Errorf("without a mark: %+v", err)
 	}
-}
-
-// BenchmarkServices measures a host that has a thousand services of three endpoints.
-func BenchmarkServices(b *testing.B) {
-	w := setUp(b)
-	const n = 1000
-	dir := b.TempDir()
-	one := func(i, generation int) (*corev1.Service, []string) {
-		s := service(func(s *corev1.Service) {
-			s.Name, s.Spec.ClusterIP = fmt.Sprintf("web-%d", i), fmt.Sprintf("10.97.%d.%d", i/250, i%250)
-		})
-		return s, []string{"10.244.3.1@x", "10.244.3.2@x", fmt.Sprintf("10.244.3.%d@x", 3+generation%200)}
-	}
-	for i := range n {
-		s, ends := one(i, 0)
-		sw, list := work(s, ends...)
-		r, err := proxy.Render(sw, list, proxy.On{Node: "n1", IP: "10.90.1.11", PodCIDR: podCIDR})
-		if err != nil {
-			b.Fatal(err)
-		}
-		if err := os.WriteFile(filepath.Join(dir, fmt.Sprintf("default_web-%d.rules", i)), []byte(r.Text()), 0o644); err != nil {
-			b.Fatal(err)
-		}
-	}
-	tar, err := exec.CommandContext(b.Context(), "tar", "-c", "-C", dir, ".").Output()
-	if err != nil {
-		b.Fatal(err)
-	}
-	if _, err := w.hosts[0].Run(b.Context(), providers.Command{Script: "tar -x -C /var/lib/berth/network/services -f -", Stdin: bytes.NewReader(tar)}); err != nil {
-		b.Fatal(err)
-	}
-	w.hosts[0].Sh(b, "sh /var/lib/berth/network/restore boot")
-	if got := w.observed(b, 0); len(got) != n || got["default/web-999"] == "" {
-		b.Fatalf("%d services are in force", len(got))
-	}
-	b.Run("boot", func(b *testing.B) {
-		for b.Loop() {
-			w.hosts[0].Sh(b, "sh /var/lib/berth/network/restore boot")
-		}
-	})
-	b.Run("observe", func(b *testing.B) {
-		for b.Loop() {
-			w.observed(b, 0)
-		}
-	})
-	b.Run("endpoint", func(b *testing.B) {
-		for i := 1; b.Loop(); i++ {
-			s, ends := one(500, i)
-			if _, err := w.step(b.Context(), 0, api.OpServiceSet, s, ends...); err != nil {
-				b.Fatal(err)
-			}
-		}
-	})
-	b.Run("service", func(b *testing.B) {
-		for b.Loop() {
-			s, ends := one(n, 0)
-			for _, op := range []api.Op{api.OpServiceSet, api.OpServiceRemove} {
-				if _, err := w.step(b.Context(), 0, op, s, ends...); err != nil {
-					b.Fatal(err)
-				}
-			}
-		}
-	})
 }
