@@ -99,7 +99,7 @@ func (d *draft) checkRanges(h *host, pods, all []netip.Prefix) {
 			}
 		}
 	}
-	if h.state == nil || h.state.PodCIDR == "" {
+	if h.state == nil || h.state.PodCIDR == "" || len(pods) == 0 { // a run was killed before the cluster was recorded
 		return
 	}
 	if was, is := api.FamilyOf(h.state.PodCIDR), api.FamilyOf(pods[0].String()); was != is {
