@@ -27,6 +27,7 @@ import (
 type watchGoal struct {
 	store statefile.Store
 	now   func() time.Time
+	local bool // of one node alone: it vouches for no pod of which at most one may run
 
 	mu       sync.Mutex
 	peeked   string    // what Peek said when the state was read
@@ -154,6 +155,9 @@ func (w *watchGoal) applied(table planner.Timetable) *watchdog.Applied {
 			continue // of what it was made is not known: only an apply can tell
 		}
 		o := w.state.Object(p.Address.Owner())
+		if w.local && (o == nil || o.AtMostOne || p.LeaseSeconds > 0) {
+			continue
+		}
 		a.Pods = append(a.Pods, watchdog.Pod{
 			UID: p.UID, Address: p.Address, Node: p.Node, Over: k.Over,
 			AtMostOne: o != nil && o.AtMostOne, Leased: time.Duration(p.LeaseSeconds) * time.Second,
