@@ -199,9 +199,9 @@ func pullError(ref, node string, err error) error {
 }
 
 // ensurePause delivers our sandbox image under our name and, when containerd is configured with another name that is
-// not there, under that one too: RunPodSandbox would otherwise try to pull it.
+// not there, under that one before: RunPodSandbox would otherwise try to pull it. Our name comes last, because who finds it takes both to be there.
 func (p *Provider) ensurePause(ctx context.Context, h providers.Host, c *cri.Client) error {
-	refs := []string{api.PauseRef}
+	var refs []string
 	configured, err := configuredSandboxImage(ctx, c)
 	if err != nil {
 		return err
@@ -209,6 +209,7 @@ func (p *Provider) ensurePause(ctx context.Context, h providers.Host, c *cri.Cli
 	if configured != "" && configured != api.PauseRef {
 		refs = append(refs, configured)
 	}
+	refs = append(refs, api.PauseRef)
 	var img v1.Image
 	for _, ref := range refs {
 		have, err := present(ctx, c, ref)

@@ -196,7 +196,7 @@ func TestReboot(t *testing.T) {
 // TestPowerGoesInTheMiddle takes the power at each operation of an apply in turn; the next apply finishes the work.
 func TestPowerGoesInTheMiddle(t *testing.T) {
 	t.Parallel()
-	for at := int64(1); at < 400; at += 37 {
+	for at := int64(1); at < 400; at += 17 {
 		c := newCluster(t, simhost.Options{})
 		must(t, c.Write(web))
 		h := c.World.Host("n1")
