@@ -323,7 +323,12 @@ workload "deployment" "one" {
 	if err := n.Plug(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	poll(t, time.Minute, "the old one is removed", func() bool { return len(s.on(n.Name, "one")) == 0 })
+	poll(t, 2*time.Minute, "the state has let go of the old one", func() bool { // containerd takes a while to begin
+		return !slices.ContainsFunc(s.pods(""), func(p corev1.Pod) bool { return p.Name == first.Name })
+	})
+	if left := s.on(n.Name, "one"); len(left) > 0 {
+		t.Errorf("%s still has %q", n.Name, left)
+	}
 	poll(t, time.Minute, "there is nothing left to apply", func() bool { return s.run("plan", "--detailed-exitcode").code == 0 })
 	s.exactly(names(s.pods("")))
 }

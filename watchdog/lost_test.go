@@ -27,7 +27,7 @@ type cluster struct {
 	lastReq Request
 }
 
-var cutErr = errors.New("no route")
+var errCut = errors.New("no route")
 
 // newCluster has nodes named as given, each "name" or "name@zone".
 func newCluster(t *testing.T, o Options, nodes ...string) *cluster {
@@ -70,13 +70,13 @@ func (c *cluster) answer(o Order) Fact {
 		return Read{Applied: &a}
 	case FollowNode:
 		if c.silent(o.Node) {
-			return Lost{o.Node, cutErr}
+			return Lost{o.Node, errCut}
 		}
 		c.begun[o.Node] = true
-		return Opened{o.Node}
+		return Opened(o)
 	case ListNode:
 		if c.silent(o.Node) {
-			return Listed{Node: o.Node, Err: cutErr}
+			return Listed{Node: o.Node, Err: errCut}
 		}
 		pods := map[string]PodListing{}
 		for _, p := range c.applied.Pods {
@@ -87,7 +87,7 @@ func (c *cluster) answer(o Order) Fact {
 		return Listed{Node: o.Node, Listing: &Listing{BootID: "boot", Pods: pods}}
 	case BeatNode:
 		if c.silent(o.Node) {
-			return Beaten{Node: o.Node, Err: cutErr}
+			return Beaten{Node: o.Node, Err: errCut}
 		}
 		return Beaten{Node: o.Node, Uptime: c.uptime + time.Duration(c.at*float64(time.Second))}
 	case LookFor:
@@ -104,7 +104,7 @@ func (c *cluster) answer(o Order) Fact {
 		return Sighted{o.Node, o.By, s}
 	case TendPod:
 		if c.silent(o.Request.Pod.Node) {
-			return Done{UID: o.Request.Pod.UID, Err: cutErr}
+			return Done{UID: o.Request.Pod.UID, Err: errCut}
 		}
 		s := recorded
 		return Done{UID: o.Request.Pod.UID, Tended: Tended{Standing: s, PodListing: PodListing{Digest: "1", IDs: []string{"c-" + o.Request.Pod.UID}}}}
@@ -153,7 +153,7 @@ func (c *cluster) lose(set map[string]bool, names ...string) {
 		set[n] = true
 		if c.begun[n] {
 			c.begun[n] = false
-			c.tell(Lost{n, cutErr})
+			c.tell(Lost{n, errCut})
 		}
 	}
 }
@@ -399,9 +399,9 @@ func TestARuntimeThatDoesNotAnswerIsNotReady(t *testing.T) {
 	c.at = 2
 	c.cut["b"] = true
 	c.tell(Lost{"b", down})
-	cutErrWas := cutErr
-	cutErr = down
-	defer func() { cutErr = cutErrWas }()
+	errWas := errCut
+	errCut = down
+	defer func() { errCut = errWas }()
 	c.run(51.9)
 	c.is("")
 	c.run(52.1)
@@ -415,9 +415,9 @@ func TestARuntimeThatDoesNotAnswerIsNotReady(t *testing.T) {
 
 func TestAHostThatRefusesIsNotLost(t *testing.T) {
 	c := newCluster(t, Options{}, "a", "b", "c")
-	was := cutErr
-	cutErr = &LostError{Refused: true, Err: errors.New("host key")}
-	defer func() { cutErr = was }()
+	was := errCut
+	errCut = &LostError{Refused: true, Err: errors.New("host key")}
+	defer func() { errCut = was }()
 	c.lose(c.cut, "b")
 	c.run(200)
 	c.is("")

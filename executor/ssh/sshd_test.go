@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -55,7 +56,7 @@ func hostKey(t *testing.T, l *lab.Lab, host int) string {
 		t.Fatal(err)
 	}
 	for line := range strings.Lines(string(known)) {
-		if name, key, ok := strings.Cut(strings.TrimSpace(line), " "); ok && name == l.Nodes()[host].Address {
+		if name, key, ok := strings.Cut(strings.TrimSpace(line), " "); ok && slices.Contains(strings.Split(name, ","), l.Nodes()[host].Address) {
 			return key
 		}
 	}
