@@ -121,6 +121,13 @@ func (w *watchChores) tidy(ctx context.Context, h providers.Host, work *provider
 // collect leaves everything as it is while a run is in progress: what that brings to nodes is used only a moment later.
 func (w *watchChores) collect(ctx context.Context, h providers.Host, work *providers.Work) (string, error) {
 	needs, inFlight := w.goal.imagesOf(h.Name())
+	if s := w.goal.known(); s != nil {
+		var nodes []string
+		for i := range s.Nodes {
+			nodes = append(nodes, s.Nodes[i].Name)
+		}
+		w.images.Forget(nodes)
+	}
 	rules := work.Cluster.HousekeepingOrDefault()
 	if inFlight {
 		rules.ImageGCHighThresholdPercent, rules.ImageMaximumGCAge = 100, 0

@@ -214,7 +214,20 @@ func normal(ref string) string {
 	return fullName(parsed.Context()) + ":" + parsed.Identifier()
 }
 
-// own marks an image that a node has pulled for us, under all its names, so that it may go again.
+// pulledNames are those names of an image that a pull of the reference made: the reference itself, and the repository's digests. Others somebody has
+// given it, and as long as there is one it stays.
+func pulledNames(ref string, i *runtimev1.Image) []string {
+	parsed, err := name.ParseReference(ref)
+	if err != nil {
+		return nil // it could not have been pulled
+	}
+	digests := fullName(parsed.Context()) + "@"
+	return slices.DeleteFunc(slices.Concat(i.GetRepoTags(), i.GetRepoDigests()), func(n string) bool {
+		return n != normal(ref) && !strings.HasPrefix(n, digests)
+	})
+}
+
+// own marks an image that a node has pulled for us, under the names that it got by that, so that it may go again.
 func own(ctx context.Context, c *cri.Client, ref string) error {
 	st, err := c.Images.ImageStatus(ctx, &runtimev1.ImageStatusRequest{Image: &runtimev1.ImageSpec{Image: ref}})
 	if err != nil {
@@ -222,7 +235,7 @@ func own(ctx context.Context, c *cri.Client, ref string) error {
 	}
 	ctx = metadata.AppendToOutgoingContext(ctx, "containerd-namespace", namespace)
 	labels := map[string]string{labelPulled: "true"}
-	for _, n := range slices.Concat(st.GetImage().GetRepoTags(), st.GetImage().GetRepoDigests()) {
+	for _, n := range pulledNames(ref, st.GetImage()) {
 		_, err := imagesv1.NewImagesClient(c.Conn).Update(ctx, &imagesv1.UpdateImageRequest{
 			Image: &imagesv1.Image{Name: n, Labels: labels, Target: nil}, UpdateMask: labelMask(labels),
 		})

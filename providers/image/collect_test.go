@@ -10,6 +10,7 @@ import (
 
 	"berth.dev/berth/api"
 	"berth.dev/berth/providers"
+	"berth.dev/berth/providers/internal/cri"
 	"berth.dev/berth/providers/internal/testimage"
 )
 
@@ -62,6 +63,43 @@ func TestWhichImagesGo(t *testing.T) {
 	}
 }
 
+// A pull owns the names that it made, and no name that somebody gave the same image.
+func TestPulledNames(t *testing.T) {
+	const digest = "@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+	i := &runtimev1.Image{
+		RepoTags:    []string{"docker.io/library/nginx:1", "docker.io/library/nginx:mine", "docker.io/library/nginx-mine:1", "r.example:5000/copy:1"},
+		RepoDigests: []string{"docker.io/library/nginx" + digest, "r.example:5000/copy" + digest},
+	}
+	for ref, want := range map[string][]string{
+		"nginx:1":               {i.RepoTags[0], i.RepoDigests[0]},
+		"nginx" + digest:        {i.RepoDigests[0]},
+		"nginx:1" + digest:      {i.RepoDigests[0]},
+		"r.example:5000/copy:1": {i.RepoTags[3], i.RepoDigests[1]},
+		"nginx:2":               {i.RepoDigests[0]},
+		"":                      nil,
+	} {
+		if got := pulledNames(ref, i); !slices.Equal(got, want) {
+			t.Errorf("%q: %q, want %q", ref, got, want)
+		}
+	}
+}
+
+// What is known of a host that has left is let go of, and that of the others stays.
+func TestForget(t *testing.T) {
+	now := time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
+	s := &surveyed{images: []*runtimev1.Image{{Id: "i"}}}
+	c := &Collector{}
+	for _, h := range []string{"a", "b"} {
+		c.remember(h, s, nil, now)
+	}
+	c.Forget([]string{"b", "c"})
+	for h, want := range map[string]time.Time{"a": now.Add(time.Hour), "b": now} {
+		if got := c.remember(h, s, nil, now.Add(time.Hour))["i"].found; !got.Equal(want) {
+			t.Errorf("the image of %s is there since %s, want %s", h, got, want)
+		}
+	}
+}
+
 func TestParseRoom(t *testing.T) {
 	r, err := parseRoom("Filesystem 1024-blocks Used Available Capacity Mounted on\n/dev/sda1 1000 800 150 85% /var/lib/con tainerd\n")
 	if err != nil || r != (room{1000 << 10, 150 << 10}) || r.percent() != 85 {
@@ -99,6 +137,13 @@ func TestCollect(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer remove(t, h, foreign)
+	client, err := cri.Connect(h)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := own(t.Context(), client, refs[2]); err != nil { // as after a pull
+		t.Fatal(err)
+	}
 	names := func() []string {
 		out, err := h.Run(t.Context(), providers.Command{Script: `ctr -n k8s.io images ls -q`})
 		if err != nil {
