@@ -229,6 +229,14 @@ func (f *followed) rotate(t *testing.T, shell string) {
 		t.Fatalf("rotate: %v: %s", err, out)
 	}
 	f.reopen(t)
+	compress(t, shell, f.base, stamp)
+}
+
+func compress(t *testing.T, shell, base, stamp string) {
+	t.Helper()
+	if out, err := exec.CommandContext(t.Context(), shell, "-c", compressScript, "sh", base, stamp).CombinedOutput(); err != nil {
+		t.Fatalf("compress: %v: %s", err, out)
+	}
 }
 
 func TestRotateScriptKeepsAFew(t *testing.T) {
@@ -249,6 +257,7 @@ func TestRotateScriptKeepsAFew(t *testing.T) {
 				t.Fatalf("rotate: %v: %s", err, out)
 			}
 			f.reopen(t)
+			compress(t, shell, f.base, stamp)
 			if i == 0 { // the file that was compressed and not deleted belongs to no file any more
 				if err := os.Remove(filepath.Join(dir, "0.log.20260102-030407.gz")); err != nil {
 					t.Fatal(err)
@@ -269,6 +278,39 @@ func TestRotateScriptKeepsAFew(t *testing.T) {
 		}
 		if out, err := exec.CommandContext(t.Context(), shell, "-c", rotateScript, "sh", f.base, "20260102-030405", "3").CombinedOutput(); err == nil {
 			t.Errorf("twice in a second: %s", out)
+		}
+	}
+}
+
+// Files that cannot be compressed, whatever the reason, keep no log from being rotated, and go by their number.
+func TestRotateWithoutCompressing(t *testing.T) {
+	t.Parallel()
+	for _, shell := range shells(t) {
+		dir, bin := t.TempDir(), t.TempDir()
+		if err := os.WriteFile(filepath.Join(bin, "gzip"), []byte("#!/bin/sh\necho half\nexit 1\n"), 0o700); err != nil { //nolint:gosec // it has to run
+			t.Fatal(err)
+		}
+		f := &followed{base: filepath.Join(dir, "0.log")}
+		for i := range 5 {
+			f.write(t, 3)
+			stamp := fmt.Sprintf("20260102-03040%d", i)
+			if out, err := exec.CommandContext(t.Context(), shell, "-c", rotateScript, "sh", f.base, stamp, "2").CombinedOutput(); err != nil {
+				t.Fatalf("rotate: %v: %s", err, out)
+			}
+			f.reopen(t)
+			cmd := exec.CommandContext(t.Context(), shell, "-c", compressScript, "sh", f.base, stamp)
+			cmd.Env = append(os.Environ(), "PATH="+bin+":"+os.Getenv("PATH"))
+			if err := cmd.Run(); (err == nil) != (i == 0) {
+				t.Errorf("%s: compressed file %d: %v", shell, i, err)
+			}
+		}
+		got, err := filepath.Glob(filepath.Join(dir, "*"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := []string{f.base, f.base + ".20260102-030402", f.base + ".20260102-030403", f.base + ".20260102-030404"}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", shell, diff)
 		}
 	}
 }

@@ -35,8 +35,9 @@ func (r Rotation) complete() Rotation {
 }
 
 // RotateLogs rotates the logs of our running containers on a host that have grown too large, in the kubelet's way (semantics.md 1.14): the file
-// gets the time as its suffix, containerd opens a new one, files rotated before are compressed, and the oldest go. It returns those that were
+// gets the time as its suffix, containerd opens a new one, the oldest files go, and those rotated before are compressed. It returns those that were
 // rotated, sorted. A log that cannot be rotated stays as it was and does not keep the others from it; the errors of all are returned together.
+// Compressing comes last and may take compressTime: a file that could not be compressed stays as it is until its turn to go, and the error says so.
 //
 // Where no log is too large, this is one round trip. The work says under which lock it is done.
 func RotateLogs(ctx context.Context, h providers.Host, w *providers.Work, r Rotation, now time.Time) ([]string, error) {
@@ -72,8 +73,35 @@ func RotateLogs(ctx context.Context, h providers.Host, w *providers.Work, r Rota
 		done = append(done, file)
 	}
 	slices.Sort(done)
-	return done, errors.Join(errs...)
+	return done, errors.Join(append(errs, m.compress(ctx, done, now))...)
 }
+
+// compressTime is how long compressing may take on a host, all its logs together.
+const compressTime = time.Minute
+
+// compress compresses what was rotated before, of logs that have been rotated now.
+func (m *machine) compress(ctx context.Context, files []string, now time.Time) error {
+	limited, cancel := context.WithTimeout(ctx, compressTime)
+	defer cancel()
+	var errs []error
+	for _, file := range files {
+		_, err := m.Run(limited, providers.Command{Script: compressScript, Args: []string{file, stampOf(now)}})
+		if err == nil {
+			continue
+		}
+		late := limited.Err() != nil && ctx.Err() == nil
+		if late { // which says nothing about the host
+			err = fmt.Errorf("it takes longer than %s", compressTime)
+		}
+		errs = append(errs, fmt.Errorf("%s on %s is rotated, but not all that was rotated before could be compressed: %w", file, m.Name(), err))
+		if late || ctx.Err() != nil {
+			break
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func stampOf(now time.Time) string { return now.UTC().Format("20060102-150405") }
 
 // largeLogs are the logs that are larger than the limit, whosever they are.
 func largeLogs(ctx context.Context, h providers.Host, limit int64) (map[string]bool, error) {
@@ -90,7 +118,7 @@ func largeLogs(ctx context.Context, h providers.Host, limit int64) (map[string]b
 }
 
 func (m *machine) rotate(ctx context.Context, id, file string, r Rotation, now time.Time) error {
-	stamp := now.UTC().Format("20060102-150405")
+	stamp := stampOf(now)
 	_, err := m.Run(ctx, providers.Command{Script: rotateScript, Args: []string{file, stamp, strconv.Itoa(r.MaxFiles - 2)}})
 	if err != nil {
 		return err
@@ -107,8 +135,7 @@ func (m *machine) rotate(ctx context.Context, id, file string, r Rotation, now t
 }
 
 // rotateScript makes room for one more rotated file and renames the log: $1 is the file, $2 the time, $3 how many rotated files may stay beside
-// the new one. What a killed process left half done is tidied up. The newest rotated file is compressed only when it is not the newest any more:
-// somebody may still be reading it.
+// the new one. What a killed process left half done is tidied up.
 const rotateScript = `set -eu
 export LC_ALL=C
 [ ! -e "$1.$2" ] && [ ! -e "$1.$2.gz" ] || { echo "it was rotated in this second already" >&2; exit 1; }
@@ -124,20 +151,29 @@ for f in "$1".*; do
 done
 for f in "$1".*; do
 	[ -e "$f" ] || continue
-	if [ "$n" -gt "$3" ]; then
-		rm -f -- "$f"
-		n=$((n - 1))
-		continue
-	fi
-	case $f in
-	*.gz) ;;
-	*)
-		gzip -c -- "$f" >"$f.gz.tmp"
-		touch -r "$f" -- "$f.gz.tmp"
-		mv -- "$f.gz.tmp" "$f.gz"
-		rm -f -- "$f"
-		;;
-	esac
+	[ "$n" -gt "$3" ] || break
+	rm -f -- "$f"
+	n=$((n - 1))
 done
 mv -- "$1" "$1.$2"
+`
+
+// compressScript compresses the rotated files of the log $1 but that of the time $2: the newest is compressed only when it is not the newest any
+// more, as somebody may still be reading it.
+const compressScript = `set -u
+export LC_ALL=C
+status=0
+for f in "$1".*; do
+	case $f in
+	*.gz | *.tmp | "$1.$2") continue ;;
+	esac
+	[ -e "$f" ] || continue
+	if gzip -c -- "$f" >"$f.gz.tmp" && touch -r "$f" -- "$f.gz.tmp" && mv -- "$f.gz.tmp" "$f.gz"; then
+		rm -f -- "$f"
+	else
+		rm -f -- "$f.gz.tmp"
+		status=1
+	fi
+done
+exit $status
 `
