@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"path"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -70,9 +72,8 @@ func Tidy(ctx context.Context, h providers.Host, w *providers.Work) (Tidied, err
 		}
 		done.Containers = append(done.Containers, id)
 	}
-	args := append([]string{strconv.Itoa(len(pairs))}, pairs...)
-	args = append(append(args, found.Logs...), found.Scratch...)
-	if len(args) > 1 {
+	args := slices.Concat([]string{strconv.Itoa(len(pairs)), strconv.Itoa(len(found.Logs))}, pairs, found.Logs, found.Scratch)
+	if len(args) > 2 {
 		if _, err := m.Run(ctx, providers.Command{Script: tidyScript, Args: args}); err != nil {
 			return done, errors.Join(append(errs, fmt.Errorf("take away what was left behind: %w", err))...)
 		}
@@ -126,36 +127,52 @@ func (m *machine) leftovers(ctx context.Context) (*leftovers, error) {
 	return l, l.read(text)
 }
 
-// read takes in what leftoverScript says: "now", "id" (of a lease's sandbox), "at" (of a lease or scratch file) and "log" lines.
+// What names have to look like. Whoever has an account on a host can make files in /tmp with any name.
+var (
+	scratchName = regexp.MustCompile(`^` + regexp.QuoteMeta(api.ScratchPrefix) + `[A-Za-z0-9]{10}$`)
+	sandboxID   = regexp.MustCompile(`^[A-Za-z0-9._-]+$`)
+	rotatedLog  = regexp.MustCompile(`^[0-9]+\.log\.[0-9]{8}-[0-9]{6}(\.gz)?(\.tmp)?$`)
+)
+
+// read takes in what leftoverScript says: a "now" line, "id" (of a lease's sandbox), "at" (of a lease or scratch file) lines, and after a "logs" line
+// paths that end with a NUL each. Anything else is refused as a whole.
 func (l *leftovers) read(text string) error {
+	lines, logs, _ := strings.Cut(text, "\nlogs\n")
 	ids := map[string]string{}
-	for line := range strings.Lines(text) {
-		f := strings.Fields(line)
-		if len(f) < 2 {
-			return fmt.Errorf("the host says %q of what was left behind", line)
+	for n, line := range strings.Split(lines, "\n") {
+		f := strings.Split(line, " ")
+		refused := fmt.Errorf("the host says %q of what was left behind", line)
+		if (n == 0) != (f[0] == "now" && len(f) == 2) || n > 0 && len(f) != 3 {
+			return refused
 		}
-		if f[0] == "log" {
-			l.rotated = append(l.rotated, strings.TrimSpace(strings.TrimPrefix(line, "log ")))
-			continue
-		}
-		if f[0] == "id" && len(f) == 3 {
+		if f[0] == "id" {
+			if _, err := netip.ParseAddr(f[1]); err != nil || !sandboxID.MatchString(f[2]) {
+				return refused
+			}
 			ids[f[1]] = f[2]
 			continue
 		}
 		seconds, err := strconv.ParseInt(f[1], 10, 64)
 		if err != nil {
-			return fmt.Errorf("the host says %q of what was left behind", line)
+			return refused
 		}
 		at := time.Unix(seconds, 0)
 		switch {
-		case f[0] == "now":
+		case n == 0:
 			l.now = at
-		case f[0] == "at" && len(f) == 3 && path.Dir(f[2]) == api.CNILeases:
+		case f[0] == "at" && path.Dir(f[2]) == api.CNILeases:
 			if id := ids[path.Base(f[2])]; id != "" {
 				l.leases = append(l.leases, lease{path.Base(f[2]), id, at})
 			}
-		case f[0] == "at" && len(f) == 3:
+		case f[0] == "at" && scratchName.MatchString(f[2]):
 			l.scratch = append(l.scratch, aged{f[2], at})
+		default:
+			return refused
+		}
+	}
+	for f := range strings.SplitSeq(logs, "\x00") {
+		if path.Clean(f) == f && rotatedLog.MatchString(path.Base(f)) {
+			l.rotated = append(l.rotated, f)
 		}
 	}
 	return nil
@@ -203,30 +220,47 @@ func (l *leftovers) decide() (t Tidied, pairs []string) {
 	return t, pairs
 }
 
-// leftoverScript lists leases with the sandboxes that they were given to, files of scripts, and logs that were rotated. A lease's first line is the sandbox.
+// scratchGlob are the names that mktemp makes of api.Scratch, and no others: as many letters and digits as that has X.
+const scratchGlob = api.ScratchPrefix + `[A-Za-z0-9][A-Za-z0-9][A-Za-z0-9][A-Za-z0-9][A-Za-z0-9][A-Za-z0-9][A-Za-z0-9][A-Za-z0-9][A-Za-z0-9][A-Za-z0-9]`
+
+// leftoverScript lists leases with the sandboxes that they were given to, files of scripts, and logs that were rotated. A lease's first line is the
+// sandbox. Names are looked at before they are printed, so that none can pass for a line of its own; files of scripts are those of this user.
 const leftoverScript = `export LC_ALL=C
+echo "now $(date +%s)"
+cr=$(printf '\r')
 set -- ` + api.CNILeases + `/*.*.*.* ` + api.CNILeases + `/*:*
 for f do
-	[ -f "$f" ] || continue
+	shift
+	[ -f "$f" ] && [ ! -L "$f" ] || continue
+	case ${f##*/} in
+	*[!0-9A-Fa-f.:]*) continue ;;
+	esac
 	id=
 	IFS= read -r id <"$f" || :
-	[ -z "$id" ] || echo "id ${f##*/} $id"
+	id=${id%"$cr"}
+	case $id in
+	"" | *[!0-9A-Za-z._-]*) continue ;;
+	esac
+	echo "id ${f##*/} $id"
+	set -- "$@" "$f"
 done
-set -- "$@" ` + api.ScratchPrefix + `*
-for f do
-	shift
-	[ ! -e "$f" ] || set -- "$@" "$f"
+for f in ` + scratchGlob + `; do
+	case $f in
+	` + scratchGlob + `) [ -L "$f" ] || [ ! -O "$f" ] || set -- "$@" "$f" ;;
+	esac
 done
 [ $# = 0 ] || stat -c 'at %Y %n' -- "$@" 2>/dev/null || : # one may have gone meanwhile
-[ ! -d ` + api.PodLogsDir + ` ] || find ` + api.PodLogsDir + ` -mindepth 3 -maxdepth 3 -type f -name '*.log.*' -printf 'log %p\n'
-echo "now $(date +%s)"
+echo logs
+[ ! -d ` + api.PodLogsDir + ` ] || find ` + api.PodLogsDir + ` -mindepth 3 -maxdepth 3 -type f -name '*.log.*' -print0
 `
 
-// tidyScript takes away leases ($1 says how many arguments they take: address and sandbox) and files. A lease goes under the lock of the plugin that
-// gives them, and only if it is still that sandbox's.
+// tidyScript takes away leases ($1 says how many arguments they take: address and sandbox), logs ($2 says how many) and files of scripts. A lease goes
+// under the lock of the plugin that gives them, and only if it is still that sandbox's; a file of a script only if it is still this user's.
 const tidyScript = `set -eu
+export LC_ALL=C
 n=$1
-shift
+logs=$2
+shift 2
 if [ "$n" -gt 0 ]; then
 	cd ` + api.CNILeases + `
 	exec 8>>lock
@@ -234,12 +268,22 @@ if [ "$n" -gt 0 ]; then
 	cr=$(printf '\r')
 	while [ "$n" -gt 0 ]; do
 		id=
-		IFS= read -r id <"$1" 2>/dev/null || :
+		IFS= read -r id <"./$1" 2>/dev/null || :
 		[ "${id%"$cr"}" != "$2" ] || rm -f -- "./$1"
 		shift 2
 		n=$((n - 2))
 	done
 	exec 8>&-
 fi
-[ $# = 0 ] || rm -rf -- "$@"
+while [ "$logs" -gt 0 ]; do
+	rm -f -- "$1"
+	shift
+	logs=$((logs - 1))
+done
+for f do
+	case $f in
+	` + scratchGlob + `) [ -L "$f" ] || [ ! -O "$f" ] || rm -rf -- "$f" ;;
+	*) echo "$f is no file of a script" >&2; exit 1 ;;
+	esac
+done
 `

@@ -24,7 +24,16 @@ touch -d '1 hour ago' 10.244.1.200
 echo x >`+api.ScratchPrefix+`0123456789
 mkdir `+api.ScratchPrefix+`abcdefghij
 echo x >`+api.ScratchPrefix+`abcdefghij/live
-touch -d '2 hours ago' `+api.ScratchPrefix+`abcdefghij`, ip)
+nl='
+'
+cd /tmp
+mkdir -p etcetera
+for f in "berth.x${nl}at 0 etcetera" "berth.zzzzzzzzz${nl}" "berth.x${nl}now 9999999999" berth.notes berth.theirs0000 berth.zzzzzzzzzzz; do echo x >"$f"; done
+ln -s etcetera berth.linkednow0
+chown 65534 berth.theirs0000
+touch -h -d '2 hours ago' berth.abcdefghij berth.x* berth.zzzzzzzzz?* berth.notes berth.theirs0000 berth.linkednow0`, ip)
+	others := `cd /tmp; ls -bd etcetera berth.x* berth.zzzzzzzzz?* berth.notes berth.theirs0000 berth.linkednow0`
+	before := f.sh(t, others)
 	w := &providers.Work{Lineage: lineage, Cluster: cluster, Fence: 0, Step: &api.Step{Node: f.node.Name}}
 	got, err := runtime.Tidy(t.Context(), f, w)
 	if err != nil {
@@ -39,8 +48,11 @@ touch -d '2 hours ago' `+api.ScratchPrefix+`abcdefghij`, ip)
 			t.Errorf("%s is there: %t\n%s", text, !want, left)
 		}
 	}
+	if after := f.sh(t, others); after != before || strings.Count(after, "\n") != 7 {
+		t.Errorf("of others there is\n%s\nof\n%s", after, before)
+	}
 	if again, err := runtime.Tidy(t.Context(), f, w); err != nil || !again.IsZero() {
 		t.Errorf("once more: %+v, %v", again, err)
 	}
-	f.sh(t, `rm -f `+api.CNILeases+`/10.244.1.201 `+api.ScratchPrefix+`0123456789`)
+	f.sh(t, `rm -f `+api.CNILeases+`/10.244.1.201; cd /tmp; rm -rf etcetera berth.0123456789 berth.x* berth.zzzzzzzzz?* berth.notes berth.theirs0000 berth.linkednow0`)
 }

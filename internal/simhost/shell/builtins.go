@@ -466,7 +466,7 @@ func (r *interp) unary(op, s string) (bool, error) {
 	i, err := r.stat(s)
 	kinds := map[string]disk.Kind{"-f": disk.File, "-d": disk.Dir, "-S": disk.Socket, "-c": disk.CharDevice, "-b": disk.BlockDevice}
 	switch op {
-	case "-e", "-r", "-w":
+	case "-e", "-r", "-w", "-O": // there is one user only
 		return err == nil, nil
 	case "-x":
 		return err == nil && (i.Kind == disk.Dir || i.Mode&0o111 != 0), nil

@@ -50,7 +50,7 @@ var scripts = []struct{ name, text, in string }{
 	{"redirections", `echo out >f; echo more >>f; { echo e >&2; echo o; } 2>err >out; cat f err out; exec 3<f; read -r l <&3; echo $l; read -r l <&3; echo $l; exec 3<&-; cat nofile 2>/dev/null || echo no`, ""},
 	{"glob", `: >b.rules; : >a.rules; : >.hidden; echo *.rules *.none; set -f; echo *; set +f; set -- *.x; [ -e "$1" ] || echo none`, ""},
 	{"eval", `x='echo "$y"'; y='a  b'; eval "$x"; eval 'exit 3'; echo never`, ""},
-	{"tests", `: >empty; echo x >full; mkdir d; ln -s full l; for o in -e -f -d -s -L; do for f in empty full d l none; do [ $o $f ] && echo $o $f; done; done; [ full -ef l ] && echo same; [ ! -e none ] && [ 1 -lt 2 ] && [ a != b ] && echo ok; [ -n "" ] || [ -z "" ] && echo z`, ""},
+	{"tests", `: >empty; echo x >full; mkdir d; ln -s full l; for o in -e -f -d -s -L -O; do for f in empty full d l none; do [ $o $f ] && echo $o $f; done; done; [ full -ef l ] && echo same; [ ! -e none ] && [ 1 -lt 2 ] && [ a != b ] && echo ok; [ -n "" ] || [ -z "" ] && echo z`, ""},
 	{"files", `mkdir -p a/b; echo 1 >a/b/f; cp a/b/f a/g; mv a/g a/h; cat a/h; rm -f none; rm -rf a/b; ls -A a; rmdir a 2>/dev/null || echo full; mv -fT a c; ls; touch c/t; stat -c '%s %a' c/h; chmod 600 c/h; stat -c %a c/h; chmod ug+rwx,g+s c; stat -c %a c`, ""},
 	{"options after operands", `mkdir -p -- d; chmod 0700 -- d; stat -c %a d; echo x >d/f; rm d -r; [ -e d ] || echo gone`, ""},
 	{"mv into", `mkdir from to; echo 1 >from/a; echo 2 >from/b; find from -type f -exec mv -t to {} +; ls to; ls from`, ""},
