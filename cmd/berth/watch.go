@@ -8,9 +8,11 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 	"golang.org/x/sync/errgroup"
 
 	"berth.dev/berth/api"
@@ -37,6 +39,7 @@ type watchCommand struct {
 	lease     time.Duration
 	autoscale time.Duration
 	local     bool
+	given     []string // names of the flags that stand in the command line
 }
 
 func newWatch(g *globals) *cobra.Command {
@@ -63,7 +66,10 @@ The first SIGTERM or Ctrl-C finishes the running steps and saves; a second one s
   berth watch --listen 127.0.0.1:9640 --log-format json
   berth watch install                                   have systemd keep it running`,
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return runWatch(cmd.Context(), g, o) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			o.take(cmd.Flags())
+			return runWatch(cmd.Context(), g, o)
+		},
 	}
 	o.serviceFlags(cmd)
 	cmd.Flags().BoolVar(&o.local, "local", false, "on a node: look after just this node, while no watchdog and no apply is there")
@@ -95,6 +101,14 @@ func (o *watchCommand) serviceFlags(cmd *cobra.Command) {
 	completeFlag(cmd, "log-level", fixed("debug", "info", "warn", "error"))
 }
 
+// take remembers which flags were given.
+func (o *watchCommand) take(f *pflag.FlagSet) {
+	f.Visit(func(f *pflag.Flag) { o.given = append(o.given, f.Name) })
+}
+
+// noLocal are the flags that have no part in looking after one node by what was handed to it.
+var noLocal = []string{"config", "git", "git-every", "approve", "drift", "alone", "ways", "node-grace", "lease", "autoscale-interval", "parallelism"}
+
 func (o *watchCommand) check() error {
 	for _, f := range []struct{ name, value, a, b string }{{"approve", o.approve, "auto", "manual"}, {"drift", o.drift, "repair", "report"}, {"log-format", o.logFormat, "text", "json"}} {
 		if f.value != f.a && f.value != f.b {
@@ -110,8 +124,8 @@ func (o *watchCommand) check() error {
 	if o.autoscale < time.Second || o.autoscale > time.Minute {
 		return usageError{fmt.Errorf("--autoscale-interval is from 1s to 1m, not %s", o.autoscale)}
 	}
-	if o.local && (o.config != "" || o.git != "" || o.alone || o.ways != "") {
-		return usageError{errors.New("--local looks after what was handed to this node: --config, --git, --alone and --ways have no part in that")}
+	if i := slices.IndexFunc(noLocal, func(name string) bool { return slices.Contains(o.given, name) }); o.local && i >= 0 {
+		return usageError{fmt.Errorf("--local looks after what was handed to this node: --%s has no part in that", noLocal[i])}
 	}
 	if o.config == "" && o.git == "" && (o.approve == "manual" || len(o.vars) > 0) {
 		return usageError{errors.New("--approve, --var and --var-file are about a configuration: give --config or --git with them")}
@@ -141,7 +155,7 @@ func runWatch(ctx context.Context, g *globals, o watchCommand) error {
 	if err != nil {
 		return err
 	}
-	source, err := o.source(ctx, g)
+	source, err := o.source(ctx, g, log)
 	if err != nil {
 		return err
 	}
@@ -262,14 +276,14 @@ func watchRound(g *globals, o watchCommand) (*round, error) {
 }
 
 // source is where a configuration comes from that is applied by itself, nil for nowhere. What it has counts from now on.
-func (o *watchCommand) source(ctx context.Context, g *globals) (configSource, error) {
+func (o *watchCommand) source(ctx context.Context, g *globals, log *slog.Logger) (configSource, error) {
 	switch {
 	case o.git != "":
 		s, err := newGitSource(o.git, o.config, o.gitEvery, g.proc)
 		if err != nil {
 			return nil, err
 		}
-		if _, err := s.digest(ctx); err != nil {
+		if err := s.start(ctx, func(text string) { log.Warn(text) }); err != nil {
 			return nil, fail("Configuration cannot be fetched", err.Error()+".")
 		}
 		g.dir = s.dir()
@@ -325,7 +339,7 @@ func newWatchParts(r *round, o watchCommand, log *slog.Logger, stop <-chan struc
 	}
 	events := &watchEvents{now: r.g.proc.Now, log: log, noted: func() { p.dog.Noted() }, tell: p.teller.tell}
 	p.leader = &watchLeader{store: r.store, proc: r.g.proc, log: log, alone: o.alone}
-	sight := &watchSight{hosts: executor.Dialer(r.pool), goal: p.goal, leader: p.leader}
+	sight := &watchSight{hosts: executor.Dialer(r.pool), goal: p.goal, leader: p.leader, log: log}
 	r.warnOne = func(d api.Diagnostic) { log.Warn(d.Detail) }
 	rounds := &watchRounds{
 		r: r, goal: p.goal, leader: p.leader, events: events, log: log, stop: stop,

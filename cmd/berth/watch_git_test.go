@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -67,6 +68,9 @@ func (r *repository) source(ref string) *gitSource {
 // read is what is in the configuration that counts.
 func (r *repository) read(s *gitSource) string {
 	r.t.Helper()
+	if _, err := s.Version(r.t.Context()); err != nil {
+		r.t.Fatal(err)
+	}
 	if _, err := s.digest(r.t.Context()); err != nil {
 		r.t.Fatal(err)
 	}
@@ -154,6 +158,132 @@ func TestGitSourceKeepsRescuedStates(t *testing.T) {
 	r.read(s)
 	if _, err := os.Stat(filepath.Join(old, rescueFile)); err != nil {
 		t.Error(err)
+	}
+}
+
+// What came is stored as what was asked for only if it is that.
+func TestGitSourceMoves(t *testing.T) {
+	r := newRepository(t)
+	first := r.git(r.work, "rev-parse", "HEAD")
+	s := r.source("main")
+	second := r.commit("two") // between ls-remote and fetch
+	if err := s.checkout(t.Context(), "refs/heads/main", first); !errors.Is(err, errMoved) || !strings.Contains(err.Error(), second) {
+		t.Errorf("another commit was fetched: %v", err)
+	}
+	if list, err := os.ReadDir(s.base); err != nil || len(list) != 0 {
+		t.Errorf("it left %v, %v", list, err)
+	}
+	if d, err := s.digest(t.Context()); d != "" || err != nil {
+		t.Errorf("%q counts, %v", d, err)
+	}
+	if got := r.read(s); got != "two" {
+		t.Errorf("asked anew: %q", got)
+	}
+}
+
+// Only Version asks the repository, and says that something is new when that is here.
+func TestGitSourceVersion(t *testing.T) {
+	r := newRepository(t)
+	first := r.git(r.work, "rev-parse", "HEAD")
+	s := r.source("main")
+	now := time.Now()
+	s.now, s.every = func() time.Time { return now }, time.Minute
+	version := func(want string) {
+		t.Helper()
+		if got, err := s.Version(t.Context()); got != want || err != nil {
+			t.Fatalf("%q, %v; want %q", got, err, want)
+		}
+	}
+	digest := func(want string) {
+		t.Helper()
+		if got, err := s.digest(t.Context()); got != want || err != nil {
+			t.Fatalf("%q, %v; want %q", got, err, want)
+		}
+	}
+	version(first)
+	digest("git:" + first + ":prod")
+	second := r.commit("two")
+	version(first)
+	now = now.Add(time.Minute)
+	digest("git:" + first + ":prod")
+	version(first) // and fetches
+	version(second)
+	if err := os.Rename(r.bare, r.bare+".away"); err != nil {
+		t.Fatal(err)
+	}
+	digest("git:" + second + ":prod")
+	// Nobody knows what others have brought since.
+	now = now.Add(time.Hour)
+	digest("")
+	if _, err := s.Version(t.Context()); err == nil {
+		t.Fatal("the repository is away")
+	}
+	if err := os.Rename(r.bare+".away", r.bare); err != nil {
+		t.Fatal(err)
+	}
+	version(second)
+	version(second + ".1") // a round is made
+	digest("git:" + second + ":prod")
+}
+
+// A watchdog starts with what it has when the repository is away, or its newest commit cannot be read.
+func TestGitSourceStarts(t *testing.T) {
+	r := newRepository(t)
+	var warned []string
+	begin := func(s *gitSource) (*gitSource, error) {
+		next := r.source("main")
+		next.base = s.base
+		warned = nil
+		return next, next.start(t.Context(), func(text string) { warned = append(warned, text) })
+	}
+	file := func(name, text string) string {
+		t.Helper()
+		if err := os.WriteFile(filepath.Join(r.work, "prod", name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return r.commit(name + text)
+	}
+	broken := file("berth.hcl", "berth {\n")
+	s, err := begin(r.source("main"))
+	if err == nil {
+		t.Fatal("a configuration that cannot be read is taken, and no other is there")
+	}
+	good := file("berth.hcl", "berth {\n  cluster {\n  }\n}\n")
+	if s, err = begin(s); err != nil || len(warned) != 0 {
+		t.Fatal(err, warned)
+	}
+	current := func(want string) {
+		t.Helper()
+		if got, err := os.Readlink(filepath.Join(s.base, gitCurrent)); got != want || err != nil {
+			t.Errorf("%q, %v; want %q", got, err, want)
+		}
+	}
+	current(good)
+	for range 2 { // commits: the last that can be read is not taken away
+		broken = file("berth.hcl", "berth {\n")
+		r.read(s)
+		current(broken)
+		file("other.hcl", "nothing {\n"+broken)
+	}
+	if s, err = begin(s); err != nil || len(warned) != 1 || !strings.Contains(warned[0], "Commit "+good+" counts") {
+		t.Fatal(err, warned)
+	}
+	current(good)
+	if d, err := s.digest(t.Context()); err != nil || strings.Contains(d, good) {
+		t.Errorf("the newest commit is not told of: %q, %v", d, err)
+	}
+	if err := os.Rename(r.bare, r.bare+".away"); err != nil {
+		t.Fatal(err)
+	}
+	if s, err = begin(s); err != nil || len(warned) != 2 || !strings.Contains(warned[0], "git ls-remote") {
+		t.Fatal(err, warned)
+	}
+	current(good)
+	if d, err := s.digest(t.Context()); d != "" || err != nil {
+		t.Errorf("%q would be brought, %v", d, err)
+	}
+	if _, err = begin(r.source("main")); err == nil {
+		t.Error("it starts with nothing")
 	}
 }
 

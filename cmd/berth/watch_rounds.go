@@ -391,6 +391,12 @@ func (w *watchRounds) configured(ctx context.Context, q watchdog.Request) (out w
 	if err != nil || prior.Source == digest && prior.Pending == nil {
 		return out, err
 	}
+	if digest == "" { // what was applied stays until it is known
+		if prior.Pending != nil {
+			out.Waiting = prior.Pending.Digest
+		}
+		return out, nil
+	}
 	plan, _, err := w.planConfigured(ctx, q, prior)
 	if err != nil {
 		return out, err

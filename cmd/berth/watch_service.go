@@ -86,6 +86,7 @@ All other flags are those of berth watch.`,
 	completeFlag(cmd, "on", g.completions(nodeNames))
 	f.BoolVar(&o.local, "local", false, "the watchdog that looks after just its own node, while no other is there: see berth watch --local")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		o.take(cmd.Flags())
 		run := map[string]func(*serviceRun, context.Context, *machineOf) error{"install": (*serviceRun).install, "uninstall": (*serviceRun).uninstall, "status": (*serviceRun).status}
 		if o.local {
 			run = map[string]func(*serviceRun, context.Context, *machineOf) error{"install": (*serviceRun).installLocal, "uninstall": (*serviceRun).uninstallLocal, "status": (*serviceRun).status}

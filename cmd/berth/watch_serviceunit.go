@@ -142,7 +142,7 @@ func (s *serviceRun) unit(ctx context.Context, m *machineOf, user string) (servi
 // args are those of the service. Files are named from anywhere.
 func (o *serviceCommand) args(dir string) []string {
 	out := []string{"watch", "--ways", serviceWays, "--log-format", o.logFormat, "--log-level", o.logLevel, "--listen", o.listen, "--drift", o.drift, "--parallelism", strconv.Itoa(o.parallelism),
-		"--node-grace", o.grace.String(), "--lease", o.lease.String()}
+		"--node-grace", o.grace.String(), "--lease", o.lease.String(), "--autoscale-interval", o.autoscale.String()}
 	if o.alone {
 		out = append(out, "--alone")
 	}

@@ -14,7 +14,8 @@ import (
 	"berth.dev/berth/watchdog"
 )
 
-// configSource is where the configuration comes from. digest tells it from others by its content, and has that content be what is read.
+// configSource is where the configuration comes from. digest tells it from others by its content, and has that content be what is read;
+// "" when it is not known at present.
 type configSource interface {
 	watchdog.Source
 	digest(ctx context.Context) (string, error)

@@ -4,8 +4,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
 
 // systemd's own tool finds nothing wrong with the units, whatever stands in them.
@@ -45,6 +50,46 @@ func TestServiceUnit(t *testing.T) {
 	}
 	if _, err := (serviceUnit{program: program, args: []string{"a\nExecStartPre=/bin/evil"}}).text(); err == nil {
 		t.Error("a line break is taken")
+	}
+}
+
+// Every flag of install reaches the service, but --var, which is refused.
+func TestServiceArgs(t *testing.T) {
+	var o serviceCommand
+	cmd := &cobra.Command{}
+	o.serviceFlags(cmd)
+	o.git, o.config, o.alone, o.autoscale = "https://git.example/x.git", "prod", true, 5*time.Second
+	if err := cmd.Flags().Set("var-file", "x.bvars"); err != nil {
+		t.Fatal(err)
+	}
+	args := o.args("/srv")
+	cmd.Flags().VisitAll(func(f *pflag.Flag) {
+		if i := slices.Index(args, "--"+f.Name); i < 0 && f.Name != "var" {
+			t.Errorf("--%s does not reach the service: %q", f.Name, args)
+		} else if f.Name == "autoscale-interval" && args[i+1] != "5s" {
+			t.Errorf("%q", args)
+		}
+	})
+}
+
+// What has no part in looking after one node is refused by its name, also with the value that it has by default.
+func TestLocalFlags(t *testing.T) {
+	for _, args := range [][]string{{"--drift=repair"}, {"--approve=auto"}, {"--node-grace=50s"}, {"--lease=30s"}, {"--autoscale-interval=15s"}, {"--parallelism=1"}, {"--git-every=30s"},
+		{"--git=x"}, {"--config=x"}, {"--alone"}, {"--log-level=debug", ""}} {
+		var o serviceCommand
+		cmd := &cobra.Command{}
+		o.serviceFlags(cmd)
+		if err := cmd.ParseFlags(args[:1]); err != nil {
+			t.Fatal(err)
+		}
+		o.take(cmd.Flags())
+		o.local, o.on = true, []string{"n1"}
+		name, _, _ := strings.Cut(args[0], "=")
+		for _, err := range []error{o.check(), o.checkService()} {
+			if taken := err == nil; taken != (len(args) > 1) || !taken && !strings.Contains(err.Error(), name+" has no part") {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
 	}
 }
 
