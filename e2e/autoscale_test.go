@@ -27,7 +27,7 @@ workload "deployment" "web" {
     args  = ["burn", ":8080"]
 
     resources {
-      requests = { cpu = "20m" }
+      requests = { cpu = "10m" }
     }
 
     readiness_probe {
@@ -73,7 +73,7 @@ func TestAutoscalerFollowsTheLoad(t *testing.T) {
 	s.apply()
 	w := s.watch("--autoscale-interval", "1s").ready()
 	for _, p := range s.pods("app=web") {
-		s.exec(p.Name, "/app", "get", "http://127.0.0.1:8080/busy/20")
+		s.exec(p.Name, "/app", "get", "http://127.0.0.1:8080/busy/40")
 	}
 	s.scaledTo("app=web", 4)
 	s.says(s.ok("events"), "SuccessfulRescale", "New size: 4; reason: cpu resource utilization (percentage of request) above target")
