@@ -86,3 +86,11 @@ func TestServiceFamilies(t *testing.T) {
 		})
 	}
 }
+
+// A state that nothing was applied to has no ranges, and its services no families.
+func TestServiceFamiliesOfNoCluster(t *testing.T) {
+	t.Parallel()
+	if got := ServiceFamilies(&corev1.Service{}, &Cluster{}); len(got) != 0 {
+		t.Errorf("they are %v", got)
+	}
+}

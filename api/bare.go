@@ -1,8 +1,11 @@
 package api
 
 import (
+	"fmt"
 	"slices"
 	"strings"
+
+	corev1 "k8s.io/api/core/v1"
 )
 
 // DefaultStateCopies is on how many hosts a copy of the state is kept where the configuration does not say.
@@ -97,7 +100,8 @@ func (s *State) bareRevisions() error {
 	return nil
 }
 
-// bareJobs leaves out runs of which nobody says any more what is sensitive in them.
+// bareJobs leaves out runs of which nobody says any more what is sensitive in them. Of those that did not note it, which may be of an older template
+// than their object's, it leaves out the template if they are over, and else all that a value could be in.
 func (s *State) bareJobs() error {
 	var out []JobState
 	for _, j := range s.Jobs {
@@ -106,19 +110,58 @@ func (s *State) bareJobs() error {
 			continue
 		}
 		if j.Spec != nil {
-			if paths := PodSensitive(j.Address.Kind, o.Sensitive); len(paths) > 0 {
-				spec, _, err := hashedSpec(j.Address, &j.Spec.Template.Spec, paths, s.Lineage)
+			j.Spec = j.Spec.DeepCopy()
+			template, noted := &j.Spec.Template, j.Sensitive != nil
+			switch {
+			case !noted && j.Finished() != nil:
+				*template = corev1.PodTemplateSpec{}
+			case !noted:
+				template.Annotations = nil
+				j.Sensitive = suspects(j.Address, &template.Spec, PodSensitive(j.Address.Kind, o.Sensitive))
+			}
+			if len(j.Sensitive) > 0 {
+				spec, _, err := hashedSpec(j.Address, &template.Spec, j.Sensitive, s.Lineage)
 				if err != nil {
 					return err
 				}
-				j.Spec = j.Spec.DeepCopy()
-				j.Spec.Template.Spec = *spec
+				template.Spec = *spec
 			}
 		}
 		out = append(out, j)
 	}
 	s.Jobs = out
 	return nil
+}
+
+// suspects are the paths in a specification that a sensitive value may be at: those given that it has, and all commands, arguments and values of
+// environment variables.
+func suspects(a Address, spec *corev1.PodSpec, paths []string) []string {
+	out := []string{}
+	for _, p := range paths {
+		if v, err := podObject(a, spec).At("spec." + strings.TrimPrefix(AttributeOf("spec."+p), "spec.")); err == nil && v != nil {
+			out = append(out, p)
+		}
+	}
+	add := func(list string, containers []corev1.Container) {
+		for _, c := range containers {
+			at := list + "[" + c.Name + "]."
+			for i := range c.Command {
+				out = append(out, fmt.Sprintf("%scommand[%d]", at, i))
+			}
+			for i := range c.Args {
+				out = append(out, fmt.Sprintf("%sargs[%d]", at, i))
+			}
+			for _, e := range c.Env {
+				if e.Value != "" {
+					out = append(out, at+"env["+e.Name+"].value")
+				}
+			}
+		}
+	}
+	add("initContainers", spec.InitContainers)
+	add("containers", spec.Containers)
+	slices.Sort(out)
+	return slices.Compact(out)
 }
 
 // bareHistory leaves what is sensitive out of the past. An empty hash marks what is not kept, so that no way back goes without it.

@@ -39,7 +39,7 @@ func sensitiveState() (*State, string) {
 		Pods:      []PodState{{Address: web.WithPod("web-1"), Namespace: "default", UID: "u1", Node: "a1", Spec: &spec, Sensitive: []string{path}, Files: map[string]string{"secret/db": "abc"}}},
 		Outputs:   []*Output{{Name: "token", Sensitive: true, Value: RawJSON(`"` + hidden + `"`)}},
 		Revisions: []Revision{{Address: web, Number: 1, Template: corev1.PodTemplateSpec{Spec: spec}, Sensitive: template}},
-		Jobs:      []JobState{{Address: job, Name: "once", Spec: &j.Spec}},
+		Jobs:      []JobState{{Address: job, Name: "once", Spec: &j.Spec, Sensitive: []string{path}}},
 		Overrides: []Override{{Address: web, Path: "spec.template.spec." + path, Value: RawJSON(`"` + hidden + `"`)}},
 	}
 	was := *s.Objects[2]
@@ -101,6 +101,10 @@ func TestPodsHashed(t *testing.T) {
 	for name, change := range map[string]func(*State){
 		"from the object":   func(s *State) { s.Revisions = nil },
 		"from the revision": func(s *State) { s.Objects = s.Objects[2:] },
+		"from the run": func(s *State) {
+			s.Objects, s.Revisions = nil, nil
+			s.Jobs = []JobState{{Address: s.Pods[0].Address.Owner(), Name: "run", Spec: s.Jobs[0].Spec}}
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			one := *s
@@ -115,7 +119,7 @@ func TestPodsHashed(t *testing.T) {
 		})
 	}
 	lost := *s
-	lost.Pods, lost.Revisions, lost.Objects = []PodState{p}, nil, nil
+	lost.Pods, lost.Revisions, lost.Objects, lost.Jobs = []PodState{p}, nil, nil, nil
 	if err := lost.MakeWhole(); err != nil || lost.Pods[0].Hashes[path] == "" {
 		t.Errorf("a value that is nowhere: %v, %v", lost.Pods[0].Hashes, err)
 	}
@@ -133,5 +137,48 @@ func TestSpecToStop(t *testing.T) {
 	bare := textOf(t, SpecToStop(s.Pods[0].Address, spec, []string{path, "containers[app].lifecycle.preStop.exec.command[1]"}))
 	if strings.Count(bare, hidden) != 1 || !strings.Contains(bare, "hook-"+hidden) {
 		t.Errorf("it is %s", bare)
+	}
+}
+
+// An older run has values of its own time: the object that it is of may have others by now, at other places.
+func TestBareOldRuns(t *testing.T) {
+	const path = "containers[app].env[OLD].value"
+	over := batchv1.JobStatus{Conditions: []batchv1.JobCondition{{Type: batchv1.JobComplete, Status: corev1.ConditionTrue}}}
+	for _, tt := range []struct {
+		name      string
+		sensitive []string
+		status    batchv1.JobStatus
+		plain     bool // what is not sensitive stays
+	}{
+		{"noted", []string{path}, batchv1.JobStatus{}, true},
+		{"noted and over", []string{path}, over, true},
+		{"not noted", nil, batchv1.JobStatus{}, false},
+		{"not noted and over", nil, over, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s, _ := sensitiveState()
+			spec := s.Jobs[0].Spec.DeepCopy()
+			app := &spec.Template.Spec.Containers[0]
+			app.Env = []corev1.EnvVar{{Name: "OLD", Value: "swordfish"}, {Name: "PLAIN", Value: "mackerel"}}
+			if tt.sensitive == nil {
+				app.Args = []string{"--token", "swordfish"}
+			}
+			s.Jobs = []JobState{{Address: s.Jobs[0].Address, Name: "once", Spec: spec, Status: tt.status, Sensitive: tt.sensitive}}
+			before := textOf(t, s)
+			bare, err := s.Bare()
+			if err != nil {
+				t.Fatal(err)
+			}
+			text := textOf(t, bare)
+			if strings.Contains(text, "swordfish") {
+				t.Errorf("the old value is in the copy: %s", text)
+			}
+			if strings.Contains(text, "mackerel") != tt.plain {
+				t.Errorf("what is not sensitive: %s", text)
+			}
+			if textOf(t, s) != before || len(bare.Jobs) != 1 {
+				t.Errorf("the state itself was changed, or the run is gone: %v", bare.Jobs)
+			}
+		})
 	}
 }

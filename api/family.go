@@ -97,7 +97,7 @@ func (n *NodeState) IPs() []string { return both(n.IP, n.SecondIP) }
 func (p *PodState) IPs() []string { return both(p.IP, p.SecondIP) }
 
 // ServiceFamilies are the families of a service that has been allocated, its primary first. A cluster's first family is that of services
-// which do not say more.
+// which do not say more; before the cluster has ranges, they have none.
 func ServiceFamilies(svc *corev1.Service, c *Cluster) []corev1.IPFamily {
 	if ips := ClusterIPs(svc); len(ips) > 0 {
 		out := []corev1.IPFamily{}
@@ -108,7 +108,11 @@ func ServiceFamilies(svc *corev1.Service, c *Cluster) []corev1.IPFamily {
 	}
 	out := slices.Clone(svc.Spec.IPFamilies)
 	if len(out) == 0 {
-		out = c.Families()[:1]
+		families := c.Families()
+		if len(families) == 0 {
+			return nil
+		}
+		out = families[:1]
 	}
 	policy := svc.Spec.IPFamilyPolicy
 	// A name without a selector has whatever its endpoints have, unless it says otherwise: Kubernetes' default for it is dual-stack.

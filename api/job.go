@@ -23,6 +23,9 @@ type JobState struct {
 	Hash      string `json:"hash"` // of the pod template
 	// Spec is what runs, complete. A run that was interrupted goes on with it whatever the configuration says by then.
 	Spec *batchv1.JobSpec `json:"spec,omitempty"`
+	// Sensitive are the paths in the specification of its pods that must not be shown, as they were when the run was made: what its object says by
+	// then may be another template's. Empty for a run that has none; nil for one of a version that did not note them.
+	Sensitive []string `json:"sensitive,omitzero"`
 	// Scheduled is the time for which a cronjob's run is; nil when somebody started it.
 	Scheduled *time.Time `json:"scheduled,omitempty"`
 

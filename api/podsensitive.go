@@ -21,8 +21,8 @@ func PodSensitive(kind string, paths []string) []string {
 	return out
 }
 
-// Hashed returns the pod with hashes in the place of the sensitive values of its specification. They are kept once already, in the object or
-// the revision that the pod was made from: see [State.MakeWhole].
+// Hashed returns the pod with hashes in the place of the sensitive values of its specification. They are kept once already, in the object, the
+// revision or the run that the pod was made from: see [State.MakeWhole].
 func (p PodState) Hashed(lineage string) (PodState, error) {
 	if p.Spec == nil || len(p.Sensitive) == 0 {
 		return p, nil
@@ -71,8 +71,8 @@ func podObject(a Address, spec *corev1.PodSpec) *Object {
 	return &Object{Address: Address{Kind: KindPod, Name: a.Name, Module: a.Module}, Value: &corev1.Pod{Spec: *spec}}
 }
 
-// MakeWhole puts the sensitive values of pods back in the place of their hashes, from the objects and revisions that have them. What is in
-// neither stays away, with its hash: nothing but a pod of a template that is no longer known lacks it.
+// MakeWhole puts the sensitive values of pods back in the place of their hashes, from the objects, revisions and runs that have them. What is in
+// none stays away, with its hash: nothing but a pod of a template that is no longer known lacks it.
 func (s *State) MakeWhole() error {
 	known := map[string]map[string]RawJSON{} // by owner, path and hash
 	for i := range s.Pods {
@@ -108,7 +108,7 @@ func (s *State) MakeWhole() error {
 	return nil
 }
 
-// sensitiveValues are the values that an owner's object and revisions have at a path of their pods, by hash.
+// sensitiveValues are the values that an owner's object, revisions and runs have at a path of their pods, by hash.
 func (s *State) sensitiveValues(owner Address, path string) map[string]RawJSON {
 	out := map[string]RawJSON{}
 	add := func(spec *corev1.PodSpec) {
@@ -122,6 +122,11 @@ func (s *State) sensitiveValues(owner Address, path string) map[string]RawJSON {
 	for _, r := range s.Revisions {
 		if r.Address == owner {
 			add(&r.Template.Spec)
+		}
+	}
+	for _, j := range s.Jobs {
+		if j.Address == owner && j.Spec != nil {
+			add(&j.Spec.Template.Spec)
 		}
 	}
 	if o := s.Object(owner); o != nil {

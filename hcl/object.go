@@ -205,7 +205,7 @@ func (e *evaluation) decode(x *vertex, b *evaluated, m meta, i int, dynamic bool
 func refuseSensitive(o api.Value, sensitive []string, ranges map[string]api.Range) hcl2.Diagnostics {
 	var diags hcl2.Diagnostics
 	for _, path := range sensitive {
-		for _, shown := range []string{"metadata.", "spec.selector", "spec.template.metadata."} {
+		for _, shown := range []string{"metadata.", "spec.selector", "spec.template.metadata.", "spec.jobTemplate.metadata.", "spec.jobTemplate.spec.template.metadata."} {
 			if strings.HasPrefix(path, shown) {
 				diags = append(diags, errorAt(hclRange((&api.Object{Value: o, Ranges: ranges}).RangeOf(path)), "Sensitive value not allowed",
 					"Names, labels, annotations and selectors are shown in plans and on the hosts, so they cannot be sensitive. Use nonsensitive() if this may be shown."))

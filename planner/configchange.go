@@ -188,7 +188,7 @@ func (d *draft) refreshPods(w *workload) bool {
 	updates := w.object.OnConfigChange == api.ConfigUpdates
 	any, stays := false, false
 	for _, p := range w.pods {
-		if p.fixed || p.removed || p.mend || p.dead || p.trouble != "" || p.spec == nil { // one that does not run gets its files when it is mended
+		if p.fixed || p.removed || p.mend || p.dead || p.trouble != "" || !p.whole() && !w.madeFor(p) || p.spec == nil { // one that does not run gets its files when it is mended
 			continue
 		}
 		stays = true

@@ -228,6 +228,7 @@ func (d *draft) newRun(w *workload, name, reason string) *jobRun {
 	_, uid := id.Pod("job "+name, 0)
 	r := &jobRun{reason: reason, begins: true, template: &w.want.Template.PodTemplateSpec}
 	r.state = api.JobState{Address: w.address, Name: name, Namespace: w.object.Namespace(), UID: uid, Hash: w.want.Template.Hash, Spec: w.want.Job}
+	r.state.Sensitive = slices.Concat([]string{}, w.sensitive()) // never nil
 	return r
 }
 
@@ -388,7 +389,10 @@ func (d *draft) jobWork(w *workload, r *jobRun) *api.JobWork {
 	pod := &corev1.Pod{Spec: r.template.Spec}
 	pod.APIVersion, pod.Kind = "v1", "Pod"
 	pod.Namespace, pod.Labels, pod.Annotations = w.object.Namespace(), d.jobLabels(r), r.template.Annotations
-	work := &api.JobWork{Pod: pod, Hash: r.state.Hash, Seed: r.state.UID, State: r.state, Present: r.present, NoWait: r.noWait, Sensitive: w.sensitive()}
+	work := &api.JobWork{Pod: pod, Hash: r.state.Hash, Seed: r.state.UID, State: r.state, Present: r.present, NoWait: r.noWait, Sensitive: r.state.Sensitive}
+	if r.state.Sensitive == nil { // begun by a version that did not note them
+		work.Sensitive = w.sensitive()
+	}
 	for _, p := range r.slots {
 		work.Slots = append(work.Slots, p.host.name)
 	}

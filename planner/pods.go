@@ -28,6 +28,7 @@ type pod struct {
 	spec      *corev1.PodSpec   // nil when it is no longer known
 	files     map[string]string // see api.PodState.Files
 	sensitive []string          // see api.PodState.Sensitive
+	hashes    map[string]string // of what is missing in spec: see api.PodState.Hashes
 	ip        string
 	secondIP  string // of the cluster's second family
 	sandbox   string
@@ -64,6 +65,9 @@ type pod struct {
 	leaving graph.Step   // the step that removes it
 	readied []graph.Step // the steps that make it ready
 }
+
+// whole reports whether everything is known of which the pod could be made again: its specification, with the sensitive values in it.
+func (p *pod) whole() bool { return p.spec != nil && len(p.hashes) == 0 }
 
 // serves reports whether the pod is behind its services before the plan.
 func (p *pod) serves() bool { return p.ready && !p.dead && !p.missing }
@@ -134,7 +138,7 @@ func (d *draft) observedPod(h *host, o *api.ObservedPod) *pod {
 		p.address = p.address.WithPod(o.Name)
 	}
 	if s := d.prior.Pod(p.address); s != nil && s.UID == o.UID {
-		p.known, p.ready, p.spec, p.files, p.counted, p.sensitive = true, s.Ready, s.Spec, s.Files, s.Ended, s.Sensitive
+		p.known, p.ready, p.spec, p.files, p.counted, p.sensitive, p.hashes = true, s.Ready, s.Spec, s.Files, s.Ended, s.Sensitive, s.Hashes
 		if s.Labels != nil {
 			p.labels = s.Labels
 		}
@@ -150,7 +154,7 @@ func (d *draft) observedPod(h *host, o *api.ObservedPod) *pod {
 func statePod(h *host, s *api.PodState) *pod {
 	p := &pod{
 		address: s.Address, namespace: s.Namespace, uid: s.UID, host: h, hash: s.Hash, labels: s.Labels, spec: s.Spec,
-		files: s.Files, sensitive: s.Sensitive, ip: s.IP, secondIP: s.SecondIP, sandbox: s.SandboxID, known: true, ready: s.Ready, counted: s.Ended, over: s.Ended != "",
+		files: s.Files, sensitive: s.Sensitive, hashes: s.Hashes, ip: s.IP, secondIP: s.SecondIP, sandbox: s.SandboxID, known: true, ready: s.Ready, counted: s.Ended, over: s.Ended != "",
 		leased: s.LeaseSeconds > 0,
 	}
 	if h.reach != up {
@@ -298,7 +302,7 @@ func (p *pod) state(ready bool) *api.PodState {
 	return &api.PodState{
 		Address: p.address, Namespace: p.namespace, UID: p.uid, Node: p.host.name, Hash: p.hash,
 		Ready: ready, Spec: p.spec, Labels: p.labels, Files: p.files,
-		Sensitive: p.sensitive,
+		Sensitive: p.sensitive, Hashes: p.hashes,
 	}
 }
 

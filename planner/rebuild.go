@@ -435,7 +435,11 @@ func (r *rebuild) revisions() error {
 	r.out.Jobs = slices.Clone(r.prior.Jobs)
 	for i, j := range r.out.Jobs {
 		if owner := r.out.Object(j.Address); owner != nil && j.Spec != nil {
-			lacking := api.Lacking(j.Address, &j.Spec.Template.Spec, api.PodSensitive(j.Address.Kind, owner.Sensitive))
+			paths := j.Sensitive
+			if paths == nil {
+				paths = api.PodSensitive(j.Address.Kind, owner.Sensitive)
+			}
+			lacking := api.Lacking(j.Address, &j.Spec.Template.Spec, paths)
 			spec, _ := api.FillSpec(j.Address, &j.Spec.Template.Spec, api.PodSpecOf(owner.Value), lacking)
 			whole := *j.Spec.DeepCopy()
 			whole.Template.Spec = *spec

@@ -16,7 +16,8 @@ type Kept struct {
 	Over bool
 }
 
-// Standing returns the pods of a state, by uid: those whose owner was applied and whose specification is known. It follows from the state alone.
+// Standing returns the pods of a state, by uid: those whose owner was applied and whose specification is known, with its sensitive
+// values. It follows from the state alone.
 func Standing(s *api.State) (map[string]*Kept, api.Diagnostics) {
 	if s.Cluster.PodCIDR == "" { // nothing was ever applied
 		return map[string]*Kept{}, nil
@@ -39,7 +40,7 @@ func Standing(s *api.State) (map[string]*Kept, api.Diagnostics) {
 		}
 		for _, p := range w.pods {
 			known := s.Pod(p.address)
-			if !p.known || p.spec == nil || known == nil || known.UID != p.uid {
+			if !p.known || !p.whole() || known == nil || known.UID != p.uid {
 				continue
 			}
 			k := &Kept{Over: p.counted != "", Objects: map[api.Address]*api.Object{}}

@@ -129,3 +129,20 @@ func TestKeepingIsStanding(t *testing.T) {
 	w.state.Nodes[0].IP = "10.0.0.99"
 	check("a node", len(w.state.Pods))
 }
+
+// A pod that lacks a sensitive value is not kept: it would run without.
+func TestStandingLacksValue(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nodes("a1"))
+	w.run(w.plan(benchConfig(nodes("a1"), 100, "nginx:1"), Options{}))
+	s := copyOf(t, w.state)
+	s.Pods[0].Hashes = map[string]string{"containers[app].env[TOKEN].value": api.NotKept}
+	kept, ds := Standing(s)
+	if ds.HasErrors() || len(kept) != len(s.Pods)-1 || kept[s.Pods[0].UID] != nil {
+		t.Errorf("%d of %d pods are kept, it itself: %v: %v", len(kept), len(s.Pods), kept[s.Pods[0].UID] != nil, ds.Err())
+	}
+	h := &host{name: "a1", reach: up}
+	if got := statePod(h, &s.Pods[0]).state(true).Hashes; len(got) != 1 {
+		t.Errorf("what it lacks is forgotten: %v", got)
+	}
+}

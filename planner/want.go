@@ -204,7 +204,7 @@ func (w *workload) madeFor(p *pod) bool {
 
 // current reports whether a pod may stay what it is: made from the template that its slot wants, or held by this.
 func (w *workload) current(p *pod) bool {
-	if w.madeFor(p) || p.slot < 0 || p.spec == nil {
+	if w.madeFor(p) || p.slot < 0 || !p.whole() {
 		return w.madeFor(p)
 	}
 	hold := w.want.Slot(p.slot).Hold
@@ -213,7 +213,7 @@ func (w *workload) current(p *pod) bool {
 
 // remakes reports whether a pod that is missing is made again as it was.
 func (w *workload) remakes(p *pod) bool {
-	return w.want != nil && (w.madeFor(p) || p.slot >= 0 && p.spec != nil && w.want.Slot(p.slot).Hold == rollout.HoldAlways)
+	return w.want != nil && (w.madeFor(p) || p.slot >= 0 && p.whole() && w.want.Slot(p.slot).Hold == rollout.HoldAlways)
 }
 
 // newPod makes the n-th new pod of a workload for one of its slots, without a node, and returns the next n. Names that exist
@@ -251,7 +251,7 @@ func (w *workload) taken(d *draft) map[string]bool {
 func (w *workload) complete(p *pod) {
 	if !p.fresh && w.madeFor(p) {
 		t := w.want.Pod(w.want.Slot(p.slot))
-		p.spec, p.labels, p.annotations = &t.Spec, t.Labels, t.Annotations
+		p.spec, p.labels, p.annotations, p.hashes = &t.Spec, t.Labels, t.Annotations, nil
 	}
 	if w.madeFor(p) {
 		p.sensitive = w.sensitive()

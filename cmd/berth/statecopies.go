@@ -70,6 +70,17 @@ func (k *copies) keep(ctx context.Context, c statefile.Copy) {
 	}
 }
 
+// members is how many hosts could keep a copy, whether or not they answer.
+func members(s *api.State) int {
+	n := 0
+	for _, node := range s.Nodes {
+		if node.Node != nil {
+			n++
+		}
+	}
+	return n
+}
+
 // each does something on hosts at once, and returns the names of those where it went well.
 func (k *copies) each(ctx context.Context, s *api.State, nodes []*api.Node, do func(context.Context, providers.Host, *providers.Work) error) (well []string, err error) {
 	errs := make([]error, len(nodes))
@@ -82,7 +93,7 @@ func (k *copies) each(ctx context.Context, s *api.State, nodes []*api.Node, do f
 			if err == nil {
 				err = do(ctx, h, &providers.Work{Step: &api.Step{Node: n.Name}, Lineage: s.Lineage, Cluster: s.Cluster, Fence: k.file.Fence()})
 			}
-			if err != nil && !errors.Is(err, providers.ErrFenced) {
+			if err != nil && !errors.Is(err, providers.ErrFenced) && !errors.Is(err, statecopy.ErrNoMember) {
 				k.mu.Lock()
 				k.away[n.Name] = time.Now()
 				k.mu.Unlock()
@@ -130,8 +141,12 @@ func (k *copies) silent(node string) bool {
 	return o != nil && o.Unreachable != ""
 }
 
-// stale are the members that were seen to keep a copy and are not among those that do now.
+// stale are the members that were seen to keep a copy and are not among those that do now. There are none as long as fewer do than should: an older
+// copy is better than none.
 func (k *copies) stale(s *api.State, now []string) []*api.Node {
+	if len(now) < min(k.round.module.StateCopies(), members(s)) {
+		return nil
+	}
 	var out []*api.Node
 	for _, n := range s.Nodes {
 		o := k.round.seen.Node(n.Name)

@@ -86,10 +86,20 @@ func Unpack(text []byte) (Copy, error) {
 	return c, nil
 }
 
-// Put keeps a copy on a host, in the place of the one before, in one round trip. A host that another lineage's mark is on, or that has seen a
-// newer holder of the lock, takes none.
+// ErrNoMember is returned by [Put] for a host that no cluster's mark is on.
+var ErrNoMember = errors.New("the host has no mark of a cluster, so it takes no copy")
+
+// unmarked is the status with which putScript ends on such a host.
+const unmarked = 4
+
+// Put keeps a copy on a host, in the place of the one before, in one round trip. A host that another lineage's mark is on, or none
+// ([ErrNoMember]), or that has seen a newer holder of the lock, takes none, and the copy before stays.
 func Put(ctx context.Context, h providers.Host, w *providers.Work, p Packed) error {
-	return run(ctx, h, w, "keep a copy of the state", providers.Command{Script: putScript, Args: []string{api.CopyFile, api.MarkFile}, Stdin: bytes.NewReader(p.text)})
+	err := run(ctx, h, w, "keep a copy of the state", providers.Command{Script: putScript, Args: []string{api.CopyFile, api.MarkFile}, Stdin: bytes.NewReader(p.text)})
+	if exit, ok := errors.AsType[*providers.ExitError](err); ok && exit.Status == unmarked {
+		return fmt.Errorf("keep a copy of the state on %s: %w", h.Name(), ErrNoMember)
+	}
+	return err
 }
 
 // Drop removes the copy that a host keeps, if there is one.
@@ -109,10 +119,11 @@ func run(ctx context.Context, h providers.Host, w *providers.Work, what string, 
 }
 
 const (
-	// What was there stays whole until the new one is. A host without our mark is no member any more.
+	// What was there stays whole until the new one is, and half of a new one does not stay. A host without our mark is no member any more.
 	putScript = `set -eu
 umask 077
-[ -s "$2" ] || exit 0
+[ -s "$2" ] || exit 4
+trap 'rm -f -- "$1.new"' EXIT
 cat >"$1.new"
 sync "$1.new"
 mv -f -- "$1.new" "$1"
