@@ -3,7 +3,8 @@ package api
 import corev1 "k8s.io/api/core/v1"
 
 // PartOf is what of a state one node needs to keep its own pods running: these, what owns them, the content that they use, services and the
-// cluster's settings. Pods of which no two may ever run are not among them: without a watchdog their host stops them. Of other nodes there are no pods, no content, and no word about how to reach them.
+// cluster's settings. Pods of which no two may ever run are not among them: without a watchdog their host stops them. Pods of stateful
+// sets are, with the boot id of the node: its own watchdog starts them in that boot only. Of other nodes there are no pods, no content, and no word about how to reach them.
 func (s *State) PartOf(node string) *State {
 	out := &State{Lineage: s.Lineage, Serial: s.Serial, Cluster: s.Cluster}
 	for _, n := range s.Nodes {

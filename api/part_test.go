@@ -26,7 +26,7 @@ func TestPartOf(t *testing.T) {
 	one.AtMostOne = true
 	s := &State{
 		Lineage: "l", Serial: 9, Cluster: Cluster{Name: "c"},
-		Nodes: []NodeState{{Name: "a", IP: "10.0.0.1", Node: &Node{Name: "a", Address: "a.example", SSH: SSH{User: "ops"}}}, {Name: "b", IP: "10.0.0.2", Node: &Node{Name: "b", Address: "b.example"}}},
+		Nodes: []NodeState{{Name: "a", BootID: "boot-of-a", IP: "10.0.0.1", Node: &Node{Name: "a", Address: "a.example", SSH: SSH{User: "ops"}}}, {Name: "b", IP: "10.0.0.2", Node: &Node{Name: "b", Address: "b.example"}}},
 		Pods: []PodState{
 			{Address: owner("here").WithPod("here-1"), Namespace: "d", UID: "1", Node: "a", Spec: env("used")},
 			{Address: owner("one").WithPod("one-1"), Namespace: "d", UID: "3", Node: "a", Spec: env("used")},
@@ -50,7 +50,7 @@ func TestPartOf(t *testing.T) {
 			t.Errorf("%s is in it: %t\n%s", text, !want, b)
 		}
 	}
-	if got.Lineage != "l" || got.Serial != 9 || len(got.Nodes) != 1 || got.Nodes[0].Node.Address != LocalAddress || len(got.History)+len(got.Volumes) != 0 {
+	if got.Lineage != "l" || got.Serial != 9 || len(got.Nodes) != 1 || got.Nodes[0].BootID != "boot-of-a" || got.Nodes[0].Node.Address != LocalAddress || len(got.History)+len(got.Volumes) != 0 {
 		t.Errorf("%s", b)
 	}
 	if s.Nodes[0].Node.Address != "a.example" {

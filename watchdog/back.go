@@ -35,7 +35,7 @@ func (m *Mind) clearFirst(n *node) {
 // clearAtLast does not let nodes wait for ever behind a round that takes long.
 func (m *Mind) clearAtLast() {
 	if isDue(m.round.clearBy, m.now) {
-		m.cleared()
+		m.cleared(sortedNames(m.nodes))
 	}
 }
 
@@ -44,12 +44,11 @@ func (m *Mind) removeLeft(n *node) {
 	m.round.backDue = sooner(m.round.backDue, m.now)
 }
 
-// cleared lets nodes be tended again: what was left there is removed, or that has to wait for the state's lock.
-func (m *Mind) cleared() {
-	m.round.clearBy = time.Time{}
-	for _, name := range sortedNames(m.nodes) {
+// cleared lets nodes be tended again: what was left there is removed, or that has to wait for the state's lock. Those that came back since still wait.
+func (m *Mind) cleared(names []string) {
+	for _, name := range names {
 		n := m.nodes[name]
-		if !n.clearing {
+		if n == nil || !n.clearing {
 			continue
 		}
 		n.clearing = false
@@ -59,6 +58,12 @@ func (m *Mind) cleared() {
 			}
 		}
 	}
+	for _, n := range m.nodes {
+		if n.clearing {
+			return
+		}
+	}
+	m.round.clearBy = time.Time{}
 }
 
 // leftOn reports whether a pod was given up on a node.

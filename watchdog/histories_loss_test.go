@@ -151,7 +151,7 @@ func (s *history) writeLosses(r watchdog.Request) bool {
 	if r.Kind == watchdog.RoundBack {
 		for _, uid := range slices.Sorted(maps.Keys(s.state.left)) {
 			h := s.hosts[s.state.left[uid]]
-			if slices.Contains(r.Back, h.name) && h.reachable() {
+			if slices.Contains(r.Back, h.name) && h.lists() {
 				delete(h.pods, uid)
 				delete(s.state.left, uid)
 				s.note("%s, which was given up, is removed from %s", uid, h.name)
@@ -171,7 +171,7 @@ func (s *history) writeLosses(r watchdog.Request) bool {
 // mayEvict checks that nothing of a host is moved which others have reached for long, or while most hosts are silent.
 func (s *history) mayEvict(h *simHost) {
 	s.note("the pods of %s have their turn", h.name)
-	if !h.shown.IsZero() && s.now.Sub(h.shown) > 25*time.Second {
+	if !h.shown.IsZero() && !h.hung && s.now.Sub(h.hungAt) > 25*time.Second && s.now.Sub(h.shown) > 25*time.Second {
 		s.fault("%s is given up, and others have reached it for %s", h.name, s.now.Sub(h.shown))
 	}
 	silent := 0
@@ -217,13 +217,13 @@ func (s *history) evict() bool {
 	changed := false
 	var free []*simHost
 	for _, name := range slices.Sorted(maps.Keys(s.hosts)) {
-		if s.hosts[name].reachable() {
+		if s.hosts[name].lists() {
 			free = append(free, s.hosts[name])
 		}
 	}
 	for _, uid := range slices.Sorted(maps.Keys(s.state.pods)) {
 		p := s.state.pods[uid]
-		if !s.leaves(p) || s.hosts[p.Node].reachable() || len(free) == 0 || slices.Contains(s.state.busy, uid) {
+		if !s.leaves(p) || s.hosts[p.Node].lists() || len(free) == 0 || slices.Contains(s.state.busy, uid) {
 			continue
 		}
 		h := free[s.chance.IntN(len(free))]

@@ -18,7 +18,7 @@ import (
 )
 
 // TestHistories has watchdogs look after a small cluster through seeded random histories: containers that crash, reboots, hosts that are cut off or slow, cables that are pulled,
-// events that are lost or told twice, applies by another, rounds that lose the lock, and watchdogs that are killed, stopped for a while, or cannot
+// container runtimes that hang, events that are lost or told twice, applies by another, rounds that lose the lock, and watchdogs that are killed, stopped for a while, or cannot
 // reach the state, at any moment, with one or two others that stand by. While that lasts: no watchdog tends one pod twice at a time, or makes two rounds
 // at a time; nothing is done to a host by one that led before the last one that it has heard of, nor to a pod that a run which the host has heard of
 // took away; nothing is written without the lock; no volume goes; no second pod runs of which there may be one; nothing is given up that others reach, or while most hosts are silent. When it is over: one leads; what runs is what was applied, nothing else does,
@@ -94,6 +94,8 @@ type simHost struct {
 	name     string
 	up, cut  bool      // cut: from the watchdogs alone
 	pulled   bool      // its cable: nobody reaches it
+	hung     bool      // its container runtime: it does not list its pods, and nobody removes any
+	hungAt   time.Time // when that was so last
 	shown    time.Time // since when others reach it, zero while they do not
 	silent   time.Time // since when the watchdogs do not reach it, zero while they do
 	upSince  time.Time
@@ -293,6 +295,9 @@ func (h *simHost) reachable() bool { return h.up && !h.cut && !h.pulled }
 
 var errGone = errors.New("the host does not answer")
 
+// lists says whether it also tells what runs there, and removes it.
+func (h *simHost) lists() bool { return h.reachable() && !h.hung }
+
 // lag is how long a call to a host takes.
 func (s *history) lag(h *simHost) time.Duration {
 	if !h.reachable() {
@@ -376,6 +381,10 @@ func (s *history) list(d *dog, h *simHost) {
 			s.answer(d, life, watchdog.Listed{Node: h.name, Err: errGone})
 			return
 		}
+		if h.hung {
+			s.answer(d, life, watchdog.Listed{Node: h.name, Err: &watchdog.LostError{Reached: true, Err: errors.New("containerd does not answer")}})
+			return
+		}
 		l := &watchdog.Listing{BootID: h.bootID(), Pods: map[string]watchdog.PodListing{}}
 		for uid, p := range h.pods {
 			l.Pods[uid] = p.listing(uid)
@@ -415,6 +424,8 @@ func (s *history) tend(d *dog, r watchdog.TendRequest) {
 			case r.Fence < h.term:
 				s.refused(d, life)
 				done(watchdog.Tended{}, errors.New("a watchdog that leads since has been here"))
+			case h.hung:
+				done(watchdog.Tended{}, errors.New("containerd does not answer"))
 			case run < h.run:
 				done(watchdog.Tended{}, errors.New("a newer run has been here"))
 			case d.life > life && s.chance.IntN(2) == 0: // the dead did not come so far
@@ -483,6 +494,10 @@ func (s *history) makeRound(d *dog, r watchdog.Request) {
 		if d.life != life {
 			return
 		}
+		if s.crown.dog != d {
+			end(watchdog.Outcome{}, errors.New("another leads"))
+			return
+		}
 		if s.state.locked != "" {
 			end(watchdog.Outcome{}, &watchdog.BusyError{Err: errors.New("locked by " + s.state.locked)})
 			return
@@ -537,7 +552,7 @@ func (s *history) write(d *dog, life int, r watchdog.Request) {
 		for _, name := range slices.Sorted(maps.Keys(s.hosts)) {
 			h := s.hosts[name]
 			for _, uid := range slices.Sorted(maps.Keys(h.pods)) {
-				if p, ok := s.state.pods[uid]; (!ok || p.Node != name) && h.reachable() {
+				if p, ok := s.state.pods[uid]; (!ok || p.Node != name) && h.lists() {
 					if r.Fence < h.term {
 						s.refused(d, life)
 						return
@@ -562,7 +577,7 @@ func (s *history) write(d *dog, life int, r watchdog.Request) {
 // trouble is one thing that goes wrong.
 func (s *history) trouble() {
 	h := s.anyHost()
-	switch s.chance.IntN(17) {
+	switch s.chance.IntN(18) {
 	case 0, 1, 2: // containers crash, and the event may be lost or told twice
 		if uid, ok := s.anyPod(); ok {
 			s.crash(uid)
@@ -582,6 +597,10 @@ func (s *history) trouble() {
 		s.note("%s has no cable", h.name)
 		s.lose(h, 10*time.Second)
 		s.after(s.some(100*time.Millisecond, 50*time.Second), func() { h.pulled = false; s.marked(h); s.note("%s has its cable again", h.name) })
+	case 17:
+		h.hung = true
+		s.note("the container runtime of %s hangs", h.name)
+		s.after(s.some(time.Second, 50*time.Second), func() { s.recovers(h) })
 	case 6:
 		h.slow = s.some(0, 3*time.Second)
 		s.note("%s is slow: %s", h.name, h.slow)
@@ -596,6 +615,14 @@ func (s *history) trouble() {
 		s.troubleOf(s.dogs[s.chance.IntN(len(s.dogs))])
 	case 13, 14: // the connections alone end
 		s.lose(h, 0)
+	}
+}
+
+// recovers ends that a container runtime hangs.
+func (s *history) recovers(h *simHost) {
+	if h.hung {
+		h.hung, h.hungAt = false, s.now
+		s.note("the container runtime of %s answers again", h.name)
 	}
 }
 
@@ -667,7 +694,7 @@ func (s *history) powerOn(h *simHost) {
 
 // applyByAnother is a person's apply: pods come and go.
 func (s *history) applyByAnother(h *simHost) {
-	if s.state.locked != "" || !h.reachable() {
+	if s.state.locked != "" || !h.lists() {
 		return
 	}
 	s.state.locked = "another"
@@ -685,13 +712,13 @@ func (s *history) applyByAnother(h *simHost) {
 		s.state.locked, s.state.busy = "", nil
 		s.state.version++
 		if ok {
-			if old := s.hosts[s.state.pods[uid].Node]; old.reachable() {
+			if old := s.hosts[s.state.pods[uid].Node]; old.lists() {
 				old.run = run
 				delete(old.pods, uid)
 			} // else it stays there, an orphan
 			delete(s.state.pods, uid)
 		}
-		if h.reachable() {
+		if h.lists() {
 			s.place(h)
 		}
 		s.note("another has applied")
@@ -704,6 +731,7 @@ func (s *history) heal() {
 	for _, name := range slices.Sorted(maps.Keys(s.hosts)) {
 		h := s.hosts[name]
 		h.cut, h.pulled, h.slow = false, false, 0
+		s.recovers(h)
 		s.powerOn(h)
 		s.marked(h)
 	}

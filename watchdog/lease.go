@@ -21,6 +21,7 @@ type heart struct {
 	due     time.Time     // the next one; zero for none
 	sent    time.Time     // of the one in progress, or the last
 	until   time.Time     // the end of the lease that it asked for; zero for none
+	given   time.Duration // how long it is
 	named   []string      // for these pods
 	uptime  time.Duration // of the host, as it was told at got; 0 when it is not known on this connection
 	got     time.Time
@@ -28,6 +29,8 @@ type heart struct {
 	good    time.Time       // until when
 	end     time.Time       // by when each lease that was ever asked for is over
 	failed  bool            // it was said
+
+	withheld bool // the last one renewed nothing, because the node counts as lost
 }
 
 // leased are the pods of a node that are to have a lease, sorted; stale reports whether others had one.
@@ -58,10 +61,27 @@ func (m *Mind) takeLeases() {
 		n := m.nodes[name]
 		n.leases = wanted[name]
 		if n.leases && n.state == nodeOpen {
-			if m.unvouched(n) {
+			if !m.renews(n) {
+				n.withheld = true
+			} else if n.withheld || m.unvouched(n) {
 				n.due = m.now
 			}
 		}
+		m.arrange(n)
+	}
+}
+
+// renews reports whether leases on a node may be renewed: not while it counts as lost here, in the state as it was read last, or in the
+// state as a round has written it since. What was concluded about the end of its leases holds until the state says that it is back.
+func (m *Mind) renews(n *node) bool {
+	r := &m.round
+	return n.found == nil && m.recordedLoss(n.Name) == nil && !((r.making || r.stale) && r.lost[n.Name])
+}
+
+// resumes has the leases of a node that is back renewed at once.
+func (m *Mind) resumes(n *node) {
+	if n.leases && n.withheld && n.state == nodeOpen && m.renews(n) {
+		n.due = m.now
 		m.arrange(n)
 	}
 }
@@ -87,15 +107,29 @@ func (m *Mind) beat(n *node) {
 	}
 	n.beating, n.due, n.sent, n.until, n.named = true, time.Time{}, m.now, time.Time{}, nil
 	o := BeatNode{Node: n.Name}
-	if n.leases && n.uptime > 0 {
+	n.withheld = n.leases && !m.renews(n)
+	if n.leases && !n.withheld && n.uptime > 0 {
 		n.named, _ = m.leased(n)
-		n.until = m.now.Add(m.opts.Lease)
+		n.given = m.lease(n.named)
+		n.until = m.now.Add(n.given)
 		o.Lease = &Lease{Pods: n.named, Until: n.uptime + n.until.Sub(n.got)}
 		if n.until.After(n.end) && len(n.named) > 0 {
 			n.end = n.until // also when no answer comes
 		}
 	}
 	m.do(o)
+}
+
+// lease is how long a lease for pods may be: no longer than what the state says of each, because a watchdog that comes after goes by that.
+// Of a pod of which it says nothing yet no other is made elsewhere.
+func (m *Mind) lease(uids []string) time.Duration {
+	out := m.opts.Lease
+	for _, uid := range uids {
+		if l := m.pods[uid].Leased; l > 0 {
+			out = min(out, l)
+		}
+	}
+	return out
 }
 
 // beaten takes in the answer to a heartbeat.
@@ -134,8 +168,12 @@ func (m *Mind) beaten(f Beaten) {
 		m.compareLost()
 	}
 	if n.leases {
-		n.due = n.sent.Add(m.opts.Lease / 3)
-		if uids, _ := m.leased(n); first || slices.ContainsFunc(uids, func(uid string) bool { return !n.vouched[uid] }) {
+		every := m.opts.Lease
+		if !n.until.IsZero() {
+			every = n.given
+		}
+		n.due = n.sent.Add(every / 3)
+		if uids, _ := m.leased(n); m.renews(n) && (first || n.withheld || slices.ContainsFunc(uids, func(uid string) bool { return !n.vouched[uid] })) {
 			n.due = m.now
 		}
 	}
@@ -166,7 +204,15 @@ func (m *Mind) leaseEnd(n *node) *time.Time {
 
 // leaseOver notes that the leases on a lost node have run out.
 func (m *Mind) leaseOver(n *node) {
-	if n.found == nil || n.found.LeaseOver || n.found.LeaseEnd == nil {
+	if n.found == nil || n.found.LeaseOver {
+		return
+	}
+	if end := m.leaseEnd(n); end != nil && (n.found.LeaseEnd == nil || end.After(*n.found.LeaseEnd)) {
+		found := *n.found
+		found.LeaseEnd = end
+		n.found = &found
+	}
+	if n.found.LeaseEnd == nil {
 		return
 	}
 	if m.now.Before(*n.found.LeaseEnd) {
@@ -178,7 +224,8 @@ func (m *Mind) leaseOver(n *node) {
 	n.found = &found
 }
 
-// leasesToRecord are the pods of which the state does not say that they have a lease, or says so wrongly, with how long it is.
+// leasesToRecord are the pods of which the state does not say that they have a lease, or says so wrongly, with how long it is to be:
+// a longer one is given when the state says so.
 func (m *Mind) leasesToRecord() map[string]time.Duration {
 	var out map[string]time.Duration
 	for uid, p := range m.pods {

@@ -63,10 +63,14 @@ func (m *Mind) returns(n *node) {
 	delete(m.away, n.Name)
 	n.absence = absence{}
 	m.lossDue = m.now
+	m.resumes(n)
 	m.compareNode(n)
 }
 
 func (m *Mind) recordedLoss(name string) *api.LostNode {
+	if m.applied == nil {
+		return nil
+	}
 	for i := range m.applied.Lost {
 		if m.applied.Lost[i].Name == name {
 			l := m.applied.Lost[i]
@@ -178,6 +182,7 @@ func (m *Mind) conclude(n *node) {
 		n.say(m, "NodeUnseen", fmt.Sprintf("Node %s does not answer here, but %s reaches it: it is the way from here, and nothing of it is moved: %s", n.Name, strings.Join(reached, ", "), text(n.why.Err)))
 		if n.found != nil {
 			n.found = nil
+			m.resumes(n)
 			m.compareNode(n)
 		}
 	case len(not) > 0:

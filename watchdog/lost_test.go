@@ -19,6 +19,7 @@ type cluster struct {
 	applied *Applied
 	gone    map[string]bool        // nodes that answer nobody
 	cut     map[string]bool        // nodes that do not answer the watchdog alone
+	hung    map[string]bool        // nodes that answer, and whose container runtime does not
 	sight   map[string]Sightedness // what a node says whoever it is asked about; "" for the truth
 	uptime  time.Duration          // of all at the start
 	orders  []Order
@@ -31,7 +32,7 @@ var errCut = errors.New("no route")
 
 // newCluster has nodes named as given, each "name" or "name@zone".
 func newCluster(t *testing.T, o Options, nodes ...string) *cluster {
-	c := &cluster{applied: &Applied{Version: "1"}, gone: map[string]bool{}, cut: map[string]bool{}, sight: map[string]Sightedness{}, uptime: time.Hour, version: 1, begun: map[string]bool{}}
+	c := &cluster{applied: &Applied{Version: "1"}, gone: map[string]bool{}, cut: map[string]bool{}, hung: map[string]bool{}, sight: map[string]Sightedness{}, uptime: time.Hour, version: 1, begun: map[string]bool{}}
 	for _, n := range nodes {
 		name, zone, _ := strings.Cut(n, "@")
 		c.applied.Nodes = append(c.applied.Nodes, Node{Name: name, BootID: "boot", Zone: zone})
@@ -77,6 +78,9 @@ func (c *cluster) answer(o Order) Fact {
 	case ListNode:
 		if c.silent(o.Node) {
 			return Listed{Node: o.Node, Err: errCut}
+		}
+		if c.hung[o.Node] {
+			return Listed{Node: o.Node, Err: &LostError{Reached: true, Err: errors.New("containerd does not answer")}}
 		}
 		pods := map[string]PodListing{}
 		for _, p := range c.applied.Pods {

@@ -193,16 +193,20 @@ func (m *Mind) read(f Read) {
 		return
 	}
 	m.stats.GoalError, m.stats.Read = "", m.now
+	written := m.round.stale
 	m.round.stale = false
 	if f.Applied == nil {
+		if written {
+			m.takeLeases()
+		}
 		return
 	}
 	first := m.applied == nil
 	m.applied = f.Applied
 	m.takeNodes(f.Applied.Nodes)
 	m.takePods(f.Applied)
-	m.takeLeases()
 	m.takeLosses()
+	m.takeLeases()
 	m.takeLeft()
 	m.takeRules(f.Applied.Rules)
 	if first {

@@ -18,7 +18,9 @@ type round struct {
 	events  time.Time       // when events are to be kept
 	changed map[string]bool // uids of pods that are not as recorded
 	losses  bool            // what the state says of lost nodes, or of leases, is not so
+	lost    map[string]bool // nodes that are lost, by the last one
 	back    map[string]bool // nodes that are back with pods that were given up
+	clears  []string        // of these, those that the last one was told of
 	backDue time.Time
 	clearBy time.Time // when nodes that are back are tended all the same
 	pause   backoff
@@ -155,6 +157,10 @@ func (m *Mind) makeRound(kind RoundKind) {
 		q.Standings[uid], _ = m.standing(m.pods[uid])
 	}
 	q.Lost, q.Leases, q.Back = m.losses(), m.leasesToRecord(), slices.Sorted(maps.Keys(r.back))
+	r.clears, r.lost = q.Back, map[string]bool{}
+	for _, l := range q.Lost {
+		r.lost[l.Name] = true
+	}
 	for _, uid := range sortedNames(m.pods) {
 		if m.pods[uid].lacks != "" {
 			q.Lacking = append(q.Lacking, uid)
@@ -208,14 +214,16 @@ func (m *Mind) rounded(f Rounded) {
 			r.less = time.Time{}
 		}
 		if r.backDue = r.busy; kind == RoundBack {
-			m.cleared()
+			m.cleared(r.clears)
 		}
 		return
 	}
 	r.pause.reset()
 	if kind == RoundBack {
-		clear(r.back)
-		m.cleared()
+		for _, name := range r.clears {
+			delete(r.back, name)
+		}
+		m.cleared(r.clears)
 	}
 	if kind == RoundWhole {
 		r.last, r.waiting, r.drift = m.now, f.Outcome.Waiting, f.Outcome.Drift

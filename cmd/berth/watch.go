@@ -332,7 +332,7 @@ type watchParts struct {
 }
 
 func newWatchParts(r *round, o watchCommand, log *slog.Logger, stop <-chan struct{}, listener net.Listener, source configSource) *watchParts {
-	p := &watchParts{goal: &watchGoal{store: r.store, now: r.g.proc.Now, local: o.local}}
+	p := &watchParts{goal: &watchGoal{store: r.store, now: r.g.proc.Now, local: o.local, boot: ownBoot}}
 	p.teller = &watchTeller{
 		log: log, now: r.g.proc.Now, env: r.g.proc.Env, dir: r.g.dir, cluster: p.goal.cluster, pause: noticePause,
 		count: func(name, result string) { p.http.told.WithLabelValues(name, result).Inc() },

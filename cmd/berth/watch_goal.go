@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"maps"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -27,7 +28,8 @@ import (
 type watchGoal struct {
 	store statefile.Store
 	now   func() time.Time
-	local bool // of one node alone: it vouches for no pod of which at most one may run
+	local bool                   // of one node alone: it vouches for no pod of which at most one may run
+	boot  func() (string, error) // the boot id of the machine that this runs on; for local
 
 	mu       sync.Mutex
 	peeked   string    // what Peek said when the state was read
@@ -61,6 +63,12 @@ func (w *watchGoal) Read(ctx context.Context, known string) (*watchdog.Applied, 
 	if err != nil {
 		return nil, err
 	}
+	boot := ""
+	if w.local {
+		if boot, err = w.boot(); err != nil {
+			return nil, fmt.Errorf("which boot of this machine it is: %w", err)
+		}
+	}
 	state := seen.State
 	w.keepingMu.Lock()
 	kept, diags := w.keeping.Take(state)
@@ -74,7 +82,7 @@ func (w *watchGoal) Read(ctx context.Context, known string) (*watchdog.Applied, 
 	table := planner.Due(state, w.now())
 	w.peeked, w.state, w.fence, w.next, w.busy = peeked, state, seen.Fence, table.Next, busyPods(seen.InFlight, state)
 	w.inFlight = len(seen.InFlight) > 0
-	return w.applied(table), nil
+	return w.applied(table, boot), nil
 }
 
 // take keeps what is as it was, so that whoever tends a pod sees at once whether it is made of something else.
@@ -129,8 +137,8 @@ func busyPods(inFlight []statefile.StepNote, s *api.State) map[string]bool {
 	return busy
 }
 
-// applied is the state as the watchdog has to know it.
-func (w *watchGoal) applied(table planner.Timetable) *watchdog.Applied {
+// applied is the state as the watchdog has to know it. The boot is that of this machine, for a node by itself.
+func (w *watchGoal) applied(table planner.Timetable, boot string) *watchdog.Applied {
 	a := &watchdog.Applied{
 		Version: fmt.Sprintf("%s %d %s", w.peeked, w.state.Serial, strings.Join(table.Overdue, ",")),
 		Overdue: strings.Join(table.Overdue, ", "), Busy: slices.Sorted(maps.Keys(w.busy)), Rules: rulesText(w.state.Cluster),
@@ -155,7 +163,7 @@ func (w *watchGoal) applied(table planner.Timetable) *watchdog.Applied {
 			continue // of what it was made is not known: only an apply can tell
 		}
 		o := w.state.Object(p.Address.Owner())
-		if w.local && (o == nil || o.AtMostOne || p.LeaseSeconds > 0) {
+		if w.local && (o == nil || o.AtMostOne || p.LeaseSeconds > 0 || p.Address.Kind == api.KindStatefulSet && !sameBoot(w.state.Node(p.Node), boot)) {
 			continue
 		}
 		a.Pods = append(a.Pods, watchdog.Pod{
@@ -175,6 +183,20 @@ func (w *watchGoal) applied(table planner.Timetable) *watchdog.Applied {
 		a.Approval = p.Digest
 	}
 	return a
+}
+
+// sameBoot reports whether the state of a node is of the boot that is given. In another one it may be taken as proved that a pod of a stateful set
+// has ended, so that the next one of its name runs elsewhere; where it is not known which boot it was, too.
+func sameBoot(n *api.NodeState, boot string) bool {
+	return n != nil && n.BootID != "" && n.BootID == boot
+}
+
+// bootFile tells a boot from others.
+const bootFile = "/proc/sys/kernel/random/boot_id"
+
+func ownBoot() (string, error) {
+	b, err := os.ReadFile(bootFile)
+	return strings.TrimSpace(string(b)), err
 }
 
 // node is how to reach a node.

@@ -39,6 +39,9 @@ func (s *watchSight) Beat(ctx context.Context, node string, l *watchdog.Lease) (
 	if l == nil {
 		return runtime.Uptime(ctx, h)
 	}
+	if err := s.leader.held(ctx); err != nil {
+		return 0, err
+	}
 	w := s.goal.work(node)
 	w.Fence, w.Term = 0, s.leader.number() // as announced
 	up, err := runtime.RenewLeases(ctx, h, &w, runtime.Leases{Pods: l.Pods, Until: l.Until})
