@@ -243,7 +243,7 @@ func TestGitSourceStarts(t *testing.T) {
 		}
 		return r.commit(name + text)
 	}
-	broken := file("berth.hcl", "berth {\n")
+	file("berth.hcl", "berth {\n")
 	s, err := begin(r.source("main"))
 	if err == nil {
 		t.Fatal("a configuration that cannot be read is taken, and no other is there")
@@ -260,7 +260,7 @@ func TestGitSourceStarts(t *testing.T) {
 	}
 	current(good)
 	for range 2 { // commits: the last that can be read is not taken away
-		broken = file("berth.hcl", "berth {\n")
+		broken := file("berth.hcl", "berth {\n")
 		r.read(s)
 		current(broken)
 		file("other.hcl", "nothing {\n"+broken)
