@@ -5,6 +5,7 @@ import (
 	"flag"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"net"
 	"net/netip"
 	"os"
@@ -112,21 +113,26 @@ func forwarded(w dns.ResponseWriter, r *dns.Msg) {
 	_ = w.WriteMsg(m)
 }
 
+// freePort is a port below those that connections get: one of these, asking again and again at a port that nobody serves yet, would sooner or
+// later be given that port itself and answer to nobody but itself.
 func freePort(t testing.TB) int {
 	t.Helper()
-	for {
-		udp, err := net.ListenPacket("udp", "127.0.0.1:0")
+	for range 1000 {
+		port := 20_000 + rand.IntN(10_000)
+		udp, err := net.ListenPacket("udp", fmt.Sprintf("127.0.0.1:%d", port))
 		if err != nil {
-			t.Fatal(err)
+			continue
 		}
-		port := udp.LocalAddr().(*net.UDPAddr).Port
-		tcp, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
 		udp.Close()
-		if err == nil {
-			tcp.Close()
-			return port
+		tcp, err := net.Listen("tcp", fmt.Sprintf(":%d", port))
+		if err != nil {
+			continue
 		}
+		tcp.Close()
+		return port
 	}
+	t.Fatal("no port is free")
+	return 0
 }
 
 func ques(name string, qtype uint16) *dns.Msg { return new(dns.Msg).SetQuestion(dns.Fqdn(name), qtype) }
