@@ -121,10 +121,10 @@ func TestNodePoweredOff(t *testing.T) {
 		t.Fatalf("on %s: %q", third.Name, moved)
 	}
 	load := webClient(t, first)
+	off := time.Now()
 	if err := third.Stop(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	off := time.Now()
 	up := func() int { return len(s.on(first.Name, "web")) + len(s.on(nodes[1].Name, "web")) }
 	poll(t, time.Minute, "three pods of web on two nodes", func() bool { return up() == 3 })
 	t.Logf("the replacement is there %.2f s after the power went, with a grace time of %s", time.Since(off).Seconds(), grace)
