@@ -307,7 +307,7 @@ workload "deployment" "one" {
 	if ours(n) != 1 {
 		t.Fatalf("%d processes of the pod run on %s", ours(n), n.Name)
 	}
-	s.fails([]string{"at_most_one = true", "it is to have 2"}, "scale", "deployment/one", "--replicas=2", "--auto-approve")
+	s.fails([]string{"at_most_one = true", "it is to have 2"}, "scale", "deployment/one", "--replicas=2", "--auto-approve", "--lock-timeout=60s")
 
 	cleanup(t, n.Plug)
 	if err := n.Unplug(t.Context()); err != nil {
