@@ -27,7 +27,7 @@ workload "deployment" "web" {
     args  = ["burn", ":8080"]
 
     resources {
-      requests = { cpu = "10m" }
+      requests = { cpu = "50m" } # an idle pod uses 2m to 5m, a busy one gets at least twice this on any machine
     }
 
     readiness_probe {
@@ -60,7 +60,7 @@ autoscaler "web" {
 
   behavior {
     scale_down {
-      stabilization_window_seconds = 4
+      stabilization_window_seconds = 6
     }
   }
 }
@@ -73,7 +73,7 @@ func TestAutoscalerFollowsTheLoad(t *testing.T) {
 	s.apply()
 	w := s.watch("--autoscale-interval", "1s").ready()
 	for _, p := range s.pods("app=web") {
-		s.exec(p.Name, "/app", "get", "http://127.0.0.1:8080/busy/40")
+		s.exec(p.Name, "/app", "get", "http://127.0.0.1:8080/busy/50")
 	}
 	s.scaledTo("app=web", 4)
 	s.says(s.ok("events"), "SuccessfulRescale", "New size: 4; reason: cpu resource utilization (percentage of request) above target")

@@ -21,6 +21,7 @@ import (
 
 	"berth.dev/berth/api"
 	"berth.dev/berth/executor/ssh"
+	"berth.dev/berth/internal/lab"
 )
 
 const benchPods = 60
@@ -160,14 +161,20 @@ func bareLoop(b *testing.B, s *story, pods int) (remove func()) {
 	return func() {
 		defer pool.Close()
 		for i, c := range clients {
-			for _, id := range made[i] {
-				if _, err := c.RemovePodSandbox(b.Context(), &cri.RemovePodSandboxRequest{PodSandboxId: id}); err != nil {
-					b.Fatal(err)
-				}
-			}
-			sh(b, b.Context(), nodes[i], `rm -rf /var/log/pods/floor-*; find /sys/fs/cgroup -depth -type d -name 'podfloor-*' -exec rmdir {} +`)
+			removePods(b, c, nodes[i], made[i])
 		}
 	}
+}
+
+// removePods removes what makePods has made on a host.
+func removePods(b *testing.B, c cri.RuntimeServiceClient, n *lab.Node, ids []string) {
+	b.Helper()
+	for _, id := range ids {
+		if _, err := c.RemovePodSandbox(b.Context(), &cri.RemovePodSandboxRequest{PodSandboxId: id}); err != nil {
+			b.Fatal(err)
+		}
+	}
+	sh(b, b.Context(), n, `rm -rf /var/log/pods/floor-*; find /sys/fs/cgroup -depth -type d -name 'podfloor-*' -exec rmdir {} +`)
 }
 
 // makePods repeats the messages that made the host's first pod, under other names, with cgroups and logs of their own, and waits as

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"bufio"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -45,18 +46,23 @@ func clients(t *testing.T, l *lab.Lab, nodePort int, clusterURL string) []client
 	return out
 }
 
+// startClient starts a load, and returns when its first request has come to an end.
 func startClient(t *testing.T, name string, cmd *exec.Cmd) client {
 	t.Helper()
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
 	}
-	out, err := cmd.StdoutPipe()
+	pipe, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
 	}
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
+	}
+	out := bufio.NewReader(pipe)
+	if line, err := out.ReadString('\n'); line != "asks\n" {
+		t.Fatalf("%s: %q, %v", name, line, err)
 	}
 	return client{name, func() (r report, err error) {
 		in.Close()
@@ -71,7 +77,8 @@ func startClient(t *testing.T, name string, cmd *exec.Cmd) client {
 	}}
 }
 
-// noneFailed stops the clients and checks that none of them noticed anything but another version.
+// noneFailed stops the clients and checks that none of them noticed anything but another version. Each asks until it was answered often enough
+// to say so, and the last answers come from what there is when it is stopped.
 func noneFailed(t *testing.T, clients []client, versions ...string) {
 	t.Helper()
 	for _, c := range clients {

@@ -225,16 +225,19 @@ func TestNodeCableIsPulled(t *testing.T) {
 	s.answers(webPort, "1")
 }
 
-// When two nodes of three vanish at once, nothing is moved, and somebody is told. What is left serves.
+// When two nodes of three vanish at once, nothing is moved, and somebody is told. What is left serves. They are back at once, too: of two that
+// are not, the second would have its grace time anew and be lost after it.
 func TestMassLossMovesNothing(t *testing.T) {
+	const grace = 12 * time.Second // longer than it takes to see both again
 	s := begin(t, lossy)
 	s.apply()
 	w := s.watch("--node-grace=" + grace.String()).ready()
 	nodes := s.lab.Nodes()
-	before := s.ofState("web")
+	before, running := s.ofState("web"), s.containers()
 	load := webClient(t, nodes[0])
 	for _, n := range nodes[1:] {
-		if err := n.Stop(t.Context()); err != nil {
+		cleanup(t, n.Plug)
+		if err := n.Unplug(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -243,7 +246,10 @@ func TestMassLossMovesNothing(t *testing.T) {
 	r, err := load.stop()
 	t.Logf("until then %d of %d requests failed: %v", r.Failed, r.Requests, err)
 	load = webClient(t, nodes[0])
-	time.Sleep(grace) // in which nothing happens
+	for _, n := range nodes[1:] {
+		w.until(t, "Node "+n.Name+" status is now: NodeNotReady", 1)
+	}
+	time.Sleep(3 * time.Second) // in which nothing happens, though both are lost now, and their pods have no patience
 	answersAllBut(t, unanswered+r.Failed, load)
 	if got := s.ofState("web"); !slices.Equal(got, before) {
 		t.Errorf("web was %q and is %q", before, got)
@@ -255,12 +261,12 @@ func TestMassLossMovesNothing(t *testing.T) {
 		t.Error("the metrics do not tell")
 	}
 	for _, n := range nodes[1:] {
-		if err := n.Start(t.Context()); err != nil {
+		if err := n.Plug(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 	}
 	w.until(t, "The mass loss is over", 1)
-	poll(t, time.Minute, "all pods run again where they were", func() bool {
+	poll(t, time.Minute, "all pods are ready where they were", func() bool {
 		n := 0
 		for _, p := range s.pods("") {
 			if isReady(&p) {
@@ -273,6 +279,9 @@ func TestMassLossMovesNothing(t *testing.T) {
 		t.Errorf("web was %q and is %q", before, got)
 	}
 	poll(t, time.Minute, "there is nothing left to apply", func() bool { return s.run("plan", "--detailed-exitcode").code == 0 })
+	if got := s.containers(); !slices.Equal(got, running) {
+		t.Errorf("there ran\n%v\nand there run\n%v", running, got)
+	}
 }
 
 // A pod of which at most one may run has stopped on its host before another one is started, though nobody can reach the host and its containerd does not

@@ -196,11 +196,7 @@ func bareRestarts(b *testing.B, s *story, n int) (ids []string, remove func()) {
 	}()
 	return ids, func() {
 		defer pool.Close()
-		for _, id := range boxes {
-			if _, err := c.RemovePodSandbox(b.Context(), &cri.RemovePodSandboxRequest{PodSandboxId: id}); err != nil {
-				b.Error(err)
-			}
-		}
+		removePods(b, c, node, boxes)
 	}
 }
 

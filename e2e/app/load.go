@@ -20,26 +20,34 @@ type report struct {
 	Slowest  time.Duration  `json:"slowest"`
 }
 
-// load asks for one page after the other until standard input ends. With "keep" it keeps its connection as
+// What a load asks for in any case, however slow the machine is, if that takes no longer than loadMost.
+const (
+	loadAtLeast = 60
+	loadAfter   = 10 // after it was told to stop
+	loadMost    = 30 * time.Second
+)
+
+// load asks for one page after the other until standard input ends; it says "asks" after the first. With "keep" it keeps its connection as
 // browsers and proxies do, else each request makes a new one.
 func load(_ context.Context, args []string) error {
 	keep := len(args) > 1 && args[1] == "keep"
 	client := &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{DisableKeepAlives: !keep}}
-	end := make(chan struct{})
-	go func() {
-		io.Copy(io.Discard, os.Stdin)
-		close(end)
-	}()
-	r := report{Versions: map[string]int{}}
+	end := untilStdinEnds()
+	r, more, until := report{Versions: map[string]int{}}, 0, time.Time{}
 	for {
-		select {
-		case <-end:
-			return json.NewEncoder(os.Stdout).Encode(r)
-		case <-time.After(4 * time.Millisecond):
+		if ended(end, 4*time.Millisecond) {
+			if until.IsZero() {
+				more, until = max(loadAfter, loadAtLeast-r.Requests), time.Now().Add(loadMost)
+			}
+			if more--; more < 0 || time.Now().After(until) {
+				return json.NewEncoder(os.Stdout).Encode(r)
+			}
 		}
 		start := time.Now()
 		body, err := fetch(client, args[0])
-		r.Requests++
+		if r.Requests++; r.Requests == 1 {
+			fmt.Println("asks")
+		}
 		r.Slowest = max(r.Slowest, time.Since(start))
 		if err != nil {
 			if r.Failed++; len(r.Failures) < 10 {
