@@ -44,12 +44,23 @@ type NodeObservation struct {
 	// Copy is the serial of the copy of the state that the host keeps; 0 when it keeps none.
 	Copy uint64 `json:"copy,omitempty"`
 
-	Pods     []ObservedPod     `json:"pods,omitempty"`   // those with our mark, sorted by UID
-	Images   []string          `json:"images,omitempty"` // references and digests present, sorted
+	Pods     []ObservedPod     `json:"pods,omitempty"`    // those with our mark, sorted by UID
+	Remains  []ObservedRemains `json:"remains,omitempty"` // of pods that are not there, sorted by UID
+	Images   []string          `json:"images,omitempty"`  // references and digests present, sorted
 	Volumes  []ObservedVolume  `json:"volumes,omitempty"`
 	Network  string            `json:"network,omitempty"`  // hash of the pod network that is in force; "" when none or damaged
 	Services map[string]string `json:"services,omitempty"` // "namespace/name" → hash of the service rules in force
 	DNS      map[string]string `json:"dns,omitempty"`      // "namespace/name" → hash of the records that the node's DNS server has
+}
+
+// ObservedRemains are the files of a pod that has no sandbox: its removal was cut short, or its making, or its sandbox is about to be made anew.
+// They tell whose they are. Logs and cgroups of the pod may be there, too.
+type ObservedRemains struct {
+	Address   Address `json:"address"` // with Pod
+	Namespace string  `json:"namespace"`
+	Name      string  `json:"name"`
+	UID       string  `json:"uid"`
+	Lineage   string  `json:"lineage"`
 }
 
 // ObservedVolume is a directory of a managed volume on a host.

@@ -24,6 +24,8 @@ func TestDrift(t *testing.T) {
 		{"unset a2", []string{"a2 ~ node.a2: pod network is not in force"}},
 		{"prune a1", []string{"a1 + deployment.web: image nginx:1 is missing"}},
 		{"crash a1\nflush a2\nprune a2", []string{"a1 ~ deployment.web/POD: container web exited (1)", "a2 + deployment.web: image nginx:1 is missing", "a2 + service.web: rules are missing"}},
+		{"rest a1", []string{"a1 - deployment.web/POD: only files of it were left on the node by a run that was stopped"}},
+		{"unmake a1", []string{"a1 ~ deployment.web/POD: pod is missing on a1"}},
 		{"reboot a1", []string{"a1 ~ deployment.web/POD: node a1 was rebooted"}},
 	}
 	for _, tt := range tests {

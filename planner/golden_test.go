@@ -377,6 +377,13 @@ func (w *world) event(f []string) {
 			Lineage: w.state.Lineage, SandboxReady: true, SandboxID: "sb-stray", Containers: []api.ObservedContainer{{Name: "c", State: api.ContainerRunning}},
 		})
 		h.Services["dev/old"] = "something"
+	case "rest": // a removal was cut short
+		h.Remains = append(h.Remains, api.ObservedRemains{
+			Address: api.Address{Kind: api.KindDeployment, Name: "web", Pod: "web-x"}, Namespace: "dev", Name: "web-x", UID: "rest", Lineage: w.state.Lineage,
+		})
+	case "unmake": // of a pod that the state knows, too
+		h.Remains = append(h.Remains, api.ObservedRemains{Address: h.Pods[0].Address, Namespace: "dev", Name: h.Pods[0].Name, UID: h.Pods[0].UID, Lineage: w.state.Lineage})
+		h.Pods = slices.Delete(h.Pods, 0, 1)
 	default:
 		w.t.Fatalf("unknown event %q", f)
 	}

@@ -37,6 +37,7 @@ type host struct {
 	lost   *api.LostNode // what a watchdog has concluded; nil for nothing
 	left   []*pod        // that were given up while it could not be reached, and are there
 	first  []graph.Step  // their removals, which come first
+	rests  []*pod        // of which a removal that was cut short has left files
 	kept   bool          // has left the inventory, but is outside the targets: it stays and takes nothing new
 
 	facts            api.NodeFacts

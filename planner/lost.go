@@ -107,7 +107,7 @@ func (d *draft) sayStuck() {
 // concluded of hosts that answer.
 func (d *draft) clearLeft() {
 	for _, h := range d.hosts {
-		if h.reach != up || h.leaves {
+		if h.reach != up {
 			continue
 		}
 		var gone []string
@@ -125,7 +125,7 @@ func (d *draft) clearLeft() {
 			d.lost.removed[p.address.Owner()] = append(d.lost.removed[p.address.Owner()], step)
 		}
 		h.first = d.graph.Join(h.address(), "what was given up is removed", first)
-		if h.lost != nil || len(gone) > 0 {
+		if !h.leaves && (h.lost != nil || len(gone) > 0) { // with the node all that is forgotten
 			delta := api.Delta{DropLeft: gone}
 			if h.lost != nil {
 				delta.DropLost = h.name

@@ -59,7 +59,7 @@ func (d *draft) recordOutputs() {
 // podChanges lists what happens to pods and counts those to which nothing does.
 func (d *draft) podChanges() {
 	for _, h := range d.hosts {
-		for _, p := range h.left {
+		for _, p := range slices.Concat(h.left, h.rests) {
 			d.podChange(p, api.Delete)
 		}
 	}

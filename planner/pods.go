@@ -91,6 +91,7 @@ func (d *draft) collectPods() {
 			}
 			d.addPod(p)
 		}
+		d.collectRemains(h)
 	}
 	for i := range d.prior.Pods {
 		s := &d.prior.Pods[i]

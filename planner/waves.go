@@ -16,6 +16,7 @@ import (
 // goes after those that used it, hosts leave.
 func (d *draft) waves() {
 	d.clearLeft()
+	d.clearRemains()
 	d.joinHosts()
 	d.writeRecords()
 	d.strayRules()

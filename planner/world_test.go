@@ -182,6 +182,7 @@ func (w *world) onHost(h *api.NodeObservation, s *api.Step, d *api.Delta) {
 		uid := string(s.Pod.Pod.UID)
 		w.checkOutOfServices(h, s, uid)
 		h.Pods = slices.DeleteFunc(h.Pods, func(p api.ObservedPod) bool { return p.UID == uid })
+		h.Remains = slices.DeleteFunc(h.Remains, func(r api.ObservedRemains) bool { return r.UID == uid })
 	case api.OpServiceSet:
 		w.setService(h, s)
 	case api.OpDNSSet:

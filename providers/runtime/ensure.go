@@ -39,17 +39,19 @@ func (m *machine) clearBarren(ctx context.Context, pod *corev1.Pod) error {
 	return m.clear(ctx, pod)
 }
 
-// barrenScript prints a word when a pod has files beside the note of its users, or logs.
+// barrenScript prints a word when a pod has files beside the notes of its users and its owner, or logs.
 const barrenScript = `set -u
 for dir; do
 	[ -d "$dir" ] || continue
-	case $(ls -A -- "$dir") in
-	'' | users) ;;
-	*)
-		echo kept
-		exit 0
-		;;
-	esac
+	for name in $(ls -A -- "$dir"); do
+		case $name in
+		users | owner) ;;
+		*)
+			echo kept
+			exit 0
+			;;
+		esac
+	done
 done
 `
 

@@ -31,9 +31,8 @@ func (*Provider) Observe(ctx context.Context, h providers.Host, obs *api.NodeObs
 	if err != nil {
 		return err
 	}
-	pods, err := m.observe(ctx, nil, nil)
+	err = m.observeAll(ctx, obs)
 	if err == nil {
-		obs.Pods = pods
 		return nil
 	}
 	err = m.explain(ctx, err)
@@ -47,6 +46,25 @@ func (*Provider) Observe(ctx context.Context, h providers.Host, obs *api.NodeObs
 		return nil
 	}
 	return fmt.Errorf("observe pods on %s: %w", h.Name(), err)
+}
+
+// observeAll looks at all pods, and at their files first: of a pod that goes meanwhile something may seem to be left, of one that comes nothing.
+func (m *machine) observeAll(ctx context.Context, obs *api.NodeObservation) error {
+	files, err := m.filesOfPods(ctx)
+	if err != nil {
+		return err
+	}
+	pods, err := m.observe(ctx, nil, nil)
+	if err != nil {
+		return err
+	}
+	here := make(map[string]bool, len(pods))
+	altered := alteredFiles(files)
+	for i := range pods {
+		here[pods[i].UID], pods[i].Altered = true, altered[pods[i].UID]
+	}
+	obs.Pods, obs.Remains = pods, remainsOf(files, func(uid string) bool { return here[uid] })
+	return nil
 }
 
 // Find looks at one pod; nil when the host does not have it.
@@ -93,11 +111,6 @@ func (m *machine) observe(ctx context.Context, pf *runtimev1.PodSandboxFilter, c
 	pods, words = dropGone(pods, words)
 	if err := m.addEvictions(ctx, pods); err != nil {
 		return nil, err
-	}
-	if pf == nil && len(pods) > 0 { // of all pods: a look at a single one is about its containers
-		if err := m.addAltered(ctx, pods); err != nil {
-			return nil, err
-		}
 	}
 	return pods, m.addLastWords(ctx, pods, words)
 }

@@ -75,6 +75,64 @@ func TestPodLife(t *testing.T) {
 	j.must(api.OpPodRemove)
 }
 
+// A process that is killed after a pod's sandbox has gone, at whatever point, leaves files that say whose they are, and the pod's removal takes all of it away.
+func TestRemovalCutShort(t *testing.T) {
+	f := host(t)
+	before := f.inventory(t)
+	remains := func() []api.ObservedRemains {
+		t.Helper()
+		var obs api.NodeObservation
+		if err := f.p.Observe(t.Context(), f, &obs); err != nil {
+			t.Fatal(err)
+		}
+		return obs.Remains
+	}
+	for _, begun := range []string{"", "rm -rf /var/log/pods/*_$1", "rm -rf /var/lib/berth/pods/$1/[!o]*"} {
+		pod := f.pod(t)
+		j := f.take(t, pod)
+		j.must(api.OpPodEnsure)
+		if got := remains(); len(got) > 0 {
+			t.Errorf("while it is there: %+v", got)
+		}
+		if _, err := f.cri.Runtime.RemovePodSandbox(t.Context(), &runtimev1.RemovePodSandboxRequest{PodSandboxId: j.seen().SandboxID}); err != nil {
+			t.Fatal(err)
+		}
+		f.sh(t, begun, string(pod.UID))
+		want := []api.ObservedRemains{{Address: j.work.Step.Address, Namespace: pod.Namespace, Name: pod.Name, UID: string(pod.UID), Lineage: lineage}}
+		if diff := cmp.Diff(want, remains()); diff != "" {
+			t.Errorf("remains (-want +got):\n%s", diff)
+		}
+		j.must(api.OpPodRemove)
+		if got := remains(); len(got) > 0 {
+			t.Errorf("left after its removal: %+v", got)
+		}
+		if diff := cmp.Diff(before, f.inventory(t)); diff != "" {
+			t.Errorf("the host is not as it was (-before +after):\n%s", diff)
+		}
+	}
+}
+
+// A pod of which there is nothing but a sandbox, as after a kill, says whose it is before that goes.
+func TestRemovalOfABareSandbox(t *testing.T) {
+	f := host(t)
+	before := f.inventory(t)
+	pod := f.pod(t)
+	j := f.take(t, pod)
+	_, err := f.cri.Runtime.RunPodSandbox(t.Context(), &runtimev1.RunPodSandboxRequest{Config: &runtimev1.PodSandboxConfig{
+		Metadata:     &runtimev1.PodSandboxMetadata{Name: pod.Name, Namespace: pod.Namespace, Uid: string(pod.UID)},
+		Labels:       map[string]string{api.LabelLineage: lineage, api.LabelPodUID: string(pod.UID), api.LabelPodName: pod.Name, api.LabelPodNamespace: pod.Namespace},
+		LogDirectory: api.PodLogsDir + "/" + pod.Namespace + "_" + pod.Name + "_" + string(pod.UID),
+		Linux:        &runtimev1.LinuxPodSandboxConfig{CgroupParent: "/berth/besteffort/pod" + string(pod.UID)},
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	j.must(api.OpPodRemove)
+	if diff := cmp.Diff(before, f.inventory(t)); diff != "" {
+		t.Errorf("the host is not as it was (-before +after):\n%s", diff)
+	}
+}
+
 // inventory is what a pod could leave on a host.
 func (f *fixture) inventory(t *testing.T) string {
 	t.Helper()

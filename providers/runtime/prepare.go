@@ -108,7 +108,11 @@ func (b *build) preparation(attempts map[string]uint32) (args []string, archive 
 		dirs = append(dirs, file[:strings.LastIndexByte(file, '/')])
 		made = append(made, "touch", file)
 	}
-	args = append([]string{"pod", podDir(uid), strings.Join(dirs, "\n")}, made...)
+	line, err := ownerText(b.work, b.pod)
+	if err != nil {
+		return nil, nil, err
+	}
+	args = append([]string{"pod", podDir(uid), strings.Join(dirs, "\n"), line}, made...)
 	args = append(append(args, b.hostsInstruction()...), given...)
 	args = append(args, b.cgroupInstruction()...)
 	if len(content) > 0 {
@@ -262,7 +266,8 @@ while [ $# -gt 0 ]; do
 		logs=${2%%"$IFS"*}
 		if [ -d "$logs" ]; then find "$logs" -mindepth 2 -maxdepth 2 -type f -name '*.log*' -printf '%P\n'; fi
 		mkdir -p -- "$1" $2
-		shift 2
+		[ -s "$1/owner" ] || printf '%s\n' "$3" >"$1/owner"
+		shift 3
 		;;
 	tmpfs)
 		if ! mounted "$2"; then
@@ -390,7 +395,8 @@ func (m *machine) forget(ctx context.Context, pod *corev1.Pod, last bool) (other
 	return len(out.Stdout) > 0, nil
 }
 
-// forgetScript unmounts and removes a pod's folder, its logs and its cgroups. Nothing is removed while something is mounted
+// forgetScript unmounts and removes a pod's logs, its cgroups and its folder, whose owner's file goes last: as long as anything is left, the
+// next run knows whose it is. Nothing is removed while something is mounted
 // below: it could be a volume that outlives the pod. Then it removes shared folders and cgroups that have become empty, or, not asked to,
 // prints a word if other pods have folders.
 //
@@ -429,10 +435,9 @@ if [ -d "$1/volumes" ] || [ -d "$1/volume-subpaths" ]; then # where alone someth
 fi
 burstable=
 [ ! -e "$1/burstable" ] || burstable=${1%/*}
-rm -rf --one-file-system -- "$1" "$2"
-rm -f -- "$6" "$6.new"
 set +f
-pods=${1%/*} pod=$3 unit=$4 folders=$5 sums=$6
+rm -rf --one-file-system -- "$1"/[!o]* "$2" "$6" "$6.new"
+own=$1 pods=${1%/*} pod=$3 unit=$4 folders=$5 sums=$6
 set --
 for dir in ` + cgroupDir + ` ` + cgroupDir + `/*/; do
 	if [ -L "${dir%/}" ]; then continue; fi # a second name of a controller
@@ -446,6 +451,7 @@ for dir in ` + cgroupDir + `/berth.slice ` + cgroupDir + `/systemd/berth.slice; 
 		if [ -d "$pod" ]; then unslice "${pod##*/}"; fi
 	done
 done
+rm -rf --one-file-system -- "$own"
 if [ -n "$burstable" ]; then weigh "$burstable" || [ ! -d "$burstable" ]; fi # another call may find that it is the last one
 if [ -z "$folders" ]; then
 	for dir in "$pods"/*/; do

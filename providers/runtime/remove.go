@@ -32,9 +32,14 @@ func remove(ctx context.Context, m *machine, w *providers.Work) error {
 
 func takeAway(ctx context.Context, m *machine, w *providers.Work) error {
 	pod := w.Step.Pod.Pod
-	list, err := m.stopContainers(ctx, w)
+	list, bare, err := m.stopContainers(ctx, w)
 	if err != nil {
 		return m.explain(ctx, err)
+	}
+	if bare && len(list) > 0 { // it may have no folder yet, and has a cgroup
+		if err := m.own(ctx, w, pod); err != nil {
+			return err
+		}
 	}
 	// RemovePodSandbox alone: it stops the sandbox, and stopping it before would run the network plugins twice.
 	for _, s := range list {
@@ -91,13 +96,13 @@ func (m *machine) deserted(ctx context.Context) (bool, error) {
 }
 
 // stopContainers stops them in order within the grace period (see life.Next): preStop hooks, signals, sidecars last. Of a pod whose
-// specification is no longer known its sandbox tells. It returns the pod's sandboxes, which are left.
-func (m *machine) stopContainers(ctx context.Context, w *providers.Work) ([]*runtimev1.PodSandbox, error) {
+// specification is no longer known its sandbox tells. It returns the pod's sandboxes, which are left, and whether they are without containers.
+func (m *machine) stopContainers(ctx context.Context, w *providers.Work) (boxes []*runtimev1.PodSandbox, bare bool, err error) {
 	pod := w.Step.Pod.Pod
 	if len(pod.Spec.Containers) == 0 {
 		list, err := m.sandboxes(ctx, string(pod.UID))
 		if err != nil || len(list) == 0 {
-			return nil, err
+			return nil, true, err
 		}
 		made := podAsMade(list[0])
 		pod = pod.DeepCopy()
@@ -109,10 +114,10 @@ func (m *machine) stopContainers(ctx context.Context, w *providers.Work) ([]*run
 		deletion = begunDeletion(pod, l, m.now(), time.Now()).Again(m.now(), deletion.Grace)
 	}
 	k.deletion = &deletion
-	err := k.until(ctx, func(_ context.Context, _ *life.Seen, d *life.Decision) (bool, error) {
+	err = k.until(ctx, func(_ context.Context, _ *life.Seen, d *life.Decision) (bool, error) {
 		return d.Gone || len(k.known.boxes) == 0, nil
 	})
-	return k.known.boxes, err
+	return k.known.boxes, len(k.known.containers) == 0, err
 }
 
 // begunDeletion is what an earlier run has begun, by the host's clock. That run read another one: ours, or one like it.

@@ -42,17 +42,14 @@ func sums(uid string, volumes []volume) []hostfs.File {
 	}
 }
 
-// addAltered compares the files of all pods with what was written, in one round trip.
-func (m *machine) addAltered(ctx context.Context, pods []api.ObservedPod) error {
-	out, err := m.Run(ctx, providers.Command{Script: alteredScript, Args: []string{api.SumsDir}})
+// filesOfPods has the host compare the files of all pods with what was written, and tell whose folders it has, in one round trip: lines for
+// [alteredFiles] and [remainsOf].
+func (m *machine) filesOfPods(ctx context.Context) ([]byte, error) {
+	out, err := m.Run(ctx, providers.Command{Script: filesScript, Args: []string{api.PodsDir, api.SumsDir}})
 	if err != nil {
-		return fmt.Errorf("compare the files of pods with what was written: %w", err)
+		return nil, fmt.Errorf("compare the files of pods with what was written: %w", err)
 	}
-	altered := alteredFiles(out.Stdout)
-	for i := range pods {
-		pods[i].Altered = altered[pods[i].UID]
-	}
-	return nil
+	return out.Stdout, nil
 }
 
 // alteredFiles reads what sha256sum says of those that are not right: "/var/lib/berth/pods/UID/volumes/KIND/NAME/..data/FILE: FAILED", by uid.
@@ -77,8 +74,9 @@ func alteredFiles(said []byte) map[string][]string {
 	return out
 }
 
-// One program for all pods: it is started once.
-const alteredScript = `set -- "$1"/*
+// One program for all pods each: it is started once.
+const filesScript = `cat -- "$1"/*/owner 2>/dev/null || :
+set -- "$2"/*
 [ -e "$1" ] || exit 0
 for file; do
 	case $file in *.new) ;; *) cat -- "$file" 2>/dev/null ;; esac

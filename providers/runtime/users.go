@@ -28,7 +28,11 @@ func (k *keeper) giveUsers(ctx context.Context) error {
 		return k.m.fail(k.b.work, "Sandbox of the pod cannot be made",
 			"Pod %s: %v. It takes containerd 2 with runc 1.2 or newer. Leave host_users out, or keep the pod off this node.", podName(k.b.pod), err)
 	}
-	out, err := k.m.Run(ctx, providers.Command{Script: usersScript, Args: []string{podDir(string(k.b.pod.UID)), strconv.Itoa(api.UsersPerPod)}})
+	line, err := ownerText(k.b.work, k.b.pod)
+	if err != nil {
+		return err
+	}
+	out, err := k.m.Run(ctx, providers.Command{Script: usersScript, Args: []string{podDir(string(k.b.pod.UID)), strconv.Itoa(api.UsersPerPod), line}})
 	if err != nil {
 		return k.m.scriptFailure(k.b.work, "Pod gets no users", fmt.Errorf("find users for pod %s: %w", podName(k.b.pod), err))
 	}
@@ -68,6 +72,7 @@ const usersScript = `set -euf
 umask 077
 dir=$1 length=$2 pods=${1%/*}
 mkdir -p -- "$dir"
+[ -s "$dir/owner" ] || printf '%s\n' "$3" >"$dir/owner"
 exec 8<"$pods"
 flock -w 60 8 || { echo "another process has held $pods for a minute" >&2; exit 1; }
 had=
