@@ -31,7 +31,8 @@ workload "deployment" "web" {
     }
 
     readiness_probe {
-      period_seconds = 1
+      period_seconds  = 1
+      timeout_seconds = 10
       http_get {
         path = "/"
         port = 8080

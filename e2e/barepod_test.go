@@ -20,7 +20,8 @@ workload "pod" "solo" {
 
     # Without it one that takes long to begin would pass for ready before it crashes.
     readiness_probe {
-      period_seconds = 1
+      period_seconds  = 1
+      timeout_seconds = 10
 
       http_get {
         path = "/healthz"

@@ -22,7 +22,7 @@ variable "zone" {
 workload "deployment" "web" {
   labels                    = { app = "web" }
   replicas                  = var.replicas
-  progress_deadline_seconds = 60
+  progress_deadline_seconds = 300
   node_selector             = var.zone
 
   container "app" {
@@ -34,7 +34,8 @@ workload "deployment" "web" {
     }
 
     readiness_probe {
-      period_seconds = 1
+      period_seconds  = 1
+      timeout_seconds = 10
 
       http_get {
         path = "/healthz"

@@ -45,7 +45,8 @@ workload "daemonset" "agent" {
     }
 
     readiness_probe {
-      period_seconds = 1
+      period_seconds  = 1
+      timeout_seconds = 10
 
       http_get {
         path = "/healthz"

@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/miekg/dns"
 
@@ -121,7 +120,7 @@ func (s *story) resolverOf(t *testing.T, namespace, pod string) *resolver {
 // dig asks as the pod would. What it says is sorted: answers come in any order.
 func (r *resolver) dig(args ...string) string {
 	r.t.Helper()
-	ctx, cancel := context.WithTimeout(r.t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(r.t.Context(), deadline)
 	defer cancel()
 	out, err := r.node.Exec(ctx, append([]string{"sh", "-c", `set -eu
 		pid=$(grep -l "pod$1" /proc/[0-9]*/cgroup 2>/dev/null | cut -d/ -f3 | while read -r p; do
@@ -131,7 +130,7 @@ func (r *resolver) dig(args ...string) string {
 		f=$(mktemp)
 		cat /proc/$pid/root/etc/resolv.conf >$f
 		trap 'rm -f $f' EXIT
-		nsenter -t $pid -n -- unshare -m sh -c 'f=$1; shift; mount --bind $f /etc/resolv.conf; exec dig "$@"' sh $f +nocmd +nostats +noquestion +tries=2 +time=3 "$@"
+		nsenter -t $pid -n -- unshare -m sh -c 'f=$1; shift; mount --bind $f /etc/resolv.conf; exec dig "$@"' sh $f +nocmd +nostats +noquestion +tries=3 +time=10 "$@"
 	`, "sh", r.pod}, args...)...)
 	if err != nil {
 		r.t.Errorf("dig %s: %v\n%s", strings.Join(args, " "), err, out)

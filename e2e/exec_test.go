@@ -46,6 +46,7 @@ func TestExecAndLogs(t *testing.T) {
 		t.Errorf("10000 lines through exec: %d came back, %v", strings.Count(string(out), "piped\n"), err)
 	}
 
+	poll(t, time.Minute, "the pod has said all", func() bool { return strings.Contains(s.ok("logs", pod, "-c", "app"), "line 19\n") })
 	if got := s.ok("logs", pod, "-c", "app"); strings.Count(got, "line ") != 20 {
 		t.Errorf("logs: %q", got)
 	}

@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/miekg/dns"
 	corev1 "k8s.io/api/core/v1"
@@ -55,6 +54,16 @@ workload "daemonset" "web" {
     port "http" {
       container_port = 8080
       host_port      = 8085
+    }
+
+    readiness_probe {
+      period_seconds  = 1
+      timeout_seconds = 10
+
+      http_get {
+        path = "/healthz"
+        port = "http"
+      }
     }
   }
 }
@@ -119,6 +128,7 @@ const (
 // Pods, services, node ports, ports of nodes and names, in clusters of two families and of IPv6 alone: reached from pods, from nodes and from outside,
 // as whom they should be; and again after a host has come back by itself.
 func TestFamilies(t *testing.T) {
+	t.Parallel() // its parts wait for hosts beside all others
 	for _, tt := range []struct {
 		name, network, pods, services string
 		mtu                           int
@@ -321,7 +331,7 @@ func (f *familyStory) reached() {
 // inPod gets pages with a program in the network of a pod. They come without an end of line.
 func (f *familyStory) inPod(p *corev1.Pod, urls ...string) []string {
 	f.t.Helper()
-	ctx, cancel := context.WithTimeout(f.t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(f.t.Context(), deadline)
 	defer cancel()
 	out, err := f.lab.Node(p.Spec.NodeName).Exec(ctx, append([]string{"sh", "-c", `set -eu
 		pid=$(grep -l "pod$1" /proc/[0-9]*/cgroup 2>/dev/null | cut -d/ -f3 | while read -r p; do
@@ -352,7 +362,7 @@ func (f *familyStory) sizes() {
 func (f *familyStory) reboot() {
 	n1 := f.lab.Node("n1")
 	before := snapshot(f.t, f.t.Context(), n1)
-	ctx, cancel := context.WithTimeout(f.t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(f.t.Context(), deadline)
 	defer cancel()
 	if err := n1.Reboot(ctx); err != nil {
 		f.t.Fatal(err)

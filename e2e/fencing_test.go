@@ -16,7 +16,7 @@ import (
 func TestSleepingHolderIsRefused(t *testing.T) {
 	s := begin(t, web)
 	s.apply()
-	r := s.start("apply", "--auto-approve", "--var", "release=2", "--var", `env={SLOW="3s"}`)
+	r := s.start("apply", "--auto-approve", "--var", "release=2", "--var", newGate(t, s).env)
 	r.until(t, "Creating", 1)
 	if err := r.Process.Signal(syscall.SIGSTOP); err != nil {
 		t.Fatal(err)

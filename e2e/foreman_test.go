@@ -84,7 +84,7 @@ func (f *foreman) next(job string) *task {
 	select {
 	case k := <-f.tasks(job):
 		return k
-	case <-time.After(time.Minute):
+	case <-time.After(deadline):
 		f.t.Fatalf("no pod of job %s has asked what to do", job)
 		return nil
 	}
@@ -125,7 +125,7 @@ func (k *task) stopped() {
 	k.t.Helper()
 	select {
 	case <-k.gone:
-	case <-time.After(time.Minute):
+	case <-time.After(deadline):
 		k.t.Fatalf("pod %s was not stopped", k.pod)
 	}
 }

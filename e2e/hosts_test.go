@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
@@ -20,7 +19,7 @@ import (
 // sh runs a script on a host, not through SSH.
 func sh(t testing.TB, ctx context.Context, n *lab.Node, script string) string {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, deadline)
 	defer cancel()
 	out, err := n.Exec(ctx, "sh", "-c", script)
 	if err != nil {
@@ -33,7 +32,7 @@ func sh(t testing.TB, ctx context.Context, n *lab.Node, script string) string {
 func afterwards(t testing.TB, n *lab.Node, script string) {
 	t.Helper()
 	cleanup(t, func(ctx context.Context) error {
-		ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+		ctx, cancel := context.WithTimeout(ctx, deadline)
 		defer cancel()
 		_, err := n.Exec(ctx, "sh", "-c", script)
 		return err
@@ -160,7 +159,7 @@ func tool(t testing.TB, n *lab.Node) func(args ...string) (string, error) {
 	}
 	afterwards(t, n, "rm -f "+path)
 	return func(args ...string) (string, error) {
-		ctx, cancel := context.WithTimeout(t.Context(), 15*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), deadline)
 		defer cancel()
 		return n.Exec(ctx, append([]string{path}, args...)...)
 	}

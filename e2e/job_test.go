@@ -3,7 +3,6 @@ package e2e
 import (
 	"encoding/json"
 	"fmt"
-	"os"
 	"strings"
 	"testing"
 	"time"
@@ -163,43 +162,39 @@ func TestWhatDependsOnAJobWaitsForItsEnd(t *testing.T) {
 	s.settled()
 }
 
-// An apply that is killed while a job runs loses nothing: the next one carries the job on, and nothing that has succeeded runs again.
+// An apply that is killed while a job runs loses nothing: the next one carries the job on, and nothing that has succeeded runs again. The first
+// interrupt leaves the pods of a job running, too, and the next apply waits for them.
 func TestJobGoesOnAfterAKill(t *testing.T) {
-	s := begin(t, job("mig", "completions = 6\n  parallelism = 2", `"attempt", "/notes", "0", "700ms"`))
-	s.forgetNotes()
-	for _, done := range []int{1, 3} {
-		r := s.start("apply", "--auto-approve")
-		poll(t, time.Minute, fmt.Sprintf("%d completions", done), func() bool { return count(s.notes(), "done-") >= done })
-		if err := r.Process.Kill(); err != nil {
-			t.Fatal(err)
-		}
-		r.wait(t)
-	}
-	s.apply()
-	if n := count(s.notes(), "done-"); n != 6 {
-		t.Errorf("%d completions ran, want 6", n)
-	}
-	if st := s.runs()["mig"]; st.Succeeded != 6 || st.Failed != 0 {
-		t.Errorf("status %+v", st)
-	}
-	s.settled()
-}
-
-// The first interrupt leaves the pods of a job running; the next apply waits for them.
-func TestJobIsLeftByAnInterrupt(t *testing.T) {
-	s := begin(t, job("mig", "", `"attempt", "/notes", "0", "4s"`))
-	s.forgetNotes()
+	s := begin(t, "")
+	f := newForeman(t, s)
+	s.write("main.hcl", asking(f, "mig", "completions = 6\n  parallelism = 2"))
 	r := s.start("apply", "--auto-approve")
-	poll(t, time.Minute, "the pod runs", func() bool { return count(s.notes(), "try-") == 1 })
-	if err := r.Process.Signal(os.Interrupt); err != nil {
+	first, second := f.next("mig"), f.next("mig")
+	first.end(0, "done")
+	third := f.next("mig") // comes when the first has ended
+	if err := r.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
+	r.wait(t)
+	r = s.start("apply", "--auto-approve")
+	second.end(0, "done")
+	fourth := f.next("mig")
+	interrupt(t, r)
 	if o := r.wait(t); o.code == 0 {
 		t.Fatalf("%s", o)
 	}
-	s.apply()
-	if n := count(s.notes(), "done-"); n != 1 || count(s.notes(), "try-") != 1 {
-		t.Errorf("noted are %q", s.notes())
+	f.idle("mig")
+	r = s.start("apply", "--auto-approve")
+	third.end(0, "done")
+	fourth.end(0, "done")
+	f.next("mig").end(0, "done")
+	f.next("mig").end(0, "done")
+	if o := r.wait(t); o.code != 0 {
+		t.Fatalf("%s", o)
+	}
+	f.idle("mig")
+	if st := s.runs()["mig"]; st.Succeeded != 6 || st.Failed != 0 {
+		t.Errorf("status %+v", st)
 	}
 	s.settled()
 }

@@ -192,7 +192,7 @@ func TestJobsEndEarly(t *testing.T) {
       }
     }
   }`
-	s.write("main.hcl", "variable \"limit\" { default = 3 }\n"+asking(f, "policy", policy)+asking(f, "deadline", "active_deadline_seconds = var.limit")+
+	s.write("main.hcl", "variable \"limit\" { default = 12 }\n"+asking(f, "policy", policy)+asking(f, "deadline", "active_deadline_seconds = var.limit")+
 		asking(f, "ttl", "ttl_seconds_after_finished = 1")+
 		strings.Replace(asking(f, "restarts", "backoff_limit = 1"), `"Never"`, `"OnFailure"`, 1)+
 		asking(f, "each", "completions = 3\n  parallelism = 3\n  completion_mode = \"Indexed\"\n  backoff_limit_per_index = 0"))

@@ -56,6 +56,7 @@ func killAfter(t *testing.T, s *story, lines int, args []string) {
 // The same for the very first apply on hosts that have nothing of Berth, and for destroy: whatever was cut off, the next
 // destroy leaves nothing.
 func TestKillFirstApplyAndDestroy(t *testing.T) {
+	t.Parallel() // its parts wait for hosts beside all others
 	for _, lines := range []int{2, 7, 13, 20} {
 		t.Run(fmt.Sprintf("after %d lines", lines), func(t *testing.T) {
 			s := begin(t, rich)

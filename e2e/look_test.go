@@ -166,7 +166,7 @@ workload "pod" "busy" {
 }
 
 workload "pod" "full" {
-  termination_grace_period_seconds = 6
+  termination_grace_period_seconds = 600
 
   init_container "first" {
     image = image.app.ref
@@ -234,7 +234,12 @@ func TestEventsAndUsage(t *testing.T) {
 	poll(t, 30*time.Second, "the pod is Terminating", func() bool {
 		return strings.Contains(s.ok("get", "pod", "full", "--no-headers"), "Terminating")
 	})
-	s.says(s.ok("describe", "pod", "full"), "Status: Terminating (lasts", "Termination Grace Period: 6s", "Killing")
+	s.says(s.ok("describe", "pod", "full"), "Status: Terminating (lasts", "Termination Grace Period: 600s", "Killing")
+	for _, c := range s.containers() {
+		if c.Name == "deaf" {
+			s.killIn(c.Node, c.Pod, c.Name) // it would take ten minutes
+		}
+	}
 	if o := apply.wait(t); o.code != 0 {
 		t.Fatalf("%s", o)
 	}

@@ -43,7 +43,7 @@ const impatient = `
 `
 
 // grace is how long a node may be silent in these stories.
-const grace = 4 * time.Second
+const grace = 8 * time.Second
 
 // webClient asks web through a node, with a connection for each request.
 func webClient(t *testing.T, n *lab.Node) client {
@@ -302,7 +302,7 @@ workload "deployment" "one" {
 }
 `)
 	s.apply()
-	w := s.watch("--node-grace="+grace.String(), "--lease=5s").ready()
+	w := s.watch("--node-grace="+grace.String(), "--lease=10s").ready()
 	first := s.pods("")[0]
 	n := s.lab.Node(first.Spec.NodeName)
 	poll(t, time.Minute, "the host knows of the lease", func() bool {

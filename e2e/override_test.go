@@ -11,7 +11,7 @@ func TestScaleIsAnOverride(t *testing.T) {
 	s := begin(t, web)
 	s.apply("--var", "replicas=2")
 	before := names(s.pods("app=web"))
-	s.write("main.hcl", strings.ReplaceAll(web, "progress_deadline_seconds = 60", "progress_deadline_seconds = 60\n  pod_labels = { edited = \"yes\" }"))
+	s.write("main.hcl", strings.ReplaceAll(web, "progress_deadline_seconds = 300", "progress_deadline_seconds = 300\n  pod_labels = { edited = \"yes\" }"))
 
 	out := s.ok("scale", "deployment/web", "--replicas", "4", "--current-replicas", "2", "--auto-approve")
 	s.says(out, "replicas", "2 -> 4", "deployment.apps/web scaled", "(berth scale); the configuration says 2")

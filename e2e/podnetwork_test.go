@@ -24,6 +24,16 @@ workload "daemonset" "web" {
       container_port = 8080
       host_port      = 8085
     }
+
+    readiness_probe {
+      period_seconds  = 1
+      timeout_seconds = 10
+
+      http_get {
+        path = "/healthz"
+        port = "http"
+      }
+    }
   }
 }
 
@@ -44,6 +54,7 @@ output "ip" {
 // Who asks is seen as it is: pods by pods of other nodes, the node outside of the cluster alone. A pod's port of the node is reached from
 // outside and from the node. Packets are as large as the devices below allow, not larger.
 func TestPodNetwork(t *testing.T) {
+	t.Parallel() // its parts wait for hosts beside all others
 	for _, mode := range []struct {
 		name string
 		mtu  int

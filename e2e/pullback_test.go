@@ -16,7 +16,7 @@ variable "image" {
 
 workload "deployment" "late" {
   labels                    = { app = "late" }
-  progress_deadline_seconds = 60
+  progress_deadline_seconds = 300
 
   container "app" {
     image = var.image
@@ -54,11 +54,15 @@ func TestPullBackOff(t *testing.T) {
 		}
 		return ""
 	}
-	if got := status("late"); !strings.HasPrefix(got, `Pending ImagePullBackOff: Back-off pulling image "`+r.host+"/team/app") || !strings.Contains(got, `": ErrImagePull: `) || !strings.Contains(got, "503 Service Unavailable") {
-		t.Errorf("while the pull is put off: %s", got)
-	}
+	poll(t, time.Minute, "the pull is put off", func() bool { // between two tries
+		got := status("late")
+		return strings.HasPrefix(got, `Pending ImagePullBackOff: Back-off pulling image "`+r.host+"/team/app") && strings.Contains(got, `": ErrImagePull: `) && strings.Contains(got, "503 Service Unavailable")
+	})
 	poll(t, 30*time.Second, "the pod that has no time for another try says ErrImagePull", func() bool { return strings.Contains(status("never"), "ErrImagePull") })
-	s.says(s.ok("get", "pods"), "0/1 ErrImagePull", "0/1 ImagePullBackOff")
+	poll(t, time.Minute, "both states are listed", func() bool {
+		list := strings.Join(strings.Fields(s.ok("get", "pods")), " ")
+		return strings.Contains(list, "0/1 ErrImagePull") && strings.Contains(list, "0/1 ImagePullBackOff")
+	})
 	r.down.Store(false)
 
 	o := apply.wait(t)

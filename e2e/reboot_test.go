@@ -92,12 +92,14 @@ func TestUnreachableHost(t *testing.T) {
 func TestCableIsPulledWhileApplying(t *testing.T) {
 	s := begin(t, web)
 	n2 := s.lab.Node("n2")
-	args := []string{"apply", "--auto-approve", "--var", `env={SLOW="3s"}`}
+	g := newGate(t, s)
+	args := []string{"apply", "--auto-approve", "--var", g.env}
 	r := s.start(args...)
 	r.until(t, "Waiting until ready", 1)
 	if err := n2.Unplug(t.Context()); err != nil {
 		t.Fatal(err)
 	}
+	g.lift() // the pod on n2 cannot ask
 	cleanup(t, func(ctx context.Context) error { return n2.Plug(ctx) })
 	o := r.wait(t)
 	if o.code != 1 {

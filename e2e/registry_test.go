@@ -117,13 +117,23 @@ variable "image" {
 workload "deployment" "web" {
   labels                    = { app = "web" }
   replicas                  = 2
-  progress_deadline_seconds = 60
+  progress_deadline_seconds = 300
 
   container "app" {
     image = var.image
 
     port "http" {
       container_port = 8080
+    }
+
+    readiness_probe {
+      period_seconds  = 1
+      timeout_seconds = 10
+
+      http_get {
+        path = "/healthz"
+        port = "http"
+      }
     }
   }
 }

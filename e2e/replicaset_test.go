@@ -30,7 +30,8 @@ workload "replicationcontroller" "web" {
 
     # Without it one that takes long to begin would pass for ready before it crashes.
     readiness_probe {
-      period_seconds = 1
+      period_seconds  = 1
+      timeout_seconds = 10
 
       http_get {
         path = "/healthz"

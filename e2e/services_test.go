@@ -9,7 +9,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 
@@ -50,7 +49,8 @@ workload "deployment" "one" {
     }
 
     readiness_probe {
-      period_seconds = 1
+      period_seconds  = 1
+      timeout_seconds = 10
 
       http_get {
         path = "/healthz"
@@ -71,6 +71,16 @@ workload "deployment" "two" {
     port "http" {
       container_port = 9090
     }
+
+    readiness_probe {
+      period_seconds  = 1
+      timeout_seconds = 10
+
+      http_get {
+        path = "/healthz"
+        port = "http"
+      }
+    }
   }
 
   container "udp" {
@@ -80,6 +90,15 @@ workload "deployment" "two" {
     port "hear" {
       container_port = 5353
       protocol       = "UDP"
+    }
+
+    readiness_probe {
+      period_seconds  = 1
+      timeout_seconds = 10
+
+      tcp_socket {
+        port = 5353
+      }
     }
   }
 }
@@ -202,7 +221,7 @@ func (s *story) service(name string) corev1.Service {
 
 // curl asks with the real curl, from the machine or on a host.
 func curl(ctx context.Context, on *lab.Node, url string, more ...string) (string, error) {
-	args := append([]string{"curl", "-sS", "--max-time", "5", url}, more...)
+	args := append([]string{"curl", "-sS", "--max-time", "30", url}, more...)
 	var out string
 	var err error
 	if on != nil {
@@ -239,7 +258,7 @@ func TestServices(t *testing.T) {
 		}
 	})
 	t.Run("written endpoints", func(t *testing.T) {
-		c, err := n1.Exec(t.Context(), "sh", "-c", fmt.Sprintf("sleep 3 | curl -sS --max-time 5 telnet://%s:22 2>/dev/null | head -c 4", s.service("written").Spec.ClusterIP))
+		c, err := n1.Exec(t.Context(), "bash", "-c", fmt.Sprintf("exec 3<>/dev/tcp/%s/22 && timeout 60 head -c 4 <&3", s.service("written").Spec.ClusterIP))
 		if err != nil || c != "SSH-" {
 			t.Errorf("sshd of n3 by a service: %q, %v", c, err)
 		}
@@ -269,7 +288,7 @@ func TestServices(t *testing.T) {
 		r.until(t, "SOCKS proxy on ", 1)
 		at := strings.TrimSuffix(strings.Fields(r.stdout.String())[3], ".")
 		for _, name := range []string{"web", "web.default", "web.default.svc.cluster.local"} {
-			out, err := exec.CommandContext(t.Context(), "curl", "-sS", "--max-time", "10", "--proxy", "socks5h://"+at, "http://"+name+"/").CombinedOutput()
+			out, err := exec.CommandContext(t.Context(), "curl", "-sS", "--max-time", "30", "--proxy", "socks5h://"+at, "http://"+name+"/").CombinedOutput()
 			if err != nil || !strings.HasPrefix(string(out), "1 ") {
 				t.Errorf("%s: %q, %v", name, out, err)
 			}
@@ -288,7 +307,7 @@ func TestServices(t *testing.T) {
 		if got, err := n2.Exec(t.Context(), "ip", "-4", "-o", "addr", "show", "to", seenIP); err != nil || got == "" {
 			t.Errorf("the address is not back: %q, %v", got, err)
 		}
-		if got, err := curl(t.Context(), nil, "http://"+n3.Address+":30180/"); err != nil && !strings.Contains(got, "timed out") && !strings.Contains(got, "refused") {
+		if got, err := curl(t.Context(), nil, "http://"+n3.Address+":30180/", "--max-time", "3"); err != nil && !strings.Contains(got, "timed out") && !strings.Contains(got, "refused") {
 			t.Errorf("by n3: %q, %v", got, err)
 		}
 		s.apply()
@@ -303,7 +322,6 @@ func TestServices(t *testing.T) {
 		load := []client{startClient(t, "once", exec.CommandContext(t.Context(), programs.app, "load", "http://"+seenIP+"/", "once"))}
 		s.says(s.apply(), "its address moves from n2 to n3")
 		s.says(s.ok("describe", "service", "seen"), "Held By: n3")
-		time.Sleep(300 * time.Millisecond) // the load goes on a little
 		noneFailed(t, load, "1")
 		s.settled()
 	})
@@ -329,8 +347,9 @@ func reachServices(t *testing.T, s *story, at map[string]string) {
 			o := s.run("exec", in, "-c", "app", "--", "/app", "get", url)
 			return o.stdout + o.stderr, codeError(o.code)
 		},
-		"a node":  func(url string) (string, error) { return curl(t.Context(), n3, url) },
-		"outside": func(url string) (string, error) { return curl(t.Context(), nil, url) },
+		"a node":     func(url string) (string, error) { return curl(t.Context(), n3, url) },
+		"outside":    func(url string) (string, error) { return curl(t.Context(), nil, url) },
+		"in a hurry": func(url string) (string, error) { return curl(t.Context(), nil, url, "--max-time", "3") },
 	}
 	for _, c := range []struct {
 		what, url string
@@ -341,7 +360,7 @@ func reachServices(t *testing.T, s *story, at map[string]string) {
 		{"load balancer", "http://" + webIP + "/", []string{"a pod", "a node", "outside"}, "1 "},
 		{"node port", "http://" + at["n3"] + ":30180/", []string{"a pod", "a node", "outside"}, "1 "},
 		{"node port with the policy Local", "http://" + at["n2"] + ":30181/", []string{"a pod", "a node", "outside"}, "1 two-"},
-		{"node port with the policy Local, no pod there", "http://" + at["n1"] + ":30181/", []string{"outside"}, "!timed out"},
+		{"node port with the policy Local, no pod there", "http://" + at["n1"] + ":30181/", []string{"in a hurry"}, "!timed out"},
 		{"load balancer with the policy Local", "http://" + seenIP + "/", []string{"a pod", "a node", "outside"}, "1 two-"},
 		{"nobody behind it", "http://" + s.service("nobody").Spec.ClusterIP + "/", []string{"a pod", "a node"}, "!refused"},
 		{"nobody behind its node port", "http://" + at["n1"] + ":30182/", []string{"a node", "outside"}, "!refused"},
@@ -373,7 +392,7 @@ func reachServices(t *testing.T, s *story, at map[string]string) {
 				t.Errorf("%s: the pod sees %q, %v; want %s", url, got, err, s.lab.Gateway())
 			}
 		}
-		if got, err := curl(t.Context(), n1, "http://"+s.service("inside").Spec.ClusterIP+"/"); err == nil {
+		if got, err := curl(t.Context(), n1, "http://"+s.service("inside").Spec.ClusterIP+"/", "--max-time", "3"); err == nil {
 			t.Errorf("a service for its own node is reached from another: %q", got)
 		}
 		if got, err := curl(t.Context(), n2, "http://"+s.service("inside").Spec.ClusterIP+"/"); err != nil {

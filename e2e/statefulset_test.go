@@ -38,7 +38,8 @@ workload "statefulset" "db" {
     }
 
     readiness_probe {
-      period_seconds = 1
+      period_seconds  = 1
+      timeout_seconds = 10
 
       http_get {
         path = "/healthz"

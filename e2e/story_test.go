@@ -64,7 +64,7 @@ image "app" {
 // end destroys what the story applied. A lab that is not clean then is of no use to the next story.
 func (s *story) end() {
 	s.t.Helper()
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(s.t.Context()), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(s.t.Context()), 5*time.Minute)
 	defer cancel()
 	if s.t.Failed() {
 		s.dump(ctx)
@@ -133,7 +133,7 @@ func (o outcome) String() string {
 // run runs berth and returns whatever came of it.
 func (s *story) run(args ...string) outcome {
 	s.t.Helper()
-	ctx, cancel := context.WithTimeout(s.t.Context(), 3*time.Minute)
+	ctx, cancel := context.WithTimeout(s.t.Context(), 5*time.Minute)
 	defer cancel()
 	return s.do(ctx, args...)
 }
@@ -145,6 +145,9 @@ func (s *story) do(ctx context.Context, args ...string) outcome {
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	err := cmd.Run()
 	o := outcome{args, stdout.String(), stderr.String(), cmd.ProcessState.ExitCode(), time.Since(start)}
+	if p := cmd.ProcessState; p != nil {
+		costs.ran(s.t, o.took, p.UserTime()+p.SystemTime())
+	}
 	if err != nil && cmd.ProcessState == nil {
 		o.code, o.stderr = -1, err.Error()
 	}
@@ -232,7 +235,7 @@ func (r *running) wait(t *testing.T) outcome {
 	select {
 	case err := <-r.ended:
 		r.ended <- err
-	case <-time.After(3 * time.Minute):
+	case <-time.After(5 * time.Minute):
 		t.Fatalf("still running: %s\n%s%s", r.Args, r.stdout, r.stderr)
 	}
 	return outcome{args: r.Args[1:], stdout: r.stdout.String(), stderr: r.stderr.String(), code: r.ProcessState.ExitCode()}
@@ -269,9 +272,10 @@ func newTail() *tail { return &tail{} }
 func (t *tail) Write(p []byte) (int, error) { t.mu.Lock(); defer t.mu.Unlock(); return t.b.Write(p) }
 func (t *tail) String() string              { t.mu.Lock(); defer t.mu.Unlock(); return t.b.String() }
 
-// poll waits until something is so.
+// poll waits until something is so, for as long as a machine may take that has much else to do.
 func poll(t testing.TB, limit time.Duration, what string, so func() bool) {
 	t.Helper()
+	limit = max(limit, deadline)
 	for deadline := time.Now().Add(limit); !so(); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("not within %s: %s", limit, what)
@@ -321,7 +325,7 @@ func (s *story) exec(pod string, command ...string) string {
 
 // fetch gets a page from outside the hosts.
 func fetch(ctx context.Context, url string) (string, error) {
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {

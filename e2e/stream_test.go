@@ -84,7 +84,7 @@ workload "deployment" "srv" {
 
   container "take" {
     image = image.app.ref
-    args  = ["take", "127.0.0.1:9001", "1000000000"]
+    args  = ["take", "127.0.0.1:9001", "100000000"]
   }
 }
 
@@ -281,7 +281,7 @@ func (term *terminal) types(t *testing.T, text string) {
 
 func (term *terminal) shows(t *testing.T, text string) {
 	t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); !strings.Contains(term.out.String(), text); time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(deadline); !strings.Contains(term.out.String(), text); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("%q does not come on the terminal, which shows %q", text, term.out)
 		}
@@ -371,7 +371,7 @@ func unreadInput(t *testing.T, s *story) {
 	go func() { done <- cmd.Run() }()
 	select {
 	case <-done:
-	case <-time.After(60 * time.Second):
+	case <-time.After(deadline):
 		t.Fatal("it still runs")
 	}
 	if !strings.Contains(out.String(), "HOSTNAME=") {
@@ -522,7 +522,7 @@ func forwardedPorts(t *testing.T, s *story) {
 		t.Fatal(err)
 	}
 	sum := sha256.New()
-	if _, err := io.Copy(io.MultiWriter(c, sum), io.LimitReader(rand.NewChaCha8([32]byte{1}), 1_000_000_000)); err != nil {
+	if _, err := io.Copy(io.MultiWriter(c, sum), io.LimitReader(rand.NewChaCha8([32]byte{1}), 100_000_000)); err != nil {
 		t.Fatal(err)
 	}
 	if answer, err := io.ReadAll(c); err != nil || strings.TrimSpace(string(answer)) != fmt.Sprintf("%x", sum.Sum(nil)) {
@@ -588,9 +588,7 @@ func debugged(t *testing.T, s *story) {
 	if len(p.Spec.EphemeralContainers) != 4 || len(p.Status.EphemeralContainerStatuses) != 4 || len(p.Status.ContainerStatuses) != 2 {
 		t.Errorf("shown are %d, %d, %d", len(p.Spec.EphemeralContainers), len(p.Status.EphemeralContainerStatuses), len(p.Status.ContainerStatuses))
 	}
-	if got := s.ok("logs", pod, "-c", "stays"); got != "here 0\n" {
-		t.Errorf("its log: %q", got)
-	}
+	poll(t, time.Minute, "its log", func() bool { return s.ok("logs", pod, "-c", "stays") == "here 0\n" })
 	if plan := s.run("plan"); plan.code != 0 || strings.Contains(plan.stdout, "deployment.srv") {
 		t.Errorf("the debugger is in the plan: %s", plan)
 	}

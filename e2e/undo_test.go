@@ -13,7 +13,10 @@ func TestPauseResumeUndo(t *testing.T) {
 	s := begin(t, web)
 	s.apply()
 	s.write("main.hcl", strings.Replace(web, "  labels                    = { app = \"web\" }\n", "  labels                    = { app = \"web\" }\n  annotations               = { \"kubernetes.io/change-cause\" = \"second\" }\n", 1))
-	r := s.start("apply", "--auto-approve", "--var", "release=2", "--var", `env={SLOW="1500ms"}`)
+	g := newGate(t, s)
+	g.let(1)
+	second := []string{"--var", "release=2", "--var", g.env}
+	r := s.start(append([]string{"apply", "--auto-approve"}, second...)...)
 	r.until(t, "Stopping...", 1)
 	if err := r.Process.Signal(syscall.SIGINT); err != nil {
 		t.Fatal(err)
@@ -21,12 +24,12 @@ func TestPauseResumeUndo(t *testing.T) {
 	if o := r.wait(t); o.code != 130 {
 		t.Fatalf("an interrupted apply: %s", o)
 	}
+	g.lift()
 	mixed := s.versions()
 	if mixed["1"] == 0 || mixed["2"] == 0 {
 		t.Fatalf("interrupted in the middle, the pods are of the releases %v", mixed)
 	}
 	s.says(s.ok("rollout", "pause", "deployment/web", "--auto-approve"), "deployment.apps/web paused")
-	second := []string{"--var", "release=2", "--var", `env={SLOW="1500ms"}`}
 	s.says(s.apply(second...), "paused = true, set by")
 	s.hasVersions(mixed)
 	s.says(s.ok("describe", "deployment", "web"), "Progressing Unknown DeploymentPaused")

@@ -40,7 +40,8 @@ workload "pod" "apart" {
     image = image.app.ref
 
     readiness_probe {
-      period_seconds = 1
+      period_seconds  = 1
+      timeout_seconds = 10
 
       exec {
         command = ["/app", "cat", "/config/key"]

@@ -29,6 +29,7 @@ workload "deployment" "app" {
 
     startup_probe {
       period_seconds    = 1
+      timeout_seconds   = 20
       failure_threshold = 2
 
       exec {

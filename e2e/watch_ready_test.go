@@ -24,6 +24,7 @@ workload "deployment" "moody" {
 
     readiness_probe {
       period_seconds    = 1
+      timeout_seconds   = 10
       failure_threshold = 1
 
       http_get {
@@ -33,8 +34,10 @@ workload "deployment" "moody" {
     }
 
     liveness_probe {
-      period_seconds    = 1
-      failure_threshold = 2
+      initial_delay_seconds = 10 # by then it listens
+      period_seconds        = 1
+      timeout_seconds       = 10
+      failure_threshold     = 2
 
       http_get {
         path = "/live"

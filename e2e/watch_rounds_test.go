@@ -29,7 +29,7 @@ func TestWatchRunsCronjobs(t *testing.T) {
 	if n := len(s.runs()); n != 0 {
 		t.Fatalf("there are %d runs before a watchdog", n)
 	}
-	for time.Since(applied) < 7*time.Second { // three times come, and nobody is there
+	for time.Since(applied) < 5*time.Second { // two times come, and nobody is there
 		time.Sleep(100 * time.Millisecond)
 	}
 	w := s.watch()

@@ -116,7 +116,7 @@ func TestWatchTellsInitSystem(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { l.Close() })
-	s.env = append(s.env, "NOTIFY_SOCKET="+socket, "WATCHDOG_USEC="+strconv.Itoa(600_000))
+	s.env = append(s.env, "NOTIFY_SOCKET="+socket, "WATCHDOG_USEC="+strconv.Itoa(3_000_000))
 	w := s.watch()
 	until := func(want string) {
 		t.Helper()

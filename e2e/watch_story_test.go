@@ -1,7 +1,9 @@
 package e2e
 
 import (
+	"errors"
 	"fmt"
+	"os"
 	"regexp"
 	"strings"
 	"syscall"
@@ -79,7 +81,7 @@ func (w *watchdog) stop() {
 	if w.over() {
 		return
 	}
-	if err := w.Process.Signal(syscall.SIGTERM); err != nil {
+	if err := w.Process.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) { // the end of the test's context tells it, too
 		w.s.t.Error(err)
 	}
 	select {
@@ -88,7 +90,7 @@ func (w *watchdog) stop() {
 		if code := w.ProcessState.ExitCode(); code != 0 { // err may be about the test's context, which has ended
 			w.s.t.Errorf("the watchdog ended with exit code %d\n%s", code, w.stderr)
 		}
-	case <-time.After(30 * time.Second):
+	case <-time.After(deadline):
 		w.s.t.Error("the watchdog does not stop")
 		_ = w.Process.Kill()
 	}

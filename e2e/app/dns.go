@@ -11,7 +11,7 @@ import (
 )
 
 // asks SERVER NAME N [PAUSE] asks for the address of a name, one time after the other, and prints how long it took: the median, the 99th
-// of a hundred, and the longest, in microseconds. As a resolver does, it asks again when no answer comes within a second, once.
+// of a hundred, and the longest, in microseconds. As a resolver does, it asks again when no answer comes within five seconds, once.
 func asks(ctx context.Context, args []string) error {
 	pause := time.Duration(0)
 	if len(args) == 4 {
@@ -35,7 +35,7 @@ func asks(ctx context.Context, args []string) error {
 	}
 	defer conn.Close()
 	took := make([]time.Duration, n)
-	client := &dns.Client{Timeout: time.Second}
+	client := &dns.Client{Timeout: 5 * time.Second}
 	for i := range took {
 		q.Id = dns.Id()
 		m, rtt, err := client.ExchangeWithConn(q, conn)

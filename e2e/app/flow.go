@@ -120,7 +120,7 @@ func flow(_ context.Context, args []string) error {
 			f.Lost++
 			continue
 		}
-		if err := c.SetReadDeadline(time.Now().Add(time.Second)); err != nil {
+		if err := c.SetReadDeadline(time.Now().Add(5 * time.Second)); err != nil {
 			return err
 		}
 		n, err := c.Read(b)

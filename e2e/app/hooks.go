@@ -68,7 +68,7 @@ func last(_ context.Context, args []string) error {
 	return errors.Join(os.WriteFile(args[0], []byte(strings.Join(args[2:], " ")), 0o644), code)
 }
 
-// sick serves on ADDR: FILE NAME ADDR. The first time that it runs it answers 503 to everything but /ready.
+// sick serves on ADDR: FILE NAME ADDR. The first time that it runs it answers 503 to everything.
 func sick(ctx context.Context, args []string) error {
 	file, name := args[0], args[1]
 	if err := addNote(file, name+" start"); err != nil {
@@ -79,8 +79,8 @@ func sick(ctx context.Context, args []string) error {
 		return err
 	}
 	well := bytes.Count(text, []byte(" "+name+" start\n")) > 1
-	http.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
-		if !well && r.URL.Path != "/ready" {
+	http.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
+		if !well {
 			http.Error(w, "not well", http.StatusServiceUnavailable)
 		}
 	})

@@ -50,7 +50,7 @@ func reach(ctx context.Context, args []string) error {
 		} else if err != nil && !errors.Is(err, unix.ECONNREFUSED) {
 			return err
 		}
-		if err := conn.SetReadDeadline(time.Now().Add(2 * time.Second)); err != nil {
+		if err := conn.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
 			return err
 		}
 		if _, err := conn.Read(make([]byte, 1)); errors.Is(err, unix.ECONNREFUSED) {

@@ -13,7 +13,7 @@ import (
 )
 
 // serve answers "VERSION HOSTNAME" on /, the client's address on /from, and the readiness probe on /healthz. It
-// becomes ready SLOW after its start, and goes on answering for DRAIN after it was told to end.
+// becomes ready SLOW after its start, and not before the page GATE was there for it, and goes on answering for DRAIN after it was told to end.
 func serve(ctx context.Context, _ []string) error {
 	slow, err := duration("SLOW", "0s")
 	if err != nil {
@@ -27,7 +27,7 @@ func serve(ctx context.Context, _ []string) error {
 	if err != nil {
 		return err
 	}
-	var draining atomic.Bool
+	var draining, shut atomic.Bool
 	start := time.Now()
 	mux := http.NewServeMux()
 	mux.HandleFunc("/{$}", func(w http.ResponseWriter, r *http.Request) {
@@ -41,10 +41,17 @@ func serve(ctx context.Context, _ []string) error {
 		fmt.Fprintln(w, host)
 	})
 	mux.HandleFunc("/healthz", func(w http.ResponseWriter, _ *http.Request) {
-		if draining.Load() || time.Since(start) < slow {
+		if draining.Load() || shut.Load() || time.Since(start) < slow {
 			http.Error(w, "not yet, or no more", http.StatusServiceUnavailable)
 		}
 	})
+	if gate := os.Getenv("GATE"); gate != "" {
+		shut.Store(true)
+		go func() {
+			pass(ctx, gate+"?pod="+name)
+			shut.Store(false)
+		}()
+	}
 	server := &http.Server{Addr: cmp.Or(os.Getenv("ADDR"), ":8080"), Handler: mux}
 	ended := make(chan error, 1)
 	go func() { ended <- server.ListenAndServe() }()
@@ -63,6 +70,17 @@ func serve(ctx context.Context, _ []string) error {
 	}
 	fmt.Println("bye")
 	return nil
+}
+
+// pass returns when a page is there.
+func pass(ctx context.Context, url string) {
+	client := &http.Client{Timeout: 5 * time.Second}
+	for ctx.Err() == nil {
+		if _, err := fetch(client, url); err == nil {
+			return
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
 }
 
 func duration(name, otherwise string) (time.Duration, error) {

@@ -10,6 +10,7 @@ import (
 )
 
 // hear answers every datagram on a port with the pod's name, its version and the sender's address. It goes on for DRAIN after it was told to end.
+// Whoever connects to the same port by TCP learns that it is there.
 func hear(ctx context.Context, args []string) error {
 	c, err := net.ListenPacket("udp4", args[0])
 	if err != nil {
@@ -19,8 +20,22 @@ func hear(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
+	there, err := net.Listen("tcp", args[0])
+	if err != nil {
+		return err
+	}
+	go func() {
+		for {
+			c, err := there.Accept()
+			if err != nil {
+				return // told to end
+			}
+			c.Close()
+		}
+	}()
 	go func() {
 		<-ctx.Done()
+		there.Close()
 		time.Sleep(drain)
 		c.Close()
 	}()
@@ -62,7 +77,7 @@ func datagram(_ context.Context, args []string) error {
 		if _, err = c.Write([]byte("?")); err != nil {
 			continue
 		}
-		if err := c.SetReadDeadline(time.Now().Add(time.Second)); err != nil {
+		if err := c.SetReadDeadline(time.Now().Add(5 * time.Second)); err != nil {
 			return err
 		}
 		var n int

@@ -334,9 +334,9 @@ func sleepers(t *testing.T, h providers.Host, name string) string {
 
 func waitFor(t *testing.T, ok func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !ok(); time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); !ok(); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatal("it did not come about within 20 s")
+			t.Fatal("it did not come about within a minute")
 		}
 	}
 }
@@ -375,7 +375,7 @@ func TestLongScriptDoesNotBlockOthers(t *testing.T) {
 		for range 5 {
 			run(t, h, "true")
 		}
-		if took := time.Since(began); took > 10*time.Second {
+		if took := time.Since(began); took > time.Minute { // the long one takes 1000 s
 			t.Errorf("five short scripts took %s beside a long one", took)
 		}
 		cancel()
@@ -464,7 +464,7 @@ func TestDialTCPAndListen(t *testing.T) {
 func TestLostHostFailsEverythingAndComesBack(t *testing.T) {
 	l := labtest.Shared(t)
 	n := l.Nodes()[1]
-	p := newPool(t, ssh.Options{KeepAlive: 200 * time.Millisecond, DeadAfter: time.Second})
+	p := newPool(t, ssh.Options{KeepAlive: 500 * time.Millisecond, DeadAfter: 6 * time.Second})
 	node := labNode(l, 1, logins[0])
 	h, err := p.Host(t.Context(), node)
 	if err != nil {
@@ -495,7 +495,7 @@ func TestLostHostFailsEverythingAndComesBack(t *testing.T) {
 			t.Errorf("a pending script ended with %v", err)
 		}
 	}
-	if took := time.Since(began); took > 10*time.Second {
+	if took := time.Since(began); took > time.Minute {
 		t.Errorf("it took %s to notice", took)
 	}
 	if _, err := io.ReadAll(conn); err == nil {

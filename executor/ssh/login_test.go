@@ -224,7 +224,7 @@ func TestHostsThatAreNotThere(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			timeout := 5 * time.Second
+			timeout := 30 * time.Second
 			if c.name == "silent" {
 				timeout = 300 * time.Millisecond
 			}
@@ -346,21 +346,21 @@ func TestMuteHostIsGivenUp(t *testing.T) {
 	needRoot(t)
 	id := filepath.Join(t.TempDir(), "id")
 	s := newServer(t, only(newKey(t, id)))
-	p := newPool(t, ssh.Options{KeepAlive: 50 * time.Millisecond, DeadAfter: 200 * time.Millisecond})
+	p := newPool(t, ssh.Options{KeepAlive: 100 * time.Millisecond, DeadAfter: 2 * time.Second})
 	h, err := p.Host(t.Context(), s.node(t, id, true))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := h.Run(t.Context(), providers.Command{Script: "sleep 1"}); err != nil {
+	if _, err := h.Run(t.Context(), providers.Command{Script: "sleep 3"}); err != nil {
 		t.Fatalf("a host that answers was given up: %v", err)
 	}
 	s.set(func(s *server) { s.mute = true })
-	_, err = h.Run(t.Context(), providers.Command{Script: "for i in 1 2 3 4 5; do echo $i; sleep 0.1; done", Stdout: io.Discard})
+	_, err = h.Run(t.Context(), providers.Command{Script: "for i in 1 2 3 4 5 6; do echo $i; sleep 0.5; done", Stdout: io.Discard})
 	if err != nil {
 		t.Errorf("a host that still sends was given up: %v", err)
 	}
 	_, err = h.Run(t.Context(), providers.Command{Script: "sleep 100"})
-	if !errors.Is(err, providers.ErrUnreachable) || !strings.Contains(err.Error(), "has not answered for 200ms") {
+	if !errors.Is(err, providers.ErrUnreachable) || !strings.Contains(err.Error(), "has not answered for 2s") {
 		t.Errorf("got %v", err)
 	}
 }

@@ -131,12 +131,11 @@ func TestSudo(t *testing.T) {
 	if sshRun(t, l, "n1", "op", "command -v sudo || true") == "" {
 		t.Skip("no sudo: run `make deps`")
 	}
-	began := time.Now()
 	if got := sshRun(t, l, "n1", "op", "sudo -n id -un"); got != "root" {
 		t.Errorf("got %q, want root", got)
 	}
-	if d := time.Since(began); d > 5*time.Second {
-		t.Errorf("sudo took %s: the host's own name does not resolve", d)
+	if got := sshRun(t, l, "n1", "op", `getent -s files ahosts "$(hostname)"`); got == "" { // sudo would wait for name servers
+		t.Error("the host's own name does not resolve")
 	}
 	if got := sshRun(t, l, "n1", "op", "sudo -n sh -c 'command -v systemctl'"); got != "/usr/local/bin/systemctl" {
 		t.Errorf("sudo finds systemctl at %q", got)
@@ -154,7 +153,7 @@ func TestCRI(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer cc.Close()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	v, err := cri.NewRuntimeServiceClient(cc).Version(ctx, &cri.VersionRequest{})
 	if err != nil {
@@ -226,7 +225,7 @@ func dial(t *testing.T, l *lab.Lab, node, user string) *ssh.Client {
 		Auth:              []ssh.AuthMethod{ssh.PublicKeys(key)},
 		HostKeyCallback:   known.HostKeyCallback(),
 		HostKeyAlgorithms: known.HostKeyAlgorithms(address),
-		Timeout:           5 * time.Second,
+		Timeout:           30 * time.Second,
 	})
 	if err != nil {
 		t.Fatal(err)

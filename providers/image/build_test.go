@@ -232,7 +232,7 @@ func TestPauseRuns(t *testing.T) {
 	done := make(chan error, 1)
 	go func() { done <- cmd.Wait() }()
 	ignored := false
-	deadline := time.After(10 * time.Second)
+	deadline := time.After(time.Minute)
 	for !ignored {
 		select {
 		case err := <-done:

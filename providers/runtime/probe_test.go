@@ -54,8 +54,14 @@ func TestProbeKinds(t *testing.T) {
 		j.must(api.OpPodEnsure)
 		return j
 	}
+	// Who answers has ten seconds to do so, on a machine that may have much else to do; who does not is given up after one.
 	late := func(h corev1.ProbeHandler, failures int32) *corev1.Probe {
-		return &corev1.Probe{ProbeHandler: h, InitialDelaySeconds: 3, PeriodSeconds: 1, FailureThreshold: failures}
+		return &corev1.Probe{ProbeHandler: h, InitialDelaySeconds: 3, PeriodSeconds: 1, TimeoutSeconds: 10, FailureThreshold: failures}
+	}
+	mute := func(h corev1.ProbeHandler, failures int32) *corev1.Probe {
+		p := late(h, failures)
+		p.TimeoutSeconds = 1
+		return p
 	}
 
 	t.Run("pass", func(t *testing.T) {
@@ -63,11 +69,11 @@ func TestProbeKinds(t *testing.T) {
 		j := probed("pass", func(_ *corev1.Pod, add func(string) *corev1.Container) {
 			for _, k := range kinds {
 				c := add(k.name)
-				c.StartupProbe = &corev1.Probe{ProbeHandler: k.good, PeriodSeconds: 1, FailureThreshold: 60}
+				c.StartupProbe = &corev1.Probe{ProbeHandler: k.good, PeriodSeconds: 1, TimeoutSeconds: 10, FailureThreshold: 60}
 				c.LivenessProbe, c.ReadinessProbe = late(k.good, 3), late(k.good, 1)
 			}
 		})
-		j.work.Step.Pod.MinReadySeconds, j.work.Step.Pod.DeadlineSeconds = 2, 60
+		j.work.Step.Pod.MinReadySeconds, j.work.Step.Pod.DeadlineSeconds = 2, 120
 		j.must(api.OpPodReady)
 		for _, c := range j.seen().Containers {
 			if c.Attempt != 0 {
@@ -80,10 +86,10 @@ func TestProbeKinds(t *testing.T) {
 		j := probed("fail", func(_ *corev1.Pod, add func(string) *corev1.Container) {
 			for _, k := range kinds {
 				add(k.name).ReadinessProbe = late(k.bad, 3)
-				add(k.name + "-slow").ReadinessProbe = late(k.slow, 3)
+				add(k.name + "-slow").ReadinessProbe = mute(k.slow, 3)
 			}
 		})
-		j.work.Step.Pod.DeadlineSeconds = 7
+		j.work.Step.Pod.DeadlineSeconds = 15
 		_, detail := j.detail(api.OpPodReady)
 		for _, k := range kinds {
 			for name, says := range map[string]string{k.name: k.saysBad, k.name + "-slow": k.saysSlow} {
@@ -103,7 +109,7 @@ func TestProbeKinds(t *testing.T) {
 		j := probed("kill", func(_ *corev1.Pod, add func(string) *corev1.Container) {
 			for _, k := range kinds {
 				add(k.name).LivenessProbe = late(k.bad, 2)
-				add(k.name + "-slow").StartupProbe = late(k.slow, 1)
+				add(k.name + "-slow").StartupProbe = mute(k.slow, 1)
 			}
 		})
 		j.work.Step.Pod.MinReadySeconds, j.work.Step.Pod.DeadlineSeconds = 60, 120
@@ -146,10 +152,10 @@ func TestLivenessKillsAndRestarts(t *testing.T) {
 	pod := f.pod(t, "httpd", ":8080")
 	c := &pod.Spec.Containers[0]
 	c.LivenessProbe = httpProbe("/healthz")
-	c.LivenessProbe.FailureThreshold, c.LivenessProbe.TerminationGracePeriodSeconds = 2, new(int64(3))
+	c.LivenessProbe.FailureThreshold, c.LivenessProbe.TerminationGracePeriodSeconds = 5, new(int64(3))
 	c.ReadinessProbe = httpProbe("/")
 	j := f.take(t, pod)
-	j.work.Step.Pod.MinReadySeconds = 4
+	j.work.Step.Pod.MinReadySeconds = 15
 	ip := j.must(api.OpPodEnsure).Pod.IP
 	f.eventually(t, "the server", func() bool { return f.post(t, ip, "/sick") == nil })
 	j.must(api.OpPodReady)
@@ -166,7 +172,7 @@ func TestLivenessKillsAndRestarts(t *testing.T) {
 func (f *fixture) post(t testing.TB, ip, path string) error {
 	t.Helper()
 	_, err := f.Run(t.Context(), providers.Command{
-		Script: `printf 'POST %s HTTP/1.0\r\n\r\n' "$2" | timeout 5 bash -c 'exec 3<>"/dev/tcp/$0/8080"; cat >&3; cat <&3' "$1"`, Args: []string{ip, path},
+		Script: `printf 'POST %s HTTP/1.0\r\n\r\n' "$2" | timeout 30 bash -c 'exec 3<>"/dev/tcp/$0/8080"; cat >&3; cat <&3' "$1"`, Args: []string{ip, path},
 	})
 	return err
 }

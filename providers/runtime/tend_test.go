@@ -43,7 +43,7 @@ func (j *job) tend(t testing.TB, ready bool) *tending {
 	})
 	select {
 	case <-opened:
-	case <-time.After(20 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatal("events cannot be followed")
 	}
 	w := j.work
@@ -161,13 +161,28 @@ func TestTendRestartsWhatEnds(t *testing.T) {
 	// The second end has a pause before it: the host says so, whoever keeps the pod.
 	j.kill("app")
 	k.happened(t, "BackOff", "Back-off restarting failed container app in pod")
-	if r, _ := k.seen(); r.Again.Before(time.Now().Add(5*time.Second)) || r.Status.ContainerStatuses[0].State.Waiting == nil || k.ready() {
-		t.Errorf("again at %v, status %+v", r.Again, r.Status.ContainerStatuses[0].State)
-	}
+	var ended time.Time
+	f.eventually(t, "the pause", func() bool {
+		r, _ := k.seen()
+		c := r.Status.ContainerStatuses[0]
+		if c.State.Waiting == nil || c.LastTerminationState.Terminated == nil {
+			return false
+		}
+		ended = c.LastTerminationState.Terminated.FinishedAt.Time
+		if pause := r.Again.Sub(ended); pause < 9*time.Second || pause > 11*time.Second || k.ready() {
+			t.Errorf("ended at %v, again at %v, status %+v", ended, r.Again, c.State)
+		}
+		return true
+	})
 	k.end()
 	k.done.Wait()
 	k = j.tend(t, true)
-	if r, _ := k.seen(); r.Again.Before(time.Now().Add(3*time.Second)) || r.Again.After(time.Now().Add(10*time.Second)) {
+	r, _ := k.seen()
+	if pause := r.Again.Sub(ended); pause < 9*time.Second || pause > 11*time.Second {
+		if late := time.Since(ended); late > 8*time.Second {
+			t.Logf("the pause of 10 s was over, or nearly so, when another keeper looked: after %s", late)
+			return
+		}
 		t.Errorf("a keeper that comes later waits until %v", r.Again)
 	}
 }
@@ -176,10 +191,10 @@ func TestTendProbes(t *testing.T) {
 	f := host(t)
 	pod := f.pod(t, "httpd", ":8080")
 	probe := func(failures int32) *corev1.Probe {
-		return &corev1.Probe{PeriodSeconds: 1, FailureThreshold: failures, ProbeHandler: corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{Path: "/healthz", Port: intstr.FromInt32(8080)}}}
+		return &corev1.Probe{PeriodSeconds: 1, TimeoutSeconds: 10, FailureThreshold: failures, ProbeHandler: corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{Path: "/healthz", Port: intstr.FromInt32(8080)}}}
 	}
 	pod.Spec.TerminationGracePeriodSeconds = new(int64(2))
-	pod.Spec.Containers[0].ReadinessProbe, pod.Spec.Containers[0].LivenessProbe = probe(1), probe(4)
+	pod.Spec.Containers[0].ReadinessProbe, pod.Spec.Containers[0].LivenessProbe = probe(1), probe(10)
 	pod.Spec.Containers[0].ReadinessProbe.InitialDelaySeconds = 1 // longer than it takes to hear of the start
 	j := f.take(t, pod)
 	j.must(api.OpPodEnsure, api.OpPodReady)
@@ -243,9 +258,9 @@ func TestTendCutOff(t *testing.T) {
 	l := labtest.New(t, lab.Config{Nodes: 1})
 	f := furnish(t, l)
 	pod := f.pod(t, "httpd", ":8080")
-	probe := &corev1.Probe{PeriodSeconds: 1, FailureThreshold: 1, ProbeHandler: corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{Path: "/healthz", Port: intstr.FromInt32(8080)}}}
+	probe := &corev1.Probe{PeriodSeconds: 1, TimeoutSeconds: 4, FailureThreshold: 1, ProbeHandler: corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{Path: "/healthz", Port: intstr.FromInt32(8080)}}}
 	pod.Spec.Containers[0].ReadinessProbe, pod.Spec.Containers[0].LivenessProbe = probe, probe.DeepCopy()
-	pod.Spec.Containers[0].StartupProbe = &corev1.Probe{PeriodSeconds: 1, FailureThreshold: 60, ProbeHandler: probe.ProbeHandler} // it may be slow to begin
+	pod.Spec.Containers[0].StartupProbe = &corev1.Probe{PeriodSeconds: 1, TimeoutSeconds: 4, FailureThreshold: 60, ProbeHandler: probe.ProbeHandler} // it may be slow to begin
 	j := f.take(t, pod)
 	j.must(api.OpPodEnsure, api.OpPodReady)
 	k := j.tend(t, true)

@@ -330,7 +330,7 @@ func TestHungStorage(t *testing.T) {
 	j.work.Step.Pod.DeadlineSeconds = 2
 	start := time.Now()
 	summary, detail := j.detail(api.OpPodEnsure)
-	if took := time.Since(start); took > 30*time.Second {
+	if took := time.Since(start); took > 2*time.Minute {
 		t.Errorf("took %s", took)
 	}
 	want := "unable to mount volumes [data]: timed out waiting for the condition after 2s (FailedMount)"
@@ -436,7 +436,7 @@ func TestHungRemoval(t *testing.T) {
 	if !ok || said.Diagnostics[0].Summary != "Pod cannot be removed" || !strings.Contains(said.Diagnostics[0].Detail, "some of it was still there 2s after its grace period") {
 		t.Errorf("got %v", err)
 	}
-	if took := time.Since(start); took > 30*time.Second {
+	if took := time.Since(start); took > 2*time.Minute {
 		t.Errorf("took %s", took)
 	}
 }

@@ -58,7 +58,7 @@ func overSSH(t testing.TB, w *simhost.World) ([]*api.Node, *ssh.Pool) {
 		}})
 	}
 	must(t, os.WriteFile(filepath.Join(dir, "known_hosts"), known.Bytes(), 0o600))
-	pool := ssh.NewPool(ssh.Options{KeepAlive: 50 * time.Millisecond, DeadAfter: 300 * time.Millisecond, ConnectTimeout: 5 * time.Second})
+	pool := ssh.NewPool(ssh.Options{KeepAlive: 200 * time.Millisecond, DeadAfter: 3 * time.Second, ConnectTimeout: 10 * time.Second})
 	t.Cleanup(func() { _ = pool.Close() })
 	return nodes, pool
 }
@@ -155,7 +155,7 @@ func TestSilenceAndPower(t *testing.T) {
 
 func connected(t *testing.T, pool *ssh.Pool, n *api.Node) providers.Host {
 	t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); ; {
+	for deadline := time.Now().Add(time.Minute); ; {
 		h, err := pool.Host(t.Context(), n)
 		if err == nil {
 			return h
