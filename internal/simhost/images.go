@@ -310,6 +310,9 @@ func (s *imageStore) Create(_ context.Context, req *imagesv1.CreateImageRequest)
 }
 
 func (s *imageStore) Update(_ context.Context, req *imagesv1.UpdateImageRequest) (*imagesv1.UpdateImageResponse, error) {
+	if req.GetImage().GetTarget() == nil { // of such a one containerd 2 dies, with all that asks it
+		return nil, status.Error(codes.Internal, "an image without a target")
+	}
 	if paths := req.GetUpdateMask().GetPaths(); len(paths) > 0 {
 		return s.label(req.GetImage(), paths)
 	}

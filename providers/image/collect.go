@@ -13,6 +13,7 @@ import (
 	"time"
 
 	imagesv1 "github.com/containerd/containerd/api/services/images/v1"
+	containerdtypes "github.com/containerd/containerd/api/types"
 	"github.com/google/go-containerregistry/pkg/name"
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc/metadata"
@@ -237,7 +238,8 @@ func own(ctx context.Context, c *cri.Client, ref string) error {
 	labels := map[string]string{labelPulled: "true"}
 	for _, n := range pulledNames(ref, st.GetImage()) {
 		_, err := imagesv1.NewImagesClient(c.Conn).Update(ctx, &imagesv1.UpdateImageRequest{
-			Image: &imagesv1.Image{Name: n, Labels: labels, Target: nil}, UpdateMask: labelMask(labels),
+			// The mask leaves the target as it is, and containerd 2 ends with a panic when there is none at all.
+			Image: &imagesv1.Image{Name: n, Labels: labels, Target: &containerdtypes.Descriptor{}}, UpdateMask: labelMask(labels),
 		})
 		if err != nil && !cri.IsNotFound(err) {
 			return fmt.Errorf("mark image %s: %w", n, err)
