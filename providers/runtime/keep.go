@@ -31,6 +31,7 @@ type keeper struct {
 
 	asked    time.Time      // see [life.Seen]
 	deletion *life.Deletion // the pod is to go
+	stopped  stopped        // what need not be asked for any more when it goes
 
 	prepared map[string]uint32 // attempts whose files are there, by container; nil before any
 	unlogged map[string]uint32 // the first attempts without a log, by container
@@ -97,14 +98,18 @@ func (k *keeper) until(ctx context.Context, goal func(context.Context, *life.See
 		if k.calm || k.deletion != nil && k.besides.Load() > 0 { // the end of a stop or of a hook wakes us
 			pause = longestLook
 		}
-		if err := k.idle(ctx, d.Again, pause); err != nil {
+		woken, err := k.idle(ctx, d.Again, pause)
+		if err != nil {
 			return err
+		}
+		if woken && k.deletion != nil && !k.halfMade() {
+			look = k.lookAgain // what has ended we have stopped ourselves
 		}
 	}
 }
 
-// idle waits for what is due or for the end of something that runs beside, at most for the pause.
-func (k *keeper) idle(ctx context.Context, again time.Time, pause time.Duration) error {
+// idle waits for what is due or for the end of something that runs beside, at most for the pause. It reports whether something beside has ended.
+func (k *keeper) idle(ctx context.Context, again time.Time, pause time.Duration) (woken bool, err error) {
 	if !again.IsZero() {
 		pause = min(pause, max(again.Sub(k.m.now()), time.Millisecond))
 	}
@@ -112,13 +117,14 @@ func (k *keeper) idle(ctx context.Context, again time.Time, pause time.Duration)
 	defer t.Stop()
 	select {
 	case <-ctx.Done():
-		return ctx.Err()
+		return false, ctx.Err()
 	case <-k.wake:
+		woken = true
 	case <-t.C:
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return k.failed
+	return woken, k.failed
 }
 
 // say reports what the first container that is not as it should be waits for, once for each thing.
@@ -210,6 +216,9 @@ func (k *keeper) lookAtSandboxes(ctx context.Context, boxes []*runtimev1.PodSand
 	if !s.Ready {
 		return nil
 	}
+	if k.deletion != nil && !asksByAddress(k.b.pod) {
+		return nil
+	}
 	var err error
 	if s.IP, s.SecondIP, err = k.memory.addresses(ctx, k.m, s.ID, &k.b.work.Cluster); err != nil {
 		return err
@@ -234,7 +243,12 @@ func (k *keeper) lookAtSandboxes(ctx context.Context, boxes []*runtimev1.PodSand
 func (k *keeper) container(ctx context.Context, c *runtimev1.Container) (*life.Container, error) {
 	of := &runtimev1.PodSandboxMetadata{Namespace: k.b.pod.Namespace, Name: k.b.pod.Name, Uid: string(k.b.pod.UID)}
 	o := observedOf(of, c)
-	if o.State != api.ContainerCreated {
+	switch {
+	case k.deletion != nil: // whether it runs is all that counts
+		if k.stopped.has(o.ID) {
+			o.State = api.ContainerExited
+		}
+	case o.State != api.ContainerCreated:
 		st, err := k.memory.status(ctx, k.m, c)
 		if st == nil || err != nil {
 			return nil, err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -32,22 +33,32 @@ func remove(ctx context.Context, m *machine, w *providers.Work) error {
 
 func takeAway(ctx context.Context, m *machine, w *providers.Work) error {
 	pod := w.Step.Pod.Pod
-	list, bare, err := m.stopContainers(ctx, w)
-	if err != nil {
-		return m.explain(ctx, err)
-	}
-	if bare && len(list) > 0 { // it may have no folder yet, and has a cgroup
-		if err := m.own(ctx, w, pod); err != nil {
-			return err
-		}
-	}
-	// RemovePodSandbox alone: it stops the sandbox, and stopping it before would run the network plugins twice.
-	for _, s := range list {
-		if err := m.removeSandbox(ctx, s.GetId()); err != nil {
+	for { // a call that a killed process has begun may end only now, and leave a sandbox of which nobody knew
+		list, bare, err := m.stopContainers(ctx, w)
+		if err != nil {
 			return m.explain(ctx, err)
 		}
+		if len(list) == 0 {
+			return m.clear(ctx, pod)
+		}
+		if bare { // it may have no folder yet, and has a cgroup
+			if err := m.own(ctx, w, pod); err != nil {
+				return err
+			}
+		}
+		// RemovePodSandbox alone: it stops the sandbox, and stopping it before would run the network plugins twice.
+		for _, s := range list {
+			if err := m.removeSandbox(ctx, s.GetId()); err != nil {
+				return m.explain(ctx, err)
+			}
+		}
+		if list, err = m.sandboxes(ctx, string(pod.UID)); err != nil {
+			return m.explain(ctx, err)
+		}
+		if len(list) == 0 {
+			return m.clear(ctx, pod)
+		}
 	}
-	return m.clear(ctx, pod)
 }
 
 // clear takes away what is left on the host of a pod without containers.
@@ -125,4 +136,38 @@ func begunDeletion(pod *corev1.Pod, l *providers.Leaving, now, ours time.Time) l
 	first := pod.DeepCopy()
 	first.DeletionGracePeriodSeconds = l.Grace
 	return life.Deletion{At: now.Add(-max(0, ours.Sub(l.Since))), Grace: life.Grace(first)}
+}
+
+// stopped are containers that containerd has stopped for us: it answers when they have ended, so nobody need ask.
+type stopped struct {
+	mu  sync.Mutex
+	ids map[string]bool
+}
+
+func (s *stopped) add(id string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ids == nil {
+		s.ids = map[string]bool{}
+	}
+	s.ids[id] = true
+}
+
+func (s *stopped) has(id string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.ids[id]
+}
+
+// halfMade reports whether a container was made that did not run when we looked: the call of a killed process may start it under our hands, and
+// then it is to be stopped as others are.
+func (k *keeper) halfMade() bool {
+	return slices.ContainsFunc(k.known.containers, func(c *runtimev1.Container) bool { return c.GetState() == runtimev1.ContainerState_CONTAINER_CREATED })
+}
+
+// asksByAddress reports whether stopping the pod takes its address.
+func asksByAddress(pod *corev1.Pod) bool {
+	return slices.ContainsFunc(allContainers(&pod.Spec), func(c *corev1.Container) bool {
+		return c.Lifecycle != nil && c.Lifecycle.PreStop != nil && c.Lifecycle.PreStop.HTTPGet != nil
+	})
 }

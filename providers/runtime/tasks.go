@@ -144,6 +144,9 @@ func (k *keeper) stopOne(ctx context.Context, a life.Action) {
 		if err != nil && !cri.IsNotFound(err) && ctx.Err() == nil {
 			return done, fmt.Errorf("stop container %s: %w", a.Container, err)
 		}
+		if err == nil || cri.IsNotFound(err) {
+			k.stopped.add(a.ID)
+		}
 		return done, nil
 	})
 }
