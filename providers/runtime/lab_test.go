@@ -166,7 +166,7 @@ func (f *fixture) take(t testing.TB, pod *corev1.Pod, objects ...*api.Object) *j
 	owner := api.Address{Kind: api.KindDeployment, Name: "web"}
 	j.work = providers.Work{
 		Lineage: lineage, Cluster: cluster, NodeIP: f.node.Address, Objects: map[api.Address]*api.Object{},
-		Step: &api.Step{Address: owner.WithPod(pod.Name), Node: f.node.Name, Pod: &api.PodWork{Pod: pod, Hash: "abc123", DeadlineSeconds: 20}},
+		Step: &api.Step{Address: owner.WithPod(pod.Name), Node: f.node.Name, Pod: &api.PodWork{Pod: pod, Hash: "abc123", DeadlineSeconds: 60}},
 		Report: func(s string) {
 			j.mu.Lock()
 			defer j.mu.Unlock()

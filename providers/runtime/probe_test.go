@@ -43,7 +43,7 @@ func TestProbeKinds(t *testing.T) {
 	}
 	// The containers of a pod share its network: one of them serves, the others are probed there. The server takes a moment to
 	// come up; what is asked before is answered as by nobody.
-	probed := func(name string, add func(pod *corev1.Pod, c func(kind string) *corev1.Container)) *job {
+	probed := func(t *testing.T, name string, add func(pod *corev1.Pod, c func(kind string) *corev1.Container)) *job {
 		pod := f.pod(t, "probed")
 		pod.Name, pod.Spec.TerminationGracePeriodSeconds = name, new(int64(2))
 		add(pod, func(kind string) *corev1.Container {
@@ -66,7 +66,7 @@ func TestProbeKinds(t *testing.T) {
 
 	t.Run("pass", func(t *testing.T) {
 		t.Parallel() // they mostly wait
-		j := probed("pass", func(_ *corev1.Pod, add func(string) *corev1.Container) {
+		j := probed(t, "pass", func(_ *corev1.Pod, add func(string) *corev1.Container) {
 			for _, k := range kinds {
 				c := add(k.name)
 				c.StartupProbe = &corev1.Probe{ProbeHandler: k.good, PeriodSeconds: 1, TimeoutSeconds: 10, FailureThreshold: 60}
@@ -83,7 +83,7 @@ func TestProbeKinds(t *testing.T) {
 	})
 	t.Run("readiness fails", func(t *testing.T) {
 		t.Parallel()
-		j := probed("fail", func(_ *corev1.Pod, add func(string) *corev1.Container) {
+		j := probed(t, "fail", func(_ *corev1.Pod, add func(string) *corev1.Container) {
 			for _, k := range kinds {
 				add(k.name).ReadinessProbe = late(k.bad, 3)
 				add(k.name + "-slow").ReadinessProbe = mute(k.slow, 3)
@@ -106,7 +106,7 @@ func TestProbeKinds(t *testing.T) {
 	})
 	t.Run("liveness and startup kill", func(t *testing.T) {
 		t.Parallel()
-		j := probed("kill", func(_ *corev1.Pod, add func(string) *corev1.Container) {
+		j := probed(t, "kill", func(_ *corev1.Pod, add func(string) *corev1.Container) {
 			for _, k := range kinds {
 				add(k.name).LivenessProbe = late(k.bad, 2)
 				add(k.name + "-slow").StartupProbe = mute(k.slow, 1)
