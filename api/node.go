@@ -76,7 +76,7 @@ type Cluster struct {
 	SecondServiceCIDR string `json:"second_service_cidr,omitempty"`
 
 	NodePorts string `json:"node_ports"` // "30000-32767"
-	Network   string `json:"network"`    // "vxlan", "host-gw", "none"
+	Network   string `json:"network"`    // "vxlan", "host-gw", "wireguard", "none"
 	Domain    string `json:"domain"`     // "cluster.local"
 	// DNS is the address at which pods ask for names of the cluster; "" when the cluster has no DNS of its own.
 	DNS string `json:"dns,omitempty"`
@@ -97,7 +97,8 @@ func (c Cluster) Equal(o Cluster) bool { return reflect.DeepEqual(c, o) }
 // for it in its network.
 type LoadBalancerPool struct {
 	Name string `json:"name"` // what a service's loadBalancerClass names
-	// Addresses are IPv4 addresses, ranges "192.0.2.10-192.0.2.20" with both ends, and networks "192.0.2.32/28" with all their addresses.
+	// Addresses are single ones, ranges "192.0.2.10-192.0.2.20" with both ends, and networks "192.0.2.32/28" with all their addresses, of IPv4 and of
+	// IPv6.
 	Addresses []string `json:"addresses"`
 }
 
@@ -113,22 +114,49 @@ const (
 	LacksAffinity = "recent"   // iptables cannot remember clients: the kernel module xt_recent
 	LacksIPv6     = "ipv6"     // the kernel has no IPv6, or has it switched off, or there is no ip6tables
 	LacksAnnounce = "announce" // there is neither perl nor python3, with one of which a host tells its network of an address
+
+	LacksWireGuard = "wireguard" // the kernel does not know it
+	LacksWG        = "wg"        // the program that gives WireGuard its keys and peers is not installed
 )
+
+// Values of [Cluster.Network].
+const (
+	NetworkVXLAN     = "vxlan"
+	NetworkHostGW    = "host-gw"
+	NetworkWireGuard = "wireguard"
+	NetworkNone      = "none"
+)
+
+// NetworkOverhead is what a pod network takes of a packet that travels over an address of a node, in bytes.
+func NetworkOverhead(network, ip string) int {
+	bytes := map[string]int{NetworkVXLAN: 50, NetworkWireGuard: 60}[network]
+	if bytes > 0 && FamilyOf(ip) == corev1.IPv6Protocol {
+		bytes += 20
+	}
+	return bytes
+}
+
+// WireGuardPort is the UDP port at which nodes take each other's encrypted packets. The port that WireGuard's own examples have, one less, is often in
+// use for something else.
+const WireGuardPort = "51821"
 
 // NodeFacts is what a host says of itself: gathered by observing, kept in the state for planning while the
 // host is away.
 type NodeFacts struct {
-	Hostname         string `json:"hostname"`
-	OS               string `json:"os"`       // PRETTY_NAME of os-release
-	Kernel           string `json:"kernel"`   // uname -r
-	Arch             string `json:"arch"`     // "amd64", "arm64"
-	CPUs             int    `json:"cpus"`     // online processors
-	MemoryBytes      int64  `json:"memory"`   // MemTotal
-	MaxPods          int    `json:"max_pods"` // 110, as upstream
-	InternalIP       string `json:"internal_ip"`
-	OtherIP          string `json:"other_ip,omitempty"` // an address of the other family than InternalIP's, where the host has one
-	Interface        string `json:"interface"`          // the device that holds InternalIP
-	MTU              int    `json:"mtu"`                // of Interface
+	Hostname    string `json:"hostname"`
+	OS          string `json:"os"`       // PRETTY_NAME of os-release
+	Kernel      string `json:"kernel"`   // uname -r
+	Arch        string `json:"arch"`     // "amd64", "arm64"
+	CPUs        int    `json:"cpus"`     // online processors
+	MemoryBytes int64  `json:"memory"`   // MemTotal
+	MaxPods     int    `json:"max_pods"` // 110, as upstream
+	InternalIP  string `json:"internal_ip"`
+	OtherIP     string `json:"other_ip,omitempty"` // an address of the other family than InternalIP's, where the host has one
+	Interface   string `json:"interface"`          // the device that holds InternalIP
+	MTU         int    `json:"mtu"`                // of Interface
+	// Direct are the networks that the host reaches without a router, by the devices that hold its addresses: sorted, with blanks between; "" when
+	// that is not known.
+	Direct           string `json:"direct,omitempty"`
 	Containerd       string `json:"containerd"`
 	IPTables         string `json:"iptables"` // "1.8.9 (nf_tables)"
 	CNIBinDir        string `json:"cni_bin_dir"`

@@ -44,10 +44,13 @@ type NodeObservation struct {
 	// Copy is the serial of the copy of the state that the host keeps; 0 when it keeps none.
 	Copy uint64 `json:"copy,omitempty"`
 
-	Pods     []ObservedPod     `json:"pods,omitempty"`    // those with our mark, sorted by UID
-	Remains  []ObservedRemains `json:"remains,omitempty"` // of pods that are not there, sorted by UID
-	Images   []string          `json:"images,omitempty"`  // references and digests present, sorted
-	Volumes  []ObservedVolume  `json:"volumes,omitempty"`
+	Pods    []ObservedPod     `json:"pods,omitempty"`    // those with our mark, sorted by UID
+	Remains []ObservedRemains `json:"remains,omitempty"` // of pods that are not there, sorted by UID
+	Images  []string          `json:"images,omitempty"`  // references and digests present, sorted
+	Volumes []ObservedVolume  `json:"volumes,omitempty"`
+	// PublicKey is that of the WireGuard key that lies on the host, in base64; "" when none does.
+	PublicKey string `json:"public_key,omitempty"`
+
 	Network  string            `json:"network,omitempty"`  // hash of the pod network that is in force; "" when none or damaged
 	Services map[string]string `json:"services,omitempty"` // "namespace/name" → hash of the service rules in force
 	DNS      map[string]string `json:"dns,omitempty"`      // "namespace/name" → hash of the records that the node's DNS server has

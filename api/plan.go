@@ -181,6 +181,7 @@ type Op string
 // The operations. Every one is idempotent: done twice, the second time finds nothing to do.
 const (
 	OpNodeSet        Op = "node.set"        // pod network, sysctls, boot unit, mark; carries Network
+	OpNodeKey        Op = "node.key"        // the node has a WireGuard key of its own afterwards, and its public key is known
 	OpNodeRemove     Op = "node.remove"     // takes all of that away again
 	OpImageEnsure    Op = "image.ensure"    // the image is on the node afterwards; carries Image
 	OpImageRemove    Op = "image.remove"    // takes away every image that Berth delivered; nothing else
@@ -327,7 +328,7 @@ const NetworkRules = 2
 
 // NodeNetwork is the whole pod network as one node should have it.
 type NodeNetwork struct {
-	Mode        string `json:"mode"` // "vxlan", "host-gw", "none"
+	Mode        string `json:"mode"` // a value of [Cluster.Network]
 	ClusterCIDR string `json:"cluster_cidr"`
 	ServiceCIDR string `json:"service_cidr"`
 	PodCIDR     string `json:"pod_cidr"` // this node's
@@ -352,6 +353,8 @@ type Peer struct {
 	IP      string `json:"ip"`
 	PodCIDR string `json:"pod_cidr"`
 	VTEPMAC string `json:"vtep_mac,omitempty"`
+	// PublicKey is for WireGuard; "" where an earlier step of the plan finds it out.
+	PublicKey string `json:"public_key,omitempty"`
 
 	SecondIP      string `json:"second_ip,omitempty"`
 	SecondPodCIDR string `json:"second_pod_cidr,omitempty"`

@@ -61,8 +61,9 @@ type NodeState struct {
 	SecondPodCIDR string    `json:"second_pod_cidr,omitempty"`
 	SecondIP      string    `json:"second_ip,omitempty"`
 	VTEPMAC       string    `json:"vtep_mac,omitempty"`
-	IP            string    `json:"ip"`                // what other nodes route to
-	BootID        string    `json:"boot_id,omitempty"` // when it was last acted on; another one means a reboot
+	PublicKey     string    `json:"public_key,omitempty"` // its WireGuard key; the private one is nowhere but on the node
+	IP            string    `json:"ip"`                   // what other nodes route to
+	BootID        string    `json:"boot_id,omitempty"`    // when it was last acted on; another one means a reboot
 	Facts         NodeFacts `json:"facts"`
 	// JoinedAt is when the node was first set up. The executor sets it.
 	JoinedAt *time.Time `json:"joined_at,omitempty"`

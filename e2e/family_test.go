@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -140,9 +141,7 @@ func TestFamilies(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			l := theLab(t)
-			if l.Nodes()[0].Address6() == "" {
-				t.Skip("the machine has no IPv6")
-			}
+			needSix(t, l)
 			s := begin(t, fmt.Sprintf(inFamilies, tt.network, tt.pods, tt.services, dnsOutside(t, l)))
 			if tt.pods == pods6 { // then Berth comes by IPv6, too
 				s.reachBySix()
@@ -331,19 +330,37 @@ func (f *familyStory) reached() {
 // inPod gets pages with a program in the network of a pod. They come without an end of line.
 func (f *familyStory) inPod(p *corev1.Pod, urls ...string) []string {
 	f.t.Helper()
-	ctx, cancel := context.WithTimeout(f.t.Context(), deadline)
+	out, err := pagesFrom(f.t, f.lab, p, urls...)
+	if err != nil {
+		f.t.Errorf("from %s: %v\n%s", p.Name, err, out)
+	}
+	return strings.Split(out, "\n")
+}
+
+// pagesFrom gets pages with the tool of a pod's host in the network of the pod, a line each.
+func pagesFrom(t *testing.T, l *lab.Lab, p *corev1.Pod, urls ...string) (string, error) {
+	ctx, cancel := context.WithTimeout(t.Context(), deadline)
 	defer cancel()
-	out, err := f.lab.Node(p.Spec.NodeName).Exec(ctx, append([]string{"sh", "-c", `set -eu
+	out, err := l.Node(p.Spec.NodeName).Exec(ctx, append([]string{"sh", "-c", `set -eu
 		pid=$(grep -l "pod$1" /proc/[0-9]*/cgroup 2>/dev/null | cut -d/ -f3 | while read -r p; do
 			if [ "$(cat /proc/$p/comm 2>/dev/null)" = app ]; then echo $p; break; fi
 		done)
 		shift
 		for url; do nsenter -t $pid -n /run/e2e-app get "$url"; done
 	`, "sh", string(p.UID)}, urls...)...)
-	if err != nil {
-		f.t.Errorf("from %s: %v\n%s", p.Name, err, out)
+	return strings.TrimSpace(out), err
+}
+
+// needSix skips the test where the machine's kernel has no IPv6. Where it has, hosts without are a fault.
+func needSix(t *testing.T, l *lab.Lab) {
+	t.Helper()
+	if l.Nodes()[0].Address6() != "" {
+		return
 	}
-	return strings.Split(strings.TrimSpace(out), "\n")
+	if _, err := os.Stat("/proc/net/if_inet6"); errors.Is(err, os.ErrNotExist) {
+		t.Skip("the machine's kernel has no IPv6")
+	}
+	t.Fatal("the machine's kernel has IPv6, and the hosts have no address of it: is it switched off (net.ipv6.conf.all.disable_ipv6)?")
 }
 
 // sizes checks that packets are as large as the devices below allow, not larger.

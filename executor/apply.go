@@ -239,6 +239,12 @@ func (w *walk) work(a *action) (*providers.Work, error) {
 		}
 		work.Step = withEndpoints(s, links)
 	}
+	if s.Network != nil {
+		var err error
+		if work.Step, err = w.withKeys(s); err != nil {
+			return nil, err
+		}
+	}
 	if s.Analysis != nil {
 		links = s.Analysis.Pods
 	}
@@ -277,6 +283,26 @@ func (w *walk) withNames(s *api.Step) (*api.Step, []api.EndpointLink, error) {
 	}
 	step.DNS = &dns
 	return &step, all, nil
+}
+
+// withKeys is a step with the keys of the other nodes that were made by steps before it.
+func (w *walk) withKeys(s *api.Step) (*api.Step, error) {
+	if s.Network.Mode != api.NetworkWireGuard {
+		return s, nil
+	}
+	step, network := *s, *s.Network
+	network.Peers = slices.Clone(network.Peers)
+	for i := range network.Peers {
+		p := &network.Peers[i]
+		if p.PublicKey != "" {
+			continue
+		}
+		if p.PublicKey = w.facts.publicKey(p.Name); p.PublicKey == "" {
+			return nil, fmt.Errorf("the key of node %s is not known: no step has made it", p.Name)
+		}
+	}
+	step.Network = &network
+	return &step, nil
 }
 
 // withEndpoints is a step with who is behind its service, as providers know it.

@@ -81,6 +81,13 @@ func (f *facts) nodeIPs(name string) (ip, second string) {
 	return f.nodes[name].IP, f.nodes[name].SecondIP
 }
 
+// publicKey is the node's WireGuard key; "" when nothing is known of one.
+func (f *facts) publicKey(name string) string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.nodes[name].PublicKey
+}
+
 // complete fills in a delta with what the host has decided, and keeps what neither knows.
 func (f *facts) complete(d api.Delta, r providers.Result) api.Delta {
 	f.mu.Lock()
@@ -146,7 +153,7 @@ func completePod(p api.PodState, now *api.PodState, before api.PodState) api.Pod
 
 func completeNode(n api.NodeState, now *api.NodeState, before api.NodeState) api.NodeState {
 	if now != nil {
-		n.IP, n.Facts = or(now.IP, n.IP), or(now.Facts, n.Facts)
+		n.IP, n.Facts, n.PublicKey = or(now.IP, n.IP), or(now.Facts, n.Facts), or(now.PublicKey, n.PublicKey)
 	}
 	n.IP, n.Facts = or(n.IP, before.IP), or(n.Facts, before.Facts)
 	if n.JoinedAt = before.JoinedAt; n.JoinedAt == nil {
@@ -154,6 +161,7 @@ func completeNode(n api.NodeState, now *api.NodeState, before api.NodeState) api
 		n.JoinedAt = &now
 	}
 	n.PodCIDR, n.VTEPMAC, n.BootID = or(n.PodCIDR, before.PodCIDR), or(n.VTEPMAC, before.VTEPMAC), or(n.BootID, before.BootID)
+	n.PublicKey = or(n.PublicKey, before.PublicKey)
 	return n
 }
 

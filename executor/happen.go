@@ -168,6 +168,7 @@ var done = map[api.Op]struct{ reason, message string }{
 
 // failed are the reasons of steps that fail without having said why.
 var failed = map[api.Op]string{
+	api.OpNodeKey:       "NodeNotReady",
 	api.OpNodeSet:       "NodeNotReady",
 	api.OpNodeRemove:    "FailedRemovingNode",
 	api.OpFence:         "FencingFailed",

@@ -361,10 +361,8 @@ func checkNodePorts(s string) error {
 
 func checkNetwork(s string) error {
 	switch s {
-	case "vxlan", "host-gw", "none":
+	case api.NetworkVXLAN, api.NetworkHostGW, api.NetworkWireGuard, api.NetworkNone:
 		return nil
-	case "wireguard":
-		return fmt.Errorf(`"wireguard" is not supported by this version of Berth; write "vxlan", "host-gw" or "none"`)
 	}
-	return fmt.Errorf(`%q is not a network; write "vxlan", "host-gw" or "none"`, s)
+	return fmt.Errorf(`%q is not a network; write "vxlan", "host-gw", "wireguard" or "none"`, s)
 }

@@ -63,6 +63,7 @@ type draft struct {
 	leaving  *linkage                     // of the deleted objects
 	strays   []graph.Step                 // removals of rules that nobody asked for
 	drains   []graph.Step
+	keys     []graph.Step         // after which every member has a key
 	needed   map[api.Address]bool // config maps, secrets and services that steps refer to
 	linked   map[string]bool      // namespaces whose services are needed
 }

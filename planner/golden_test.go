@@ -248,7 +248,7 @@ func storyConfig(t *testing.T, text []byte) *api.Config {
 }
 
 // event does to a host what a line of a story says: cut, refuse, ill, reboot, foreign, crash CONTAINER, lose (its first pod),
-// flush (its services), containerd VERSION, fill (a volume of its first pod), unrecord (the objects of its pods), unset (its network), nodir (its volumes), lacks WHAT, damage (the rules of its services), stray (a pod and rules nobody knows).
+// flush (its services), containerd VERSION, fill (a volume of its first pod), unrecord (the objects of its pods), unset (its network), nodir (its volumes), lacks WHAT, key KEY and keyless (of WireGuard), direct PREFIX (reached without a router), damage (the rules of its services), stray (a pod and rules nobody knows).
 func (w *world) event(f []string) {
 	w.t.Helper()
 	if f[0] == "override" { // a command put it in force before
@@ -317,6 +317,12 @@ func (w *world) event(f []string) {
 		}
 	case "six":
 		h.Facts.OtherIP = "fd00:10::11"
+	case "key": // KEY
+		h.PublicKey = f[2]
+	case "keyless":
+		h.PublicKey, h.Network = "", ""
+	case "direct": // PREFIX
+		h.Facts.Direct = f[2]
 	case "lacks":
 		h.Facts.Lacks = f[2]
 	case "damage": // the rules of its services

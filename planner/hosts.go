@@ -3,6 +3,7 @@ package planner
 import (
 	"cmp"
 	"maps"
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -42,6 +43,7 @@ type host struct {
 
 	facts            api.NodeFacts
 	podCIDR, mac, ip string
+	publicKey        string // of WireGuard; "" where it has none yet
 	// Of the cluster's second family; "" where it has one.
 	secondPodCIDR, secondIP string
 
@@ -117,6 +119,7 @@ func (d *draft) survey() {
 			h.facts = h.state.Facts
 		}
 		d.hostAddresses(h)
+		h.publicKey = publicKeyOf(h)
 		d.hosts = append(d.hosts, h)
 		d.byHost[name] = h
 	}
@@ -209,6 +212,7 @@ func (d *draft) checkHosts() {
 		case up:
 			if !h.leaves {
 				d.checkAddresses(h)
+				d.checkWireGuard(h)
 			}
 			if other := byIP[h.ip]; other != nil && h.ip != "" && !h.leaves && !other.leaves {
 				d.errorOn(h, "Two nodes are one host", "Nodes %s and %s both have the address %s. Keep one of them in the inventory.", other.name, h.name, h.ip)
@@ -216,11 +220,46 @@ func (d *draft) checkHosts() {
 			byIP[h.ip] = h
 		}
 	}
+	d.checkDirect()
 }
 
 func about(p api.Diagnostic, h *host) api.Diagnostic {
 	p.Node = h.name
 	return p
+}
+
+// checkDirect refuses hosts that cannot reach each other without a router, where the pod network's routes lead straight from one to the other.
+func (d *draft) checkDirect() {
+	if d.Config.Cluster.Network != api.NetworkHostGW {
+		return
+	}
+	for _, h := range d.hosts {
+		var direct []netip.Prefix
+		for text := range strings.FieldsSeq(h.facts.Direct) {
+			if p, err := netip.ParsePrefix(text); err == nil {
+				direct = append(direct, p)
+			}
+		}
+		if !h.member() || len(direct) == 0 {
+			continue
+		}
+		var apart []string
+		for _, other := range d.hosts {
+			if other == h || other.leaves {
+				continue
+			}
+			for _, text := range other.ips() {
+				ip, err := netip.ParseAddr(text)
+				if err == nil && !slices.ContainsFunc(direct, func(p netip.Prefix) bool { return p.Contains(ip) }) {
+					apart = append(apart, other.name+" ("+text+")")
+				}
+			}
+		}
+		if len(apart) > 0 {
+			d.errorOn(h, "Nodes do not share a network", "In mode \"host-gw\" nodes send each other the packets of pods without a router, and one stands between %s (%s) and %s. Use network = \"vxlan\".",
+				h.name, strings.Join(h.ips(), ", "), strings.Join(apart, ", "))
+		}
+	}
 }
 
 // checkLineage compares the host's mark with the state. A host that has left and joined another cluster is none
@@ -402,6 +441,9 @@ func (d *draft) diffHost(h *host) {
 	}
 	if h.secondIP != "" && h.state.SecondIP != "" && h.secondIP != h.state.SecondIP {
 		because(c, "its second address is now "+h.secondIP)
+	}
+	if d.encrypted() && h.newKey() {
+		because(c, "its key has changed")
 	}
 	if now := api.NetworkHash(h.network); h.seen.Network != now {
 		switch was := d.networkBefore(h); {

@@ -14,6 +14,7 @@ func (d *draft) joinHosts() {
 		cluster := d.Config.Cluster
 		d.graph.Add(api.Step{Op: api.OpRecord, Reason: "the cluster's settings", Delta: api.Delta{Cluster: &cluster}})
 	}
+	d.makeKeys()
 	for _, h := range d.hosts {
 		d.recordOverrides(h)
 		if !h.member() || h.kept {
@@ -52,10 +53,13 @@ func (d *draft) setNetwork(h *host, n *api.NodeNetwork, after ...graph.Step) {
 	if c := d.changes[h.address()]; c != nil {
 		reason = c.Reason
 	}
+	if names := d.rekeyed(); reason == "" && names != "" {
+		reason = "the key of " + names + " has changed"
+	}
 	if reason == "" {
 		reason = "other nodes come or go"
 	}
-	d.onHost(h, api.Step{Op: api.OpNodeSet, Address: h.address(), Network: n, Reason: reason, Delta: api.Delta{PutNode: h.nodeState()}}, after...)
+	d.onHost(h, api.Step{Op: api.OpNodeSet, Address: h.address(), Network: n, Reason: reason, Delta: api.Delta{PutNode: h.nodeState()}}, slices.Concat(d.keys, after)...)
 }
 
 // leaveHosts cleans hosts that leave when nothing is left to do there, tells the others, and remembers what else

@@ -19,14 +19,6 @@ func subnetBits(f corev1.IPFamily) int {
 	return 24
 }
 
-// vxlanOverhead is what VXLAN takes of a packet that travels over an address of a node.
-func vxlanOverhead(ip string) int {
-	if api.FamilyOf(ip) == corev1.IPv6Protocol {
-		return 70
-	}
-	return 50
-}
-
 // networks gives every member its share of the pod network and says what the network of each should look like.
 func (d *draft) networks() {
 	cluster, ok := d.clusterRanges()
@@ -36,7 +28,7 @@ func (d *draft) networks() {
 	d.allocateSubnets(cluster)
 	var peers, interim []*host
 	for _, h := range d.hosts {
-		if h.podCIDR == "" || h.ip == "" {
+		if h.podCIDR == "" || h.ip == "" || d.keyless(h) {
 			continue
 		}
 		if !h.leaves {
@@ -200,10 +192,9 @@ func (d *draft) networkOf(h *host, c api.Cluster, peers []*host) *api.NodeNetwor
 		SecondClusterCIDR: c.SecondPodCIDR, SecondServiceCIDR: c.SecondServiceCIDR,
 		NodeIP: h.ip, Interface: h.facts.Interface, MTU: h.facts.MTU, CNIBinDir: h.facts.CNIBinDir, Rules: api.NetworkRules,
 	}
-	vxlan := c.Network == "vxlan"
-	if vxlan {
+	n.MTU -= api.NetworkOverhead(c.Network, h.ip)
+	if c.Network == api.NetworkVXLAN {
 		n.VTEPMAC = h.mac
-		n.MTU -= vxlanOverhead(h.ip)
 	}
 	dual := c.SecondPodCIDR != ""
 	if dual {
@@ -214,8 +205,11 @@ func (d *draft) networkOf(h *host, c api.Cluster, peers []*host) *api.NodeNetwor
 			continue
 		}
 		peer := api.Peer{Name: p.name, IP: p.ip, PodCIDR: p.podCIDR}
-		if vxlan {
+		switch c.Network {
+		case api.NetworkVXLAN:
 			peer.VTEPMAC = p.mac
+		case api.NetworkWireGuard:
+			peer.PublicKey = p.publicKey
 		}
 		if dual {
 			peer.SecondIP, peer.SecondPodCIDR = p.secondIP, p.secondPodCIDR
@@ -232,7 +226,7 @@ func (d *draft) networkBefore(h *host) string {
 		if p.state != nil {
 			was := *p
 			was.podCIDR, was.mac, was.ip = p.state.PodCIDR, p.state.VTEPMAC, p.state.IP
-			was.secondPodCIDR, was.secondIP = p.state.SecondPodCIDR, p.state.SecondIP
+			was.secondPodCIDR, was.secondIP, was.publicKey = p.state.SecondPodCIDR, p.state.SecondIP, p.state.PublicKey
 			if p == h {
 				was.facts = p.state.Facts
 				h = &was
@@ -246,6 +240,6 @@ func (d *draft) networkBefore(h *host) string {
 // nodeState is what the state takes over of a host.
 func (h *host) nodeState() *api.NodeState {
 	return &api.NodeState{
-		Name: h.name, Node: h.node, PodCIDR: h.podCIDR, SecondPodCIDR: h.secondPodCIDR, VTEPMAC: h.mac, IP: h.ip, SecondIP: h.secondIP, BootID: h.seen.BootID, Facts: h.facts,
+		Name: h.name, Node: h.node, PodCIDR: h.podCIDR, SecondPodCIDR: h.secondPodCIDR, VTEPMAC: h.mac, PublicKey: h.publicKey, IP: h.ip, SecondIP: h.secondIP, BootID: h.seen.BootID, Facts: h.facts,
 	}
 }

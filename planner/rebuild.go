@@ -122,7 +122,7 @@ func (r *rebuild) nodes() error {
 		case obs == nil:
 			r.add(a, "", api.Unknown, why+": as the copy has it")
 		case obs.Lineage == r.Lineage:
-			n.Facts = obs.Facts
+			n.Facts, n.PublicKey = obs.Facts, cmp.Or(obs.PublicKey, n.PublicKey)
 			if first, second := r.out.Cluster.PrimaryFirst(slices.DeleteFunc([]string{obs.Facts.InternalIP, obs.Facts.OtherIP}, func(ip string) bool { return ip == "" })...); first != "" {
 				n.IP, n.SecondIP = first, second
 			}

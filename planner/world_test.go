@@ -145,8 +145,26 @@ func (w *world) do(s *api.Step) {
 func (w *world) onHost(h *api.NodeObservation, s *api.Step, d *api.Delta) {
 	w.t.Helper()
 	switch s.Op {
+	case api.OpNodeKey:
+		if h.PublicKey == "" {
+			h.PublicKey = "key of " + h.Name
+		}
+		n := *d.PutNode
+		n.PublicKey, d.PutNode, h.Lineage = h.PublicKey, &n, w.state.Lineage
 	case api.OpNodeSet:
-		h.Network, h.Lineage = api.NetworkHash(s.Network), w.state.Lineage
+		network := *s.Network
+		network.Peers = slices.Clone(network.Peers)
+		for i := range network.Peers {
+			p := &network.Peers[i]
+			if network.Mode == api.NetworkWireGuard && p.PublicKey == "" {
+				if p.PublicKey = w.hosts[p.Name].PublicKey; p.PublicKey == "" {
+					w.t.Fatalf("%s does not know the key of %s\n%s", h.Name, p.Name, dump(w.current))
+				}
+			}
+		}
+		n := *d.PutNode
+		n.PublicKey, d.PutNode = h.PublicKey, &n
+		h.Network, h.Lineage = api.NetworkHash(&network), w.state.Lineage
 	case api.OpNodeRemove:
 		if len(h.Pods)+len(h.Services) > 0 {
 			w.t.Fatalf("node.remove %s with %d pods and %d services left: %+v\n%s", h.Name, len(h.Pods), len(h.Services), h.Pods, dump(w.current))

@@ -101,7 +101,7 @@ type Endpoint struct {
 // Result completes the step's delta with what only the host could know. Nil fields change nothing.
 type Result struct {
 	Pod  *api.PodState  // SandboxID, addresses and Ready are taken from it
-	Node *api.NodeState // Facts and IP are taken from it
+	Node *api.NodeState // Facts, IP and PublicKey are taken from it
 	End  *PodEnd        // of pod.finish
 }
 

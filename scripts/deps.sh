@@ -15,6 +15,8 @@ bind9-dnsutils              dig
 iperf3                      iperf3
 curl                        curl
 iproute2                    ip
+wireguard-tools             wg
+wireguard-go                wireguard-go
 mount                       mount
 util-linux                  nsenter
 procps                      sysctl

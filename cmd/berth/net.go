@@ -178,6 +178,8 @@ func wayText(state *api.State, node, route string) string {
 		return "no route: " + route
 	case device == "berth.1":
 		return "through VXLAN (berth.1, UDP 8472)" + there
+	case device == "berth-wg":
+		return fmt.Sprintf("encrypted through WireGuard (berth-wg, UDP %s)%s", api.WireGuardPort, there)
 	case device == "berth0":
 		return "over the bridge berth0, on this node"
 	case via != "":

@@ -186,7 +186,7 @@ func (c *netChecker) wanted(n *api.NodeState) []way {
 			continue
 		}
 		for _, cidr := range m.PodCIDRs() {
-			if p, err := netip.ParsePrefix(cidr); err == nil && c.state.Cluster.Network == "vxlan" { // its device's address takes the same way
+			if p, err := netip.ParsePrefix(cidr); err == nil && (c.state.Cluster.Network == api.NetworkVXLAN || c.state.Cluster.Network == api.NetworkWireGuard) { // its device's address takes the same way
 				out = append(out, way{Kind: wayPod, From: n.Name, To: m.Name, ip: p.Masked().Addr().String(), port: port})
 			}
 		}
@@ -247,13 +247,7 @@ func declaredPort(p *api.PodState) int32 {
 
 // podMTU is the size of the largest packet of a pod, in bytes.
 func podMTU(state *api.State, n *api.NodeState) int {
-	mtu := n.Facts.MTU
-	if state.Cluster.Network == "vxlan" {
-		if mtu -= 50; api.FamilyOf(n.IP) == corev1.IPv6Protocol {
-			mtu -= 20
-		}
-	}
-	return mtu
+	return n.Facts.MTU - api.NetworkOverhead(state.Cluster.Network, n.IP)
 }
 
 // dial tries a connection from the node itself.
@@ -393,6 +387,8 @@ func explainWays(state *api.State, ways []way) {
 			w.Cause = "The nodes do not reach each other either: see there first."
 		case w.Kind == wayPod && state.Cluster.Network == "vxlan":
 			w.Cause = fmt.Sprintf("The nodes reach each other, so it is VXLAN: let UDP 8472 through between %s and %s, both ways. berth plan shows whether devices or routes are missing.", w.From, w.To)
+		case w.Kind == wayPod && state.Cluster.Network == api.NetworkWireGuard:
+			w.Cause = fmt.Sprintf("The nodes reach each other, so it is WireGuard: let UDP %s through between %s and %s, both ways. berth plan shows whether a device, a key or routes are missing.", api.WireGuardPort, w.From, w.To)
 		case w.Kind == wayPod:
 			w.Cause = fmt.Sprintf("The nodes reach each other, so something drops packets with addresses of pods between %s and %s: a cloud's check of source addresses, or a firewall for forwarded packets. berth plan shows whether routes are missing.", w.From, w.To)
 		case w.Kind == waySize:

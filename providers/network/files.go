@@ -24,8 +24,9 @@ const NetworkName = "berth"
 
 // Devices that are ours.
 const (
-	Bridge = "berth0"
-	VXLAN  = "berth.1"
+	Bridge    = "berth0"
+	VXLAN     = "berth.1"
+	WireGuard = "berth-wg"
 )
 
 // file is one file in api.NetworkDir.
@@ -53,7 +54,7 @@ func filesFor(n *api.NodeNetwork) ([]file, error) {
 	return append(files, []file{
 		{"conflist", conflist},
 		{"sysctl.conf", []byte(sysctlConf(n))},
-		{"modules.conf", []byte(modulesConf)},
+		{"modules.conf", []byte(modulesConf(n))},
 		{api.BootUnit, []byte(bootUnit)},
 		{"restore", []byte(restoreScript)},
 	}...), nil
@@ -100,24 +101,34 @@ func nodeFile(n *api.NodeNetwork) []byte {
 	return text
 }
 
-// peersFile holds a line for each other node and family: pod CIDR, address to send to, and for VXLAN the MAC and the address of its device.
-// One VXLAN device carries both families, between the nodes' primary addresses.
+// peersFile holds a line for each other node and family: pod CIDR, address to send to, for VXLAN the MAC and the address of its device, for
+// WireGuard the public key. One device carries both families, between the nodes' primary addresses.
 func peersFile(n *api.NodeNetwork) []byte {
 	var b bytes.Buffer
 	for _, p := range n.Peers {
-		b.WriteString(strings.TrimRight(strings.Join([]string{p.PodCIDR, p.IP, p.VTEPMAC, vtep(p.PodCIDR)}, " "), " ") + "\n")
+		b.WriteString(peerLine(n.Mode, p, p.PodCIDR, p.IP))
 		to := p.SecondIP
-		if n.Mode == "vxlan" {
+		if n.Mode == api.NetworkVXLAN || n.Mode == api.NetworkWireGuard {
 			to = p.IP
 		}
 		if p.SecondPodCIDR != "" && to != "" { // a node that was not seen since the cluster has two families has none
-			b.WriteString(strings.TrimRight(strings.Join([]string{p.SecondPodCIDR, to, p.VTEPMAC, vtep(p.SecondPodCIDR)}, " "), " ") + "\n")
+			b.WriteString(peerLine(n.Mode, p, p.SecondPodCIDR, to))
 		}
 	}
 	return b.Bytes()
 }
 
-// vtep is the address of a node's VXLAN device: the first of its pod CIDR, which no pod gets.
+func peerLine(mode string, p api.Peer, podCIDR, to string) string {
+	switch mode {
+	case api.NetworkVXLAN:
+		return strings.Join([]string{podCIDR, to, p.VTEPMAC, vtep(podCIDR)}, " ") + "\n"
+	case api.NetworkWireGuard:
+		return strings.Join([]string{podCIDR, to, p.PublicKey}, " ") + "\n"
+	}
+	return strings.TrimRight(strings.Join([]string{podCIDR, to, "", vtep(podCIDR)}, " "), " ") + "\n"
+}
+
+// vtep is the address of a node's VXLAN or WireGuard device: the first of its pod CIDR, which no pod gets.
 func vtep(podCIDR string) string {
 	p, err := netip.ParsePrefix(podCIDR)
 	if err != nil {
@@ -131,9 +142,9 @@ var interfaceShape = regexp.MustCompile(`^[A-Za-z0-9_.@:-]{1,15}$`)
 // check refuses what the scripts could not take: they split lines at blanks.
 func check(n *api.NodeNetwork) error {
 	switch n.Mode {
-	case "vxlan", "host-gw", "none":
+	case api.NetworkVXLAN, api.NetworkHostGW, api.NetworkWireGuard, api.NetworkNone:
 	default:
-		return fmt.Errorf("network %q: vxlan, host-gw or none", n.Mode)
+		return fmt.Errorf("network %q: vxlan, host-gw, wireguard or none", n.Mode)
 	}
 	if n.Interface != "" && !interfaceShape.MatchString(n.Interface) {
 		return fmt.Errorf("interface %q: not a device name", n.Interface)
@@ -182,7 +193,10 @@ func checkPeer(mode string, p api.Peer) error {
 	if _, err := netip.ParseAddr(p.SecondIP); err != nil && p.SecondIP != "" {
 		return fmt.Errorf("address: %w", err)
 	}
-	if mode != "vxlan" {
+	if mode == api.NetworkWireGuard {
+		return checkKey(p.PublicKey)
+	}
+	if mode != api.NetworkVXLAN {
 		return nil
 	}
 	if _, err := net.ParseMAC(p.VTEPMAC); err != nil {
@@ -258,10 +272,13 @@ func sysctlConf(n *api.NodeNetwork) string {
 	return text
 }
 
-const modulesConf = fileHead + `br_netfilter
-overlay
-vxlan
-`
+func modulesConf(n *api.NodeNetwork) string {
+	text := fileHead + "br_netfilter\noverlay\nvxlan\n"
+	if n.Mode == api.NetworkWireGuard {
+		text += "wireguard\n"
+	}
+	return text
+}
 
 var bootUnit = `# Written by Berth. It is removed with the node.
 [Unit]

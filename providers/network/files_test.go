@@ -1,6 +1,7 @@
 package network
 
 import (
+	"encoding/base64"
 	"flag"
 	"fmt"
 	"os"
@@ -44,9 +45,17 @@ func onlySix(n *api.NodeNetwork) {
 	}
 }
 
+// encrypt gives the peers keys.
+func encrypt(n *api.NodeNetwork) {
+	n.Mode = api.NetworkWireGuard
+	for i := range n.Peers {
+		n.Peers[i].PublicKey = base64.StdEncoding.EncodeToString([]byte(fmt.Sprintf("%-32s", n.Peers[i].Name)))
+	}
+}
+
 func TestFiles(t *testing.T) {
 	t.Parallel()
-	for _, mode := range []string{"vxlan", "host-gw", "none", "vxlan dual", "host-gw dual", "vxlan six"} {
+	for _, mode := range []string{"vxlan", "host-gw", "none", "wireguard", "vxlan dual", "host-gw dual", "vxlan six", "wireguard dual", "wireguard six"} {
 		t.Run(mode, func(t *testing.T) {
 			t.Parallel()
 			n := testNetwork()
@@ -62,6 +71,10 @@ func TestFiles(t *testing.T) {
 			mode := strings.ReplaceAll(mode, " ", "-")
 			if n.Mode != "vxlan" {
 				n.MTU, n.VTEPMAC, n.Peers[0].VTEPMAC, n.Peers[1].VTEPMAC = 1500, "", "", ""
+			}
+			if n.Mode == "wireguard" {
+				n.MTU = 1440
+				encrypt(n)
 			}
 			files, err := filesFor(n)
 			if err != nil {
@@ -97,12 +110,14 @@ func TestFilesRefuse(t *testing.T) {
 		change func(*api.NodeNetwork)
 		want   string
 	}{
-		{"mode", func(n *api.NodeNetwork) { n.Mode = "wireguard" }, `network "wireguard"`},
+		{"mode", func(n *api.NodeNetwork) { n.Mode = "geneve" }, `network "geneve"`},
 		{"node address", func(n *api.NodeNetwork) { n.NodeIP = "10.0.0.11; reboot" }, "address of the node"},
 		{"IPv6", func(n *api.NodeNetwork) { n.PodCIDR = "fd00::/64" }, "not an IPv4 network"},
 		{"interface", func(n *api.NodeNetwork) { n.Interface = "eth0 x" }, "interface"},
 		{"mtu", func(n *api.NodeNetwork) { n.MTU = 100 }, "mtu 100"},
 		{"mac", func(n *api.NodeNetwork) { n.VTEPMAC = "" }, "MAC of the VXLAN device"},
+		{"key", func(n *api.NodeNetwork) { encrypt(n); n.Peers[0].PublicKey = "short" }, `node a2: public key "short"`},
+		{"no key", func(n *api.NodeNetwork) { encrypt(n); n.Peers[1].PublicKey = "" }, "node a3: public key"},
 		{"peer", func(n *api.NodeNetwork) { n.Peers[1].PodCIDR = "x" }, "node a3: pod CIDR"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -12,7 +12,7 @@ import (
 	"berth.dev/berth/providers/internal/iptables"
 )
 
-// Observe fills in obs.Network: the hash kept with the files if all that they say is in force, and obs.Copy.
+// Observe fills in obs.Network: the hash kept with the files if all that they say is in force, obs.PublicKey, and obs.Copy.
 func (p *Provider) Observe(ctx context.Context, h providers.Host, obs *api.NodeObservation) error {
 	out, err := h.Run(ctx, providers.Command{Script: observeScript})
 	if err != nil {
@@ -23,6 +23,10 @@ func (p *Provider) Observe(ctx context.Context, h providers.Host, obs *api.NodeO
 		switch key {
 		case "hash":
 			obs.Network = value
+		case "key":
+			if checkKey(value) == nil { // one that is damaged is made anew
+				obs.PublicKey = value
+			}
 		case "copy":
 			obs.Copy, _ = strconv.ParseUint(value, 10, 64) // one that is damaged counts as none
 		case "first", "later":
@@ -41,10 +45,11 @@ func (p *Provider) Observe(ctx context.Context, h providers.Host, obs *api.NodeO
 }
 
 // observeScript prints "hash H" if everything is in force, else "damaged WHAT" or nothing, and "first FILE" if a CNI
-// configuration of others hides ours, "later FILE" if it would, and "copy SERIAL" if the host keeps a copy of the state.
+// configuration of others hides ours, "later FILE" if it would, "key PUBLIC" if the host has a WireGuard key, and "copy SERIAL" if it keeps a copy of
+// the state.
 const observeScript = `PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 berth_net=` + api.NetworkDir + `
-` + readNode + iptables.Prelude + `
+` + readNode + wireGuardSight + iptables.Prelude + `
 conflist=` + api.CNIConflist + `
 first=$(printf '%s\n' /etc/cni/net.d/*.conf /etc/cni/net.d/*.conflist /etc/cni/net.d/*.json $conflist | grep -v '\*' | LC_ALL=C sort | head -n 1)
 if [ -e "$berth_net/node" ]; then
@@ -58,6 +63,8 @@ if [ -s ` + api.CopyFile + ` ]; then
 	read -r magic format lineage serial rest <` + api.CopyFile + `
 	echo "copy $serial"
 fi
+
+if [ -s "$berth_net/` + keyFile + `" ] && command -v wg >/dev/null; then echo "key $(wg pubkey <"$berth_net/` + keyFile + `")"; fi
 
 damaged() { echo "damaged $*"; exit 0; }
 [ -s "$berth_net/hash" ] || exit 0
@@ -79,6 +86,10 @@ if [ $mode != none ]; then
 		[ -n "$dev" ] || damaged "no device has $wanted"
 	done
 	dev=$(berth_holder "$node_ip")
+fi
+if [ $mode = wireguard ]; then
+	berth_wg_right || damaged berth-wg
+	[ "$(berth_wg_wanted)" = "$(berth_wg_live)" ] || damaged "peers of berth-wg"
 fi
 if [ $mode = vxlan ]; then
 	berth_device_right && berth_device_set || damaged berth.1

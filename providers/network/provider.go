@@ -9,7 +9,7 @@ import (
 	"berth.dev/berth/providers/internal/mark"
 )
 
-// Provider carries out node.set and node.remove.
+// Provider carries out node.key, node.set and node.remove.
 type Provider struct{}
 
 var _ providers.Provider = (*Provider)(nil)
@@ -21,12 +21,14 @@ func New() *Provider { return &Provider{} }
 func (*Provider) Name() string { return "network" }
 
 // Ops are those on nodes.
-func (*Provider) Ops() []api.Op { return []api.Op{api.OpNodeSet, api.OpNodeRemove} }
+func (*Provider) Ops() []api.Op { return []api.Op{api.OpNodeKey, api.OpNodeSet, api.OpNodeRemove} }
 
 // Apply carries out a step.
 func (p *Provider) Apply(ctx context.Context, h providers.Host, w *providers.Work) (providers.Result, error) {
 	var err error
 	switch w.Step.Op {
+	case api.OpNodeKey:
+		return p.key(ctx, h, w)
 	case api.OpNodeSet:
 		err = p.set(ctx, h, w)
 	case api.OpNodeRemove:

@@ -44,7 +44,7 @@ for family in 4 6; do
 	fi
 	ip -$family route show proto 98 | while read -r prefix rest; do ip -$family route del "$prefix" proto 98; done
 done
-for dev in berth.1 berth0; do
+for dev in berth.1 berth-wg berth0; do
 	if ip link show dev $dev >/dev/null 2>&1; then ip link del dev $dev; fi
 done
 set -- "$berth_net"/services/*.rules

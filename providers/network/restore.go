@@ -12,7 +12,7 @@ const restoreScript = `#!/bin/sh
 # usage: restore boot | set | sysctls | links | rules
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 berth_net=/var/lib/berth/network
-` + readNode + iptables.Prelude + links + sysctls + rules + `
+` + readNode + iptables.Prelude + links + wireGuard + sysctls + rules + `
 case ${1:-} in
 boot | set)
 	if [ "$1" = boot ]; then
@@ -78,10 +78,11 @@ berth_device() {
 }
 # berth_of FAMILY: the lines of the peers about a family
 berth_of() { awk -v six="$1" '(index($1, ":") > 0) == (six == 6)' "$berth_net/peers"; }
-# berth_wanted_routes FAMILY: "prefix gateway device" of each peer, sorted
+# berth_wanted_routes FAMILY: "prefix gateway device" of each peer, sorted; - for no gateway
 berth_wanted_routes() {
 	case $mode in
 	vxlan) berth_of "$1" | awk '{ print $1, $4, "berth.1" }' ;;
+	wireguard) berth_of "$1" | awk '{ print $1, "-", "berth-wg" }' ;;
 	host-gw)
 		berth_part "$1"
 		berth_of "$1" | awk -v dev="$(berth_holder "$my_ip")" '{ print $1, $2, dev }'
@@ -90,7 +91,7 @@ berth_wanted_routes() {
 }
 # Routes of ours carry protocol number 98.
 berth_live_routes() {
-	ip -"$1" route show proto 98 | awk '{ for (i = 2; i < NF; i++) { if ($i == "via") via = $(i + 1); if ($i == "dev") dev = $(i + 1) } print $1, via, dev }' | sort
+	ip -"$1" route show proto 98 | awk '{ via = device = "-"; for (i = 2; i < NF; i++) { if ($i == "via") via = $(i + 1); if ($i == "dev") device = $(i + 1) } print $1, via, device }' | sort
 }
 berth_wanted_neighbours() { berth_of "$1" | awk '{ print $4, $3 }' | sort; }
 berth_live_neighbours() { ip -"$1" neigh show dev berth.1 nud permanent | awk '{ print $1, $3 }' | sort; }
@@ -109,10 +110,14 @@ berth_device_set() {
 	*",UP"*" mtu $mtu "*" link/ether $mac "*) ;;
 	*) return 1 ;;
 	esac
+	berth_addressed berth.1
+}
+# berth_addressed DEVICE: has the device the addresses that are this node's, and no others?
+berth_addressed() {
 	for f in 4 6; do
 		want=
 		case " $families " in *" $f "*) berth_part $f; want=$my_vtep/$my_bits ;; esac
-		[ "$(berth_addresses $f berth.1)" = "$want" ] || return 1
+		[ "$(berth_addresses $f "$1")" = "$want" ] || return 1
 	done
 }
 # berth_addresses FAMILY DEVICE: the device's addresses that are more than the link's own
@@ -125,11 +130,13 @@ berth_links() {
 	berth_node
 	dev=
 	if [ $mode != none ]; then berth_device; fi
-	if [ $mode != vxlan ]; then
-		if ip link show dev berth.1 >/dev/null 2>&1; then ip link del dev berth.1; fi
-	else
-		berth_vxlan
-	fi
+	for other in "vxlan berth.1" "wireguard berth-wg"; do
+		if [ $mode != "${other% *}" ] && ip link show dev "${other#* }" >/dev/null 2>&1; then ip link del dev "${other#* }"; fi
+	done
+	case $mode in
+	vxlan) berth_vxlan ;;
+	wireguard) berth_wireguard ;;
+	esac
 	berth_bridge
 	for family in 4 6; do
 		case " $families " in
@@ -141,7 +148,7 @@ berth_links() {
 # berth_routes FAMILY: those to all peers, and none besides
 berth_routes() {
 	want=$(berth_wanted_routes "$1")
-	echo "$want" | awk -v mode=$mode 'NF { print "route replace", $1, "via", $2, "dev", $3, (mode == "vxlan" ? "onlink" : ""), "proto 98" }' | ip -batch -
+	echo "$want" | awk -v mode=$mode 'NF { print "route replace", $1, ($2 == "-" ? "" : "via " $2), "dev", $3, (mode == "vxlan" ? "onlink" : ""), "proto 98" }' | ip -batch -
 	berth_live_routes "$1" | while read -r prefix via device; do
 		case "
 $want
@@ -149,7 +156,11 @@ $want
 		*"
 $prefix $via $device
 "*) ;;
-		*) ip -"$1" route del "$prefix" via "$via" dev "$device" proto 98 ;;
+		*)
+			gateway="via $via"
+			if [ "$via" = - ]; then gateway=; fi
+			ip -"$1" route del "$prefix" $gateway dev "$device" proto 98
+			;;
 		esac
 	done
 }
@@ -164,16 +175,8 @@ berth_vxlan() {
 		echo 2 >/proc/sys/net/ipv4/conf/berth.1/rp_filter
 	fi
 	if ! berth_device_set; then
-		for f in 4 6; do
-			if [ -n "$(berth_addresses $f berth.1)" ]; then ip -$f addr flush dev berth.1; fi
-		done
 		ip link set berth.1 address "$mac" mtu "$mtu" up
-		for f in $families; do
-			berth_part $f
-			nodad=
-			if [ $f = 6 ]; then nodad=nodad; fi
-			ip addr replace "$my_vtep/$my_bits" dev berth.1 $nodad
-		done
+		berth_address berth.1
 	fi
 	awk '{ print "neigh replace", $4, "lladdr", $3, "dev berth.1 nud permanent" }' "$berth_net/peers" | ip -batch -
 	awk '{ print "fdb replace", $3, "dev berth.1 dst", $2, "self permanent" }' "$berth_net/peers" | sort -u | bridge -batch -
@@ -184,6 +187,18 @@ berth_vxlan() {
 	done
 	berth_live_fdb | while read -r lladdr address; do
 		if ! grep -q " $address $lladdr " "$berth_net/peers"; then bridge fdb del "$lladdr" dev berth.1 dst "$address" self; fi
+	done
+}
+# berth_address DEVICE: gives it this node's addresses, and no others
+berth_address() {
+	for f in 4 6; do
+		if [ -n "$(berth_addresses $f "$1")" ]; then ip -$f addr flush dev "$1"; fi
+	done
+	for f in $families; do
+		berth_part $f
+		nodad=
+		if [ $f = 6 ]; then nodad=nodad; fi
+		ip addr replace "$my_vtep/$my_bits" dev "$1" $nodad
 	done
 }
 # berth_bridge: the bridge of an earlier pod CIDR would keep new pods from starting; the next pod makes it anew
@@ -216,7 +231,7 @@ berth_bridge() {
 
 const sysctls = `
 berth_modules() {
-	for m in br_netfilter overlay vxlan; do modprobe $m 2>/dev/null || :; done # those built in cannot be loaded
+	grep -v '^#' "$berth_net/modules.conf" | while read -r m; do modprobe "$m" 2>/dev/null || :; done # those built in cannot be loaded
 }
 berth_sysctls() {
 	sed -n 's/^\([a-z0-9._-]*\) = \([0-9]*\)$/\1 \2/p' "$berth_net/sysctl.conf" | while read -r key value; do

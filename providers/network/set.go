@@ -65,8 +65,9 @@ func explain(h providers.Host, n *api.NodeNetwork, err error) error {
 	hints := []struct{ says, summary, hint string }{
 		{"Nexthop has invalid gateway", "Nodes do not share a network", `In mode "host-gw" each node must reach the others without a router. Use network = "vxlan".`},
 		{"Network is unreachable", "Nodes do not share a network", `In mode "host-gw" each node must reach the others without a router. Use network = "vxlan".`},
-		{"Unknown device type", "No VXLAN on the host", `The kernel has no module vxlan. Install it, or use network = "host-gw".`},
-		{"RTNETLINK answers: Operation not supported", "No VXLAN on the host", `The kernel has no module vxlan. Install it, or use network = "host-gw".`},
+		{"Unknown device type", noDevice[n.Mode].summary, noDevice[n.Mode].hint},
+		{"RTNETLINK answers: Operation not supported", noDevice[n.Mode].summary, noDevice[n.Mode].hint},
+		{"RTNETLINK answers: Address already in use", "Port is in use", fmt.Sprintf("Another program on the host has the UDP port %s, which WireGuard needs. Stop it or have it use another.", api.WireGuardPort)},
 		{"No space left on device", "Disk full", "Make room on the host."},
 		{"comes before ours", "Another CNI configuration comes first", "containerd takes the first file by name. Move it away if nothing else on the host needs it."},
 		{"still use the bridge", "Pods use another pod CIDR", "Remove the pods on this node first."},
@@ -80,6 +81,12 @@ func explain(h providers.Host, n *api.NodeNetwork, err error) error {
 		}
 	}
 	return err
+}
+
+// noDevice says of what a kernel lacks that does not know the device of a mode.
+var noDevice = map[string]struct{ summary, hint string }{
+	api.NetworkVXLAN:     {"No VXLAN on the host", `The kernel has no module vxlan. Install it, or use network = "host-gw".`},
+	api.NetworkWireGuard: {"No WireGuard on the host", `The kernel has no module wireguard, which it has from 5.6 on. Install it, or use network = "vxlan".`},
 }
 
 // setScript puts the files in place and runs restore. The hash comes last: without it the network counts as not set up.

@@ -115,7 +115,7 @@ var checks = []check{
 	}},
 	{"firewall", func(s *seen) finding {
 		if s.closed {
-			return finding{summary: "Firewall drops incoming packets", warning: true, advice: true, detail: "The policy of the chain INPUT is DROP. Nodes send each other the pods' packets by UDP to port 8472: " +
+			return finding{summary: "Firewall drops incoming packets", warning: true, advice: true, detail: "The policy of the chain INPUT is DROP. Nodes send each other the pods' packets by UDP, with VXLAN to port 8472, with WireGuard to port 51821: " +
 				"let it in from the other nodes, for example with ufw allow proto udp from ADDRESS to any port 8472."}
 		}
 		return found("lets packets in")

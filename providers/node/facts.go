@@ -96,6 +96,7 @@ func parse(text string) (*seen, error) {
 		"memory":     func(v string) { f.MemoryBytes = number(v) * 1024 },
 		"ip":         func(v string) { f.InternalIP = v },
 		"other-ip":   func(v string) { f.OtherIP = v },
+		"direct":     func(v string) { f.Direct = strings.TrimSpace(v) },
 		"device":     func(v string) { f.Interface = v },
 		"mtu":        func(v string) { f.MTU = int(number(v)) },
 		"iptables":   func(v string) { f.IPTables = strings.TrimPrefix(v, "iptables v") },
@@ -273,6 +274,12 @@ if [ -n "$device" ]; then
 	mtu=$(cat "/sys/class/net/$device/mtu")
 	if [ -n "$way" ] && [ "$(cat "/sys/class/net/$way/mtu")" -lt "$mtu" ]; then mtu=$(cat "/sys/class/net/$way/mtu"); fi
 	say mtu "$mtu"
+	say direct "$({
+		ip -4 route show dev "$device" scope link | sed 's,^default,0.0.0.0/0,'
+		if [ -n "$way" ]; then ip -6 route show dev "$way" | sed 's,^default,::/0,'; fi
+	} 2>/dev/null | awk '
+		/ proto 98( |$)/ || / via / || $1 !~ /^[0-9a-f]*[.:]/ || $1 ~ /^(fe80|ff)/ { next }
+		{ print ($1 ~ /\// ? $1 : $1 ($1 ~ /:/ ? "/128" : "/32")) }' | sort -u | tr '\n' ' ')"
 fi
 
 for c in ` + programs + `; do command -v $c >/dev/null || say missing $c; done
@@ -283,6 +290,8 @@ fi
 command -v perl >/dev/null || command -v python3 >/dev/null || say lacks ` + api.LacksAnnounce + `
 [ -d /proc/net/xt_recent ] || grep -qx recent /proc/net/ip_tables_matches 2>/dev/null || modprobe -n -q xt_recent 2>/dev/null || say lacks ` + api.LacksAffinity + `
 if [ "$(cat /proc/sys/net/ipv6/conf/all/disable_ipv6 2>/dev/null || echo 1)" != 0 ] || ! berth_ipt 6 2>/dev/null; then say lacks ` + api.LacksIPv6 + `; fi
+[ -d /sys/module/wireguard ] || modprobe -n -q wireguard 2>/dev/null || say lacks ` + api.LacksWireGuard + `
+command -v wg >/dev/null || say lacks ` + api.LacksWG + `
 grep -qw SCTP /proc/net/protocols || modprobe -n -q sctp 2>/dev/null || say lacks ` + api.LacksSCTP + `
 command -v conntrack >/dev/null && say conntrack
 command -v containerd >/dev/null && say containerd

@@ -12,6 +12,7 @@ import (
 // opWords say what a step does while it goes on and when it is done.
 var opWords = map[api.Op]struct{ doing, done string }{
 	api.OpNodeSet:        {"Setting up the pod network", "Pod network is up"},
+	api.OpNodeKey:        {"Making a key", "Key is there"},
 	api.OpNodeRemove:     {"Cleaning up", "Clean"},
 	api.OpImageEnsure:    {"Bringing the image", "Image is there"},
 	api.OpImageRemove:    {"Removing images", "Images removed"},
@@ -37,7 +38,7 @@ var opWords = map[api.Op]struct{ doing, done string }{
 var quiet = map[api.Op]bool{api.OpRecord: true, api.OpForget: true}
 
 // brief are the operations that end at once, so that their start is not worth a line.
-var brief = map[api.Op]bool{api.OpServiceSet: true, api.OpServiceRemove: true, api.OpVolumeEnsure: true, api.OpImageRemove: true, api.OpPodFiles: true, api.OpDNSSet: true}
+var brief = map[api.Op]bool{api.OpServiceSet: true, api.OpServiceRemove: true, api.OpVolumeEnsure: true, api.OpImageRemove: true, api.OpPodFiles: true, api.OpDNSSet: true, api.OpNodeKey: true}
 
 // patience is how long a step may take before its reports are shown. The executor repeats the last report of a
 // step that goes on.
