@@ -16,7 +16,8 @@ import (
 	"time"
 )
 
-// numbers writes numbered lines, with a pause between them, and waits to be ended when it is asked to stay.
+// numbers writes numbered lines, with a pause between them, and waits to be ended when it is asked to stay. Before each hundredth line it waits for the
+// page GATE, if that is given.
 func numbers(ctx context.Context, args []string) error {
 	n, err := strconv.Atoi(args[0])
 	if err != nil {
@@ -26,7 +27,11 @@ func numbers(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
+	gate := os.Getenv("GATE")
 	for i := range n {
+		if gate != "" && i > 0 && i%100 == 0 {
+			pass(ctx, gate+"?pod="+strconv.Itoa(i))
+		}
 		if _, err := fmt.Printf("number %d\n", i); err != nil {
 			return err
 		}
