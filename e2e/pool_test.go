@@ -66,9 +66,10 @@ var pool struct {
 	sync.Mutex
 	idle    []*lab.Lab
 	lent    map[testing.TB]*loan
-	out     int       // labs that are lent, and those that are being made
+	free    int       // so many more may have a lab
 	waiting []*waiter // those that take longest first
 	made    int
+	first   sync.Once
 	sweep   sync.Once
 }
 
@@ -124,14 +125,21 @@ func takeTurn(t testing.TB) {
 		w.seconds = s
 	}
 	pool.Lock()
-	if pool.out < labs {
-		pool.out++
+	if pool.free > 0 {
+		pool.free--
 		pool.Unlock()
 		return
 	}
 	pool.waiting = append(pool.waiting, w)
 	slices.SortStableFunc(pool.waiting, func(a, b *waiter) int { return b.seconds - a.seconds })
 	pool.Unlock()
+	pool.first.Do(func() { // when all are there, the longest begin
+		time.AfterFunc(200*time.Millisecond, func() {
+			for range labs {
+				endTurn()
+			}
+		})
+	})
 	<-w.turn
 }
 
@@ -140,7 +148,7 @@ func endTurn() {
 	pool.Lock()
 	defer pool.Unlock()
 	if len(pool.waiting) == 0 {
-		pool.out--
+		pool.free++
 		return
 	}
 	close(pool.waiting[0].turn)

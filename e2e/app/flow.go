@@ -98,7 +98,7 @@ func hold(_ context.Context, args []string) error {
 	return json.NewEncoder(os.Stdout).Encode(f)
 }
 
-// flow sends datagrams from one port until standard input ends.
+// flow sends datagrams from one port until standard input ends, and then until one more was answered.
 func flow(_ context.Context, args []string) error {
 	to, err := net.ResolveUDPAddr("udp4", args[0])
 	if err != nil {
@@ -114,7 +114,11 @@ func flow(_ context.Context, args []string) error {
 	}
 	defer c.Close()
 	f, end, b := flowed{}, untilStdinEnds(), make([]byte, 1500)
-	for !ended(end, 10*time.Millisecond) {
+	for more := 5; more > 0; {
+		last := ended(end, 10*time.Millisecond)
+		if last {
+			more--
+		}
 		f.Asked++
 		if _, err := c.Write([]byte("?")); err != nil {
 			f.Lost++
@@ -129,6 +133,9 @@ func flow(_ context.Context, args []string) error {
 			continue
 		}
 		f.answered(string(b[:n]))
+		if last {
+			break
+		}
 	}
 	return json.NewEncoder(os.Stdout).Encode(f)
 }

