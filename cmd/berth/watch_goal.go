@@ -297,7 +297,8 @@ func (w *watchGoal) may(ctx context.Context, uid string) (uint64, error) {
 		return 0, err
 	}
 	w.mu.Lock()
-	same, busy, fence := peeked == w.peeked, w.busy[uid], w.fence
+	same, fence := peeked == w.peeked, w.fence
+	busy := w.busy[uid] || w.kept[uid] == nil // it may have gone since whoever asks has begun
 	w.mu.Unlock()
 	if !same {
 		seen, err := statefile.Look(ctx, w.store)
