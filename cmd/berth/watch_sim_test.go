@@ -33,14 +33,18 @@ type simDog struct {
 	ended  chan error
 }
 
-func startSimDog(t *testing.T, ctx context.Context, name string, w *simhost.World, state, dir string, log io.Writer) *simDog {
+// The times of simulated watchdogs.
+const (
+	simGrace     = 10 * time.Second
+	simLease     = 6 * time.Second
+	simDeadAfter = simGrace / 2
+)
+
+func startSimDog(t *testing.T, ctx context.Context, name string, w *simhost.World, state, dir string, log io.Writer, wrote wrote) *simDog {
 	t.Helper()
-	files, err := local.New(state)
-	if err != nil {
-		t.Fatal(err)
-	}
 	d := &simDog{name: name, gate: &gate{}, pool: w.Pool(), ended: make(chan error, 1)}
-	d.store = &gatedStore{Store: files, gate: d.gate, leases: map[statefile.Lease]bool{}}
+	d.pool.DeadAfter, d.pool.Name = simDeadAfter, name
+	d.store = newGatedStore(t, state, d.gate, wrote)
 	proc := &Process{Now: time.Now, Version: "test", Stdout: io.Discard, Stderr: io.Discard, NoSystem: true}
 	g := &globals{proc: proc, dir: dir, stopper: &stopper{stop: make(chan struct{})}, watching: true}
 	g.open()
@@ -51,7 +55,7 @@ func startSimDog(t *testing.T, ctx context.Context, name string, w *simhost.Worl
 	}
 	r.opts.parallelism = defaultParallelism
 	logger := slog.New(slog.NewTextHandler(log, nil)).With("by", name)
-	d.parts = newWatchParts(r, watchCommand{drift: "repair", approve: "auto"}, logger, g.stopper.Graceful(), nil, nil)
+	d.parts = newWatchParts(r, watchCommand{drift: "repair", approve: "auto", grace: simGrace, lease: simLease}, logger, g.stopper.Graceful(), nil, nil)
 	ctx, d.cancel = context.WithCancel(ctx)
 	go func() { d.ended <- d.parts.dog.Run(ctx) }()
 	return d
@@ -69,6 +73,7 @@ func (d *simDog) kill() {
 type gate struct {
 	mu     sync.Mutex
 	closed chan struct{} // nil while it is open
+	opened time.Time     // when it was opened last
 	dead   bool
 }
 
@@ -114,8 +119,18 @@ func (g *gate) cont() {
 	defer g.mu.Unlock()
 	if g.closed != nil {
 		close(g.closed)
-		g.closed = nil
+		g.closed, g.opened = nil, time.Now()
 	}
+}
+
+// openSince is since when the process runs; now while it is stopped.
+func (g *gate) openSince() time.Time {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.closed != nil {
+		return time.Now()
+	}
+	return g.opened
 }
 
 func (g *gate) kill() {
@@ -207,10 +222,23 @@ func (c *gatedConn) Write(b []byte) (int, error) {
 // gatedStore is the state's files through the gate.
 type gatedStore struct {
 	*local.Store
-	gate *gate
+	gate  *gate
+	wrote wrote // is told what was written
 
 	mu     sync.Mutex
 	leases map[statefile.Lease]bool
+}
+
+// wrote is told of a state that was written: what it was based on, and its version.
+type wrote func(data []byte, before, version string)
+
+func newGatedStore(t *testing.T, state string, g *gate, wrote wrote) *gatedStore {
+	t.Helper()
+	files, err := local.New(state)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &gatedStore{Store: files, gate: g, wrote: wrote, leases: map[statefile.Lease]bool{}}
 }
 
 // release gives locks back as the end of a process does.
@@ -301,7 +329,11 @@ func (l *gatedLease) Put(ctx context.Context, data []byte, ifVersion string) (st
 	if err := l.s.gate.alive(); err != nil {
 		return "", err
 	}
-	return l.Lease.Put(ctx, data, ifVersion)
+	version, err := l.Lease.Put(ctx, data, ifVersion)
+	if err == nil {
+		l.s.wrote(data, ifVersion, version)
+	}
+	return version, err
 }
 
 // Append is a living process'.

@@ -22,7 +22,6 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
-	"google.golang.org/grpc/test/bufconn"
 	runtimev1 "k8s.io/cri-api/pkg/apis/runtime/v1"
 )
 
@@ -48,8 +47,9 @@ type containerd struct {
 	lose       int // so many events are lost
 	twice      int // so many are told twice
 	ctx        context.Context
+	procs      processes
 
-	listener *bufconn.Listener // nil while it does not run
+	listener *listener // nil while it does not run
 	server   *grpc.Server
 }
 
@@ -76,6 +76,7 @@ type container struct {
 	code     int32
 	reason   string
 	message  string
+	lost     bool        // the power went while it ran, and containerd has not begun since
 	starts   int         // tells a timer whose container was started since
 	end      *time.Timer // by itself, or after the stop signal
 	ended    chan struct{}
@@ -99,13 +100,10 @@ func (c *containerd) id() string {
 func (c *containerd) powerOn(ctx context.Context) {
 	c.mu.Lock()
 	c.ctx = ctx
-	for _, id := range sortedKeys(c.containers) {
-		if x := c.containers[id]; x.state == runtimev1.ContainerState_CONTAINER_RUNNING {
-			x.state, x.code, x.reason, x.finished = runtimev1.ContainerState_CONTAINER_EXITED, 255, "Unknown", now()
+	for _, x := range c.containers {
+		if x.lost {
+			x.lost, x.finished = false, now()
 		}
-	}
-	for _, b := range c.boxes {
-		b.ready = false
 	}
 	c.mu.Unlock()
 	c.serve()
@@ -115,13 +113,20 @@ func (c *containerd) powerOff() {
 	c.stopServing()
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.procs.clear()
 	for _, x := range c.containers {
 		x.stopTimer()
 		x.starts++
+		if x.state == runtimev1.ContainerState_CONTAINER_RUNNING {
+			x.state, x.code, x.reason, x.lost = runtimev1.ContainerState_CONTAINER_EXITED, 255, "Unknown", true
+		}
 		if x.ended != nil {
 			close(x.ended)
 			x.ended = nil
 		}
+	}
+	for _, b := range c.boxes {
+		b.ready = false
 	}
 }
 
@@ -145,7 +150,7 @@ func (h *Host) StopContainerd() { h.cd.stopServing() }
 
 // serve begins to listen.
 func (c *containerd) serve() {
-	l := bufconn.Listen(256 << 10)
+	l := newListener()
 	s := grpc.NewServer(grpc.UnaryInterceptor(c.unary), grpc.StreamInterceptor(c.stream), grpc.MaxRecvMsgSize(16<<20))
 	runtimev1.RegisterRuntimeServiceServer(s, &runtimeService{c: c})
 	runtimev1.RegisterImageServiceServer(s, &imageService{c: c})
@@ -177,6 +182,9 @@ func (c *containerd) stopServing() {
 
 // unary and stream are the way of every call: faults first.
 func (c *containerd) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
+	if told := c.h.world.opts.Called; told != nil && strings.HasPrefix(info.FullMethod, "/runtime.v1.") {
+		told(c.h, callerOf(ctx), Call{path.Base(info.FullMethod), c.podOf(req)})
+	}
 	if err := c.h.step(ctx, "cri "+path.Base(info.FullMethod)); err != nil {
 		return nil, status.Error(codes.Unavailable, err.Error())
 	}
@@ -185,6 +193,27 @@ func (c *containerd) unary(ctx context.Context, req any, info *grpc.UnaryServerI
 		return nil, status.Error(codes.Unavailable, errOff.Error())
 	}
 	return resp, err
+}
+
+// podOf is the pod that a call is about.
+func (c *containerd) podOf(req any) string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var b *box
+	switch r := req.(type) {
+	case *runtimev1.RunPodSandboxRequest:
+		b = &box{config: r.GetConfig()}
+	case interface{ GetPodSandboxId() string }:
+		b = c.boxes[c.boxID(r.GetPodSandboxId())]
+	case interface{ GetContainerId() string }:
+		if x := c.containers[c.containerID(r.GetContainerId())]; x != nil {
+			b = c.boxes[x.box]
+		}
+	}
+	if b == nil {
+		return ""
+	}
+	return b.config.GetMetadata().GetName() + " " + b.config.GetMetadata().GetUid()
 }
 
 func (c *containerd) stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
@@ -322,6 +351,19 @@ func (h *Host) Pods() []string {
 		}
 	}
 	slices.Sort(all)
+	return all
+}
+
+// Addresses are those of the pods with a sandbox that is ready, by uid, for tests.
+func (h *Host) Addresses() map[string]string {
+	h.cd.mu.Lock()
+	defer h.cd.mu.Unlock()
+	all := map[string]string{}
+	for _, b := range h.cd.boxes {
+		if b.ready && b.ip.IsValid() {
+			all[b.config.GetMetadata().GetUid()] = b.ip.String()
+		}
+	}
 	return all
 }
 

@@ -36,6 +36,7 @@ type Host struct {
 	before  func(op string) // see Before
 	conns   map[net.Conn]bool
 	server  *sshServer
+	timers  map[string]context.CancelFunc // of systemd, those that are in force
 }
 
 func newHost(w *World, name, address string) *Host {
@@ -119,6 +120,8 @@ func (h *Host) PowerOn() {
 	h.ctx, h.off = context.WithCancel(context.Background())
 	h.kernel = newKernel(h)
 	h.machine = shell.New(h.disk, now, h.world.lib)
+	h.machine.Signal = h.cd.signal
+	h.timers = map[string]context.CancelFunc{}
 	h.machine.Before = func(ctx context.Context, argv []string) error { return h.step(ctx, "program "+argv[0]) }
 	bootDisk(h)
 	for _, l := range h.kernel.links {
@@ -130,6 +133,7 @@ func (h *Host) PowerOn() {
 	h.mu.Unlock()
 	h.power.Unlock() // it may go again while the host boots
 	m.Run(ctx, bootScript, nil, nil, shell.Streams{})
+	h.startTimers(ctx)
 	if ctx.Err() == nil {
 		h.cd.powerOn(ctx)
 	}

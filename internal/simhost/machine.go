@@ -13,7 +13,7 @@ import (
 func layOut(h *Host) {
 	d := h.disk
 	for _, dir := range []string{
-		"/bin", "/dev", "/etc/cni/net.d", "/etc/containerd", "/etc/modules-load.d", "/etc/sysctl.d", "/etc/systemd/system/multi-user.target.wants", "/proc", "/root", "/run",
+		"/bin", "/dev", "/etc/cni/net.d", "/etc/containerd", "/etc/modules-load.d", "/etc/sysctl.d", wants("multi-user"), wants("timers"), "/proc", "/root", "/run",
 		"/sys", "/tmp", "/usr/bin", "/usr/lib/cni", "/var/lib/containerd", "/var/log",
 	} {
 		must(d.MkdirAll(dir, 0o755))
@@ -91,6 +91,8 @@ func bootDisk(h *Host) {
 			for file, content := range files {
 				add(file, content)
 			}
+		}, func(base string) map[string]func() []byte {
+			return map[string]func() []byte{"cgroup.procs": func() []byte { return h.cd.procs.in(base) }}
 		})
 	}
 }
@@ -157,11 +159,19 @@ func (h *Host) systemctl(p *shell.Process) int {
 		return name
 	}
 	switch words[0] {
-	case "daemon-reload", "set-property", "stop":
+	case "daemon-reload", "set-property":
+		return 0
+	case "stop":
+		for _, u := range words[1:] {
+			h.stopTimer(unit(u))
+		}
 		return 0
 	case "enable", "disable":
 		for _, u := range words[1:] {
-			file, want := "/etc/systemd/system/"+unit(u), "/etc/systemd/system/multi-user.target.wants/"+unit(u)
+			file, want := "/etc/systemd/system/"+unit(u), wants("multi-user")+unit(u)
+			if strings.HasSuffix(u, ".timer") {
+				want = wants("timers") + u
+			}
 			if words[0] == "disable" {
 				if _, err := h.disk.Lstat(want); err == nil {
 					must(h.disk.Remove(want, false))
@@ -181,6 +191,11 @@ func (h *Host) systemctl(p *shell.Process) int {
 	case "restart":
 		if len(words) == 2 && unit(words[1]) == "containerd.service" {
 			h.RestartContainerd()
+		}
+		for _, u := range words[1:] {
+			if strings.HasSuffix(u, ".timer") {
+				h.startTimer(u)
+			}
 		}
 		return 0
 	case "is-active":

@@ -15,8 +15,8 @@ import (
 	runtimev1 "k8s.io/cri-api/pkg/apis/runtime/v1"
 )
 
-// dial opens a connection as a process on the host would: containerd's socket, or a port of a pod.
-func (h *Host) dial(ctx context.Context, netw, address string) (net.Conn, error) {
+// dial opens a connection as a process on the host would: containerd's socket, for whom it is told, or a port of a pod.
+func (h *Host) dial(ctx context.Context, netw, address, by string) (net.Conn, error) {
 	if !h.Up() {
 		return nil, errOff
 	}
@@ -27,17 +27,18 @@ func (h *Host) dial(ctx context.Context, netw, address string) (net.Conn, error)
 		if address != socket || l == nil {
 			return nil, fmt.Errorf("connect to %s: %w", address, syscall.ECONNREFUSED)
 		}
-		return l.DialContext(ctx)
+		return l.dial(ctx, by)
 	}
 	ap, err := netip.ParseAddrPort(address)
 	if err != nil {
 		return nil, fmt.Errorf("connect to %s: %w", address, err)
 	}
 	at, x := h.world.listening(ap.Addr(), h)
+	direct := at != nil && at.address == ap.Addr().String() // hosts lie in one network
 	switch {
 	case at == nil || !at.Up():
 		return nil, fmt.Errorf("connect to %s: %w", address, syscall.EHOSTUNREACH)
-	case at != h && (!h.kernel.reaches(ap.Addr()) || h.world.separated(h.name, at.name)):
+	case at != h && (!direct && !h.kernel.reaches(ap.Addr()) || h.world.separated(h.name, at.name)):
 		return nil, fmt.Errorf("connect to %s: %w", address, syscall.EHOSTUNREACH)
 	case len(x) == 0:
 		return nil, fmt.Errorf("connect to %s: %w", address, syscall.ECONNREFUSED)

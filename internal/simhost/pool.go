@@ -15,12 +15,18 @@ import (
 	"berth.dev/berth/providers"
 )
 
-// deadAfter is how long an operator waits for a host that does not answer before the connection counts as lost.
+// deadAfter is how long an operator waits for a host that does not answer before the connection counts as lost, unless its pool says otherwise.
 const deadAfter = 10 * time.Second
 
 // Pool reaches hosts without SSH: it is a dialer for the executor. Connections end as SSH's would, with the host's power or when it does not
 // answer for ten seconds.
 type Pool struct {
+	// DeadAfter is how long it waits for a host that does not answer before the connection counts as lost; 10 s when World.Pool has made it.
+	DeadAfter time.Duration
+
+	// Name is told to Options.Called.
+	Name string
+
 	w *World
 
 	mu    sync.Mutex
@@ -28,7 +34,7 @@ type Pool struct {
 }
 
 // Pool returns a dialer that shares no connection with others.
-func (w *World) Pool() *Pool { return &Pool{w: w, conns: map[string]*Direct{}} }
+func (w *World) Pool() *Pool { return &Pool{DeadAfter: deadAfter, w: w, conns: map[string]*Direct{}} }
 
 // Nodes are the hosts as a configuration would name them, for use with Pool.
 func (w *World) Nodes() []*api.Node {
@@ -48,10 +54,11 @@ func (p *Pool) Host(ctx context.Context, n *api.Node) (providers.Host, error) {
 	if d := p.conn(n.Name, nil); d != nil {
 		return d, nil
 	}
-	d, err := h.Connect(ctx)
+	d, err := h.connect(ctx, p.DeadAfter)
 	if err != nil {
 		return nil, err
 	}
+	d.by = p.Name
 	if first := p.conn(n.Name, d); first != d {
 		d.end(errors.New("another connection was faster"))
 		return first, nil
@@ -85,6 +92,8 @@ func (p *Pool) Close() {
 // Direct is a connection to a host.
 type Direct struct {
 	h       *Host
+	dead    time.Duration // see Pool.DeadAfter
+	by      string        // likewise Name
 	machine *shell.Machine
 	alive   context.Context // ends with the host's power
 	ctx     context.Context // ends with the connection
@@ -97,31 +106,33 @@ type Direct struct {
 var _ providers.Host = (*Direct)(nil)
 
 // Connect opens a connection.
-func (h *Host) Connect(ctx context.Context) (*Direct, error) {
+func (h *Host) Connect(ctx context.Context) (*Direct, error) { return h.connect(ctx, deadAfter) }
+
+func (h *Host) connect(ctx context.Context, dead time.Duration) (*Direct, error) {
 	h.mu.Lock()
 	up, alive, m := h.up, h.ctx, h.machine
 	h.mu.Unlock()
-	if !up || !h.patient(ctx) {
+	if !up || !h.patient(ctx, dead) {
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}
 		return nil, fmt.Errorf("%w: %s did not answer", providers.ErrUnreachable, h.name)
 	}
-	d := &Direct{h: h, machine: m, alive: alive, resources: map[string]any{}}
+	d := &Direct{h: h, dead: dead, machine: m, alive: alive, resources: map[string]any{}}
 	d.ctx, d.cancel = context.WithCancelCause(alive)
 	context.AfterFunc(d.ctx, d.closeResources)
 	return d, nil
 }
 
 // patient waits for the host to be heard of, at most as long as a connection does.
-func (h *Host) patient(ctx context.Context) bool {
+func (h *Host) patient(ctx context.Context, dead time.Duration) bool {
 	h.mu.Lock()
 	silent := h.silent
 	h.mu.Unlock()
 	if !silent {
 		return true
 	}
-	limited, cancel := context.WithTimeout(ctx, deadAfter)
+	limited, cancel := context.WithTimeout(ctx, dead)
 	defer cancel()
 	return h.heard(limited.Done())
 }
@@ -143,8 +154,8 @@ func (d *Direct) closeResources() {
 // arrive is the way of an operation to the host and, after it, of its answer back: either may take until the host is heard of again, or lose the
 // connection.
 func (d *Direct) arrive(ctx context.Context) error {
-	if !d.h.patient(ctx) && ctx.Err() == nil {
-		d.end(fmt.Errorf("the host has not answered for %s", deadAfter))
+	if !d.h.patient(ctx, d.dead) && ctx.Err() == nil {
+		d.end(fmt.Errorf("the host has not answered for %s", d.dead))
 	}
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
@@ -233,7 +244,7 @@ func (d *Direct) Dial(ctx context.Context, network, address string) (net.Conn, e
 	if err := d.arrive(ctx); err != nil {
 		return nil, err
 	}
-	c, err := d.h.dial(ctx, network, address)
+	c, err := d.h.dial(ctx, network, address, d.by)
 	if err != nil {
 		if lost := d.lost(); lost != nil {
 			return nil, lost

@@ -84,6 +84,7 @@ func (s *runtimeService) RunPodSandbox(_ context.Context, req *runtimev1.RunPodS
 	}
 	c.names[name] = b.id
 	c.boxes[b.id] = b
+	c.procs.begin(b.id, b.id)
 	return &runtimev1.RunPodSandboxResponse{PodSandboxId: b.id}, nil
 }
 
@@ -116,6 +117,7 @@ func (c *containerd) stopBox(b *box) {
 		}
 	}
 	c.release(b)
+	c.procs.end(b.id)
 	c.dropCgroup(b, b.id)
 	b.ready = false
 }
@@ -278,6 +280,7 @@ func (s *runtimeService) StartContainer(_ context.Context, req *runtimev1.StartC
 	x.state = runtimev1.ContainerState_CONTAINER_RUNNING
 	x.ended = make(chan struct{})
 	x.starts++
+	c.procs.begin(x.id, x.box)
 	c.writeLog(x)
 	c.publish("/tasks/start", x)
 	if x.what.Ends {
@@ -312,6 +315,7 @@ func (c *containerd) endLater(x *container, after time.Duration, code int32, oom
 // exit ends a container that runs, with c.mu held.
 func (c *containerd) exit(x *container, code int32, reason string) {
 	x.stopTimer()
+	c.procs.end(x.id)
 	x.state, x.code, x.reason, x.finished = runtimev1.ContainerState_CONTAINER_EXITED, code, reason, now()
 	if x.what.Message != "" {
 		for _, m := range x.config.GetMounts() {

@@ -30,8 +30,16 @@ type Options struct {
 	Disk       int64                     // bytes; 0 means 20 GiB
 	Containerd string                    // version; "" means 1.6.20~ds1
 	Behave     func(Container) Behaviour // what containers do; nil means Usual
+	// Called is told of every call to containerd's CRI when it arrives: on which host, by the pool of which name, and the call. It may look at hosts. nil tells nobody.
+	Called func(host *Host, by string, call Call)
 	// Registry says what images nodes can pull; nil lets them pull any. An error is what the registry says.
 	Registry func(ref string) error
+}
+
+// Call is one to containerd's CRI.
+type Call struct {
+	Method string
+	Pod    string // "name uid" of the one that it is about; "" for one that is about several, or one that is not there
 }
 
 // World is simulated hosts and the network between them.
@@ -63,7 +71,7 @@ func New(o Options) *World {
 	if o.Behave == nil {
 		o.Behave = Usual
 	}
-	w := &World{opts: o, lib: shell.NewLibrary(), cut: map[[2]string]bool{}}
+	w := &World{opts: o, lib: library(), cut: map[[2]string]bool{}}
 	for i := range o.Nodes {
 		h := newHost(w, fmt.Sprintf("n%d", i+1), fmt.Sprintf("10.77.%d.%d", i/250, i%250+2))
 		w.hosts = append(w.hosts, h)
@@ -119,5 +127,17 @@ func (w *World) separated(a, b string) bool {
 	defer w.mu.Unlock()
 	return w.cut[pair(a, b)]
 }
+
+// Isolate cuts a host off from all others, as when its cable is pulled, or mends that. The operator is cut off by [Host.Silence].
+func (w *World) Isolate(name string, cut bool) {
+	for _, h := range w.hosts {
+		if h.name != name {
+			w.Separate(name, h.name, cut)
+		}
+	}
+}
+
+// library is shared by all worlds of a process: they run the same scripts.
+var library = sync.OnceValue(shell.NewLibrary)
 
 func now() time.Time { return time.Now() }

@@ -177,7 +177,7 @@ func (s *sshServer) channel(ctx context.Context, m *shell.Machine, n xssh.NewCha
 
 // forward joins a channel with a connection on the host.
 func (s *sshServer) forward(ctx context.Context, n xssh.NewChannel, network, address string) {
-	c, err := s.h.dial(ctx, network, address)
+	c, err := s.h.dial(ctx, network, address, "ssh")
 	if err != nil {
 		text := "open failed"
 		for _, e := range []syscall.Errno{syscall.ECONNREFUSED, syscall.EHOSTUNREACH} {

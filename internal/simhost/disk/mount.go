@@ -130,8 +130,8 @@ func (f *FS) Make(name string, mode fs.FileMode, read func() []byte, write func(
 }
 
 // MakeTree makes a directory below which programs may make directories; each new one is filled by files, which gets a function to add a file
-// to it with its content at the start.
-func (f *FS) MakeTree(name string, files func(base string, add func(file, content string))) {
+// to it with its content at the start. live gives the content of files that programs only read, as it is then; it may be nil.
+func (f *FS) MakeTree(name string, files func(base string, add func(file, content string)), live func(base string) map[string]func() []byte) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	n := f.must(name, Dir)
@@ -145,6 +145,14 @@ func (f *FS) MakeTree(name string, files func(base string, add func(file, conten
 			c.written = func(p []byte) error { value = append([]byte{}, p...); return nil }
 			dir.children[file] = c
 		})
+		if live == nil {
+			return
+		}
+		for file, read := range live(base) {
+			c := f.newNode(File, n.volume)
+			c.mode, c.parent, c.made = 0o444, dir, read
+			dir.children[file] = c
+		}
 	}
 	n.files(n, "")
 }

@@ -12,6 +12,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 
 	awkinterp "github.com/benhoyt/goawk/interp"
 	awk "github.com/benhoyt/goawk/parser"
@@ -63,6 +64,17 @@ func awkProgram(p *Process) int {
 	return code
 }
 
+// scratch is where files lie that the library opens: in memory where there is a place for that, because there are many of them.
+var scratch = sync.OnceValue(func() string {
+	const memory = "/dev/shm"
+	dir, err := os.MkdirTemp(memory, "simhost-awk-*")
+	if err != nil {
+		return "" // the usual place
+	}
+	_ = os.Remove(dir) // it was just made
+	return memory
+})
+
 // awkFiles makes files of the machine readable for the library. A single one becomes standard input.
 func (p *Process) awkFiles(args []string) (files []string, in io.Reader, done func(), err error) {
 	var made []string
@@ -94,7 +106,7 @@ func (p *Process) awkFiles(args []string) (files []string, in io.Reader, done fu
 			files = append(files, "-")
 			continue
 		}
-		f, err := os.CreateTemp("", "simhost-awk-*")
+		f, err := os.CreateTemp(scratch(), "simhost-awk-*")
 		if err != nil {
 			return nil, nil, done, err
 		}
@@ -147,7 +159,7 @@ type awkCopy struct {
 // library would start a process of the real machine.
 func (c *awkCopy) prepare(text *string, files, vars []string) (*awkinterp.Config, error) {
 	var err error
-	if c.root, err = os.MkdirTemp("", "simhost-awk-*"); err != nil {
+	if c.root, err = os.MkdirTemp(scratch(), "simhost-awk-*"); err != nil {
 		return nil, err
 	}
 	given := slices.Clone(vars)

@@ -7,11 +7,11 @@ import (
 	"berth.dev/berth/internal/simhost/disk"
 )
 
-// find knows -xdev, -depth, -mindepth, -maxdepth, -type, -size +Nc, -name, -print, -print0, -printf, -delete and -exec with \; or +, and alternatives with -o.
+// find knows -xdev, -depth, -mindepth, -maxdepth, -type, -size +Nc, -name, -print, -print0, -printf, -delete -prune and -exec with \; or +, alternatives with -o, and these in parentheses.
 func find(p *Process) int {
 	args := p.Args[1:]
 	var roots []string
-	for len(args) > 0 && !strings.HasPrefix(args[0], "-") {
+	for len(args) > 0 && !strings.HasPrefix(args[0], "-") && args[0] != "(" {
 		roots, args = append(roots, args[0]), args[1:]
 	}
 	s := &search{p: p, most: 1 << 30}
@@ -42,6 +42,7 @@ type search struct {
 	depth        bool
 	alternatives [][]*searchTerm
 	status       int
+	pruned       bool // nothing below what is visited is looked at
 }
 
 // searchTerm is a condition or an action.
@@ -56,10 +57,13 @@ type searchTerm struct {
 	command []string
 	batch   bool
 	found   []string
+	prune   bool
+	any     [][]*searchTerm // what stands in parentheses
 }
 
 func (s *search) parse(args []string) bool {
 	terms := []*searchTerm{}
+	var outside [][][]*searchTerm // the alternatives before each parenthesis that is open, the last one of which goes on behind it
 	acts := false
 	for len(args) > 0 {
 		a := args[0]
@@ -118,15 +122,35 @@ func (s *search) parse(args []string) bool {
 			terms, acts = append(terms, x), true
 		case "-o":
 			s.alternatives, terms = append(s.alternatives, terms), []*searchTerm{}
+		case "-prune":
+			terms = append(terms, &searchTerm{prune: true})
+		case "(":
+			outside = append(outside, append(s.alternatives, terms))
+			s.alternatives, terms = nil, nil
+		case ")":
+			if len(outside) == 0 {
+				s.p.Fail(1, "invalid expression; you have used a ')' somewhere without a matching '('.")
+				return false
+			}
+			group := &searchTerm{any: append(s.alternatives, terms)}
+			before := outside[len(outside)-1]
+			outside = outside[:len(outside)-1]
+			s.alternatives, terms = before[:len(before)-1], append(before[len(before)-1], group)
 		default:
 			s.p.Fail(1, "unknown predicate '%s'", a)
 			return false
 		}
 	}
-	if !acts {
-		terms = append(terms, &searchTerm{print: "\n"})
+	if len(outside) > 0 {
+		s.p.Fail(1, "invalid expression; I was expecting to find a ')' somewhere but did not see one.")
+		return false
 	}
 	s.alternatives = append(s.alternatives, terms)
+	if !acts {
+		for i := range s.alternatives {
+			s.alternatives[i] = append(s.alternatives[i], &searchTerm{print: "\n"})
+		}
+	}
 	return true
 }
 
@@ -140,10 +164,11 @@ func (s *search) walk(root string) error {
 }
 
 func (s *search) down(name string, i disk.Info, level, device int) {
+	s.pruned = false
 	if !s.depth && level >= s.least {
-		s.visit(name, i)
+		s.holds(s.alternatives, name, i)
 	}
-	if i.Kind == disk.Dir && level < s.most && i.Device == device {
+	if !s.pruned && i.Kind == disk.Dir && level < s.most && i.Device == device {
 		list, err := s.p.m.Disk.List(s.p.abs(name))
 		if err != nil {
 			s.status = s.p.Fail(1, "'%s': %s", name, reason(err))
@@ -153,16 +178,21 @@ func (s *search) down(name string, i disk.Info, level, device int) {
 		}
 	}
 	if s.depth && level >= s.least {
-		s.visit(name, i)
+		s.holds(s.alternatives, name, i)
 	}
 }
 
-func (s *search) visit(name string, i disk.Info) {
+// holds reports whether one of the alternatives is true of a file. What acts among them does so.
+func (s *search) holds(alternatives [][]*searchTerm, name string, i disk.Info) bool {
 	kinds := map[byte]disk.Kind{'d': disk.Dir, 'f': disk.File, 'l': disk.Symlink, 's': disk.Socket}
-	for _, alt := range s.alternatives {
+	for _, alt := range alternatives {
 		holds := true
 		for _, x := range alt {
 			switch {
+			case x.any != nil:
+				holds = s.holds(x.any, name, i)
+			case x.prune:
+				s.pruned = true
 			case x.kind != 0:
 				holds = kinds[x.kind] == i.Kind
 			case x.larger:
@@ -192,7 +222,8 @@ func (s *search) visit(name string, i disk.Info) {
 			}
 		}
 		if holds {
-			return
+			return true
 		}
 	}
+	return false
 }

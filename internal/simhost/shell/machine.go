@@ -27,6 +27,8 @@ type Machine struct {
 	Programs map[string]Program // by name, beside those of this package; nil takes one of those away
 	// Before is called before every program starts, with its name and arguments; an error ends the script as the machine's end would. May be nil.
 	Before func(ctx context.Context, argv []string) error
+	// Signal takes signals to processes that no script has started, and reports whether there is such a one. May be nil.
+	Signal func(pid int, sig string) bool
 
 	lib    *Library
 	mu     sync.Mutex
@@ -119,7 +121,6 @@ func (m *Machine) exited(pid int) {
 // signal sends a signal to a process or, with a negative number, a group. Only whether it ends them matters: 0 asks whether they are there.
 func (m *Machine) signal(pid int, sig string) bool {
 	m.mu.Lock()
-	defer m.mu.Unlock()
 	cancel, ok := m.procs[pid]
 	if pid < 0 {
 		cancel, ok = m.groups[-pid]
@@ -127,7 +128,8 @@ func (m *Machine) signal(pid int, sig string) bool {
 	if ok && sig != "0" {
 		cancel()
 	}
-	return ok
+	m.mu.Unlock()
+	return ok || m.Signal != nil && m.Signal(pid, sig)
 }
 
 // lock waits for the lock on a file, at most for so long; a negative time is for ever.

@@ -68,6 +68,7 @@ var scripts = []struct{ name, text, in string }{
 	{"tr", `echo net.ipv4.x | tr . /; printf 'a\nb\n' | tr '\n' ' '`, ""},
 	{"tails", `printf '1\n2\n3\n4\n' >f; tail -n 2 f; tail -n +3 f; head -n 1 f; tail -c 3 f; tac f; wc -l <f`, ""},
 	{"find", `mkdir -p v/ns/vol/x v/ns2/w; find v -mindepth 2 -maxdepth 2 -type d | sort; find v -depth -type d -exec rmdir -- {} \; ; [ -d v ] || echo gone`, ""},
+	{"find groups", `mkdir -p a/podx/in b/y; : >b/y/f; find . -type d \( -name "pod*" -o -name y \) -prune | sort; find . \( -name in -o -name f \) | sort; find . -name none -o -type f; find b -name y -prune -o -print`, ""},
 	{"find printf", `mkdir -p l/a; echo x >l/a/0.log; echo y >l/a/1.log; find l -mindepth 2 -maxdepth 2 -type f -name '*.log*' -printf '%P\n' | sort; cd l/a; find . -maxdepth 1 -type f -name '*.log' -printf '%f\0' | xargs -0r sha256sum -- | sort; : | xargs -0r echo never`, ""},
 	{"sha256sum", `printf a >a; printf b >b; sha256sum a b >sums; sha256sum -c sums; printf x >b; sha256sum -c --quiet sums 2>/dev/null; echo $?; rm a; cat sums | sha256sum -c --quiet 2>/dev/null; sha256sum -c --status -- sums 2>/dev/null || echo no`, ""},
 	{"cp tree", `mkdir -p d/e; echo x >d/e/f; ln -s e d/l; cp -rp -- d c; cat c/l/f; readlink c/l; stat -c %a c/e`, ""},

@@ -156,6 +156,11 @@ func (r *Round) Close(ctx context.Context) error {
 // Apply brings hosts to what the configuration says, and returns an error for any step that failed.
 func (c *Cluster) Apply(ctx context.Context) (*api.Plan, error) { return c.run(ctx, planner.Options{}) }
 
+// ApplyWith is Apply with options of a person.
+func (c *Cluster) ApplyWith(ctx context.Context, o planner.Options) (*api.Plan, error) {
+	return c.run(ctx, o)
+}
+
 // Destroy removes everything.
 func (c *Cluster) Destroy(ctx context.Context) error {
 	_, err := c.run(ctx, planner.Options{Destroy: true})
