@@ -1,10 +1,14 @@
 package api
 
-import corev1 "k8s.io/api/core/v1"
+import (
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
 
 // PartOf is what of a state one node needs to keep its own pods running: these, what owns them, the content that they use, services and the
 // cluster's settings. Pods of which no two may ever run are not among them: without a watchdog their host stops them. Pods of stateful
-// sets are, with the boot id of the node: its own watchdog starts them in that boot only. Of other nodes there are no pods, no content, and no word about how to reach them.
+// sets are, with the boot id of the node: its own watchdog starts them in that boot only. Of other nodes there are no pods, no content, and no word about how to reach them. Of secrets
+// that only open registries nothing but their names, and of revisions those alone that its pods were made from: the node starts what is there, and pulls nothing.
 func (s *State) PartOf(node string) *State {
 	out := &State{Lineage: s.Lineage, Serial: s.Serial, Cluster: s.Cluster}
 	for _, n := range s.Nodes {
@@ -13,7 +17,7 @@ func (s *State) PartOf(node string) *State {
 			out.Nodes = append(out.Nodes, n)
 		}
 	}
-	owners, uses := map[Address]bool{}, map[string]bool{}
+	owners, uses, pulls, made := map[Address]bool{}, map[string]bool{}, map[string]bool{}, map[string]bool{}
 	for i := range s.Pods {
 		p := s.Pods[i]
 		if p.Node != node {
@@ -23,15 +27,22 @@ func (s *State) PartOf(node string) *State {
 			continue
 		}
 		out.Pods = append(out.Pods, p)
-		owners[p.Address.Owner()] = true
+		owners[p.Address.Owner()], made[p.Address.Owner().String()+" "+p.Hash] = true, true
 		if p.Spec != nil {
+			for _, s := range p.Spec.ImagePullSecrets {
+				pulls[KindSecret+"/"+p.Namespace+"/"+s.Name] = true
+			}
 			contentOf(p.Spec, func(kind, name string) { uses[kind+"/"+p.Namespace+"/"+name] = true })
 		}
 	}
 	for _, o := range s.Objects {
 		switch o.Address.Kind {
 		case KindConfigMap, KindSecret:
-			if !uses[o.Address.Kind+"/"+o.Namespace()+"/"+o.Name()] {
+			switch name := o.Address.Kind + "/" + o.Namespace() + "/" + o.Name(); {
+			case uses[name]:
+			case pulls[name]:
+				o = nameOnly(o)
+			default:
 				continue
 			}
 		case KindService, KindNamespace, KindVolume, KindImage:
@@ -43,7 +54,7 @@ func (s *State) PartOf(node string) *State {
 		out.Objects = append(out.Objects, o)
 	}
 	for _, r := range s.Revisions {
-		if owners[r.Address] {
+		if made[r.Address.String()+" "+r.Hash] {
 			out.Revisions = append(out.Revisions, r)
 		}
 	}
@@ -64,6 +75,14 @@ func (s *State) PartOf(node string) *State {
 	}
 	out.Pins = s.Pins
 	return out
+}
+
+// nameOnly is a secret without what it holds.
+func nameOnly(o *Object) *Object {
+	bare := *o
+	bare.Sensitive = nil
+	bare.Value = &corev1.Secret{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Secret"}, ObjectMeta: metav1.ObjectMeta{Name: o.Name(), Namespace: o.Namespace()}}
+	return &bare
 }
 
 // contentOf names the config maps and secrets that a pod uses.
@@ -109,8 +128,5 @@ func contentOf(spec *corev1.PodSpec, use func(kind, name string)) {
 				use(KindSecret, src.Secret.Name)
 			}
 		}
-	}
-	for _, s := range spec.ImagePullSecrets {
-		use(KindSecret, s.Name)
 	}
 }

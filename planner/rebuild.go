@@ -19,6 +19,8 @@ type RebuildInput struct {
 	Observed *api.Observation // of the nodes of the inventory and those of the copy
 	Shares   map[string]Share // by node
 	Copy     *api.State       // the newest copy of the state; nil when there is none
+	// Otherwise are the uids of pods whose files hold something else than the configuration would have in them.
+	Otherwise map[string]bool
 	// Last says that no run has changed hosts since the copy was made, as far as the hosts tell.
 	Last bool
 }
@@ -103,6 +105,7 @@ func (r *rebuild) nodes() error {
 		a := api.Address{Kind: api.KindNode, Name: name}
 		obs, why := r.seen(name)
 		known := r.prior.Node(name)
+		proof, marked := api.Proven, "its host carries this cluster's mark"
 		switch {
 		case known == nil && obs == nil:
 			r.leave(a, "", why)
@@ -110,6 +113,11 @@ func (r *rebuild) nodes() error {
 		case known == nil && obs.Lineage != r.Lineage:
 			continue // no member
 		case known == nil:
+			if share, read := r.Shares[name]; !read {
+				proof, marked = api.Unknown, marked+", but what it has of the pod network could not be read"
+			} else if share.PodCIDR == "" {
+				proof, marked = api.Inferred, marked+", and has no part of the pod network"
+			}
 			known = &api.NodeState{Name: name, Node: names[name], PodCIDR: r.Shares[name].PodCIDR, SecondPodCIDR: r.Shares[name].SecondPodCIDR, VTEPMAC: r.Shares[name].VTEPMAC, BootID: obs.BootID}
 		}
 		n := *known
@@ -126,7 +134,9 @@ func (r *rebuild) nodes() error {
 			if first, second := r.out.Cluster.PrimaryFirst(slices.DeleteFunc([]string{obs.Facts.InternalIP, obs.Facts.OtherIP}, func(ip string) bool { return ip == "" })...); first != "" {
 				n.IP, n.SecondIP = first, second
 			}
-			r.add(a, "", api.Proven, "its host carries this cluster's mark")
+			r.add(a, "", proof, marked)
+		case obs.Lineage != "":
+			r.add(a, "", api.Inferred, "its host carries the mark of another cluster: as the copy has it")
 		default:
 			r.add(a, "", api.Inferred, "its host carries no mark any more: as the copy has it")
 		}
@@ -209,7 +219,10 @@ func (r *rebuild) declaredObjects() error {
 		why := shown[o.Address]
 		kind := o.Kind()
 		switch {
-		case o.Address.Kind == api.KindJob || o.Address.Kind == api.KindCronJob:
+		case o.Address.Kind == api.KindJob:
+			r.leave(o.Address, "", "no host keeps whether it has ended")
+			continue
+		case o.Address.Kind == api.KindCronJob:
 			r.leave(o.Address, "", "no host keeps which of its runs have ended")
 			continue
 		case why == "" && (kind.OwnsPods || o.Address.Kind == api.KindService || o.Address.Kind == api.KindVolume):
@@ -258,22 +271,28 @@ func (r *rebuild) shown() map[api.Address]string {
 // pods are those on hosts, and those of the copy that no host has to answer for.
 func (r *rebuild) pods() error {
 	r.out.Pods = nil
-	listed := map[string]bool{}
+	chosen, listed := r.chosen(), map[api.Address]bool{}
 	for _, n := range r.Observed.Nodes {
 		for i := range n.Pods {
 			o := &n.Pods[i]
-			if o.Lineage != r.Lineage || o.Address.IsZero() {
-				continue
-			}
-			listed[o.UID] = true
-			if err := r.pod(n.Name, o); err != nil {
-				return err
+			switch c := chosen[o.Address]; {
+			case r.stranger(o):
+			case r.given(n.Name, o.UID): // it stays among those that were left
+				r.leave(o.Address, n.Name, "it was given up while its node could not be reached: the next apply removes it")
+			case c.pod != o:
+				r.leave(o.Address, n.Name, "of the pods of this name the one on "+c.node+" is taken")
+			default:
+				listed[o.Address] = true
+				if err := r.pod(n.Name, o); err != nil {
+					return err
+				}
 			}
 		}
+		r.remains(n)
 	}
 	for i := range r.prior.Pods {
 		p := r.prior.Pods[i]
-		if listed[p.UID] || r.out.Node(p.Node) == nil {
+		if listed[p.Address] || r.out.Node(p.Node) == nil {
 			continue
 		}
 		if err := r.completePod(&p, nil); err != nil {
@@ -288,6 +307,53 @@ func (r *rebuild) pods() error {
 	}
 	slices.SortFunc(r.out.Pods, func(a, b api.PodState) int { return a.Address.Compare(b.Address) })
 	return nil
+}
+
+// stranger reports whether a pod is none of this cluster's.
+func (r *rebuild) stranger(o *api.ObservedPod) bool {
+	return o.Lineage != r.Lineage || o.Address.IsZero()
+}
+
+// given reports whether a pod was given up on a node, and something else is in its place.
+func (r *rebuild) given(node, uid string) bool {
+	l := r.prior.LeftPod(uid)
+	return l != nil && l.Node == node
+}
+
+type podOn struct {
+	node string
+	pod  *api.ObservedPod
+}
+
+// chosen are the pods that are taken, by address: of several the copy's, then one whose sandbox is ready, then the newest.
+func (r *rebuild) chosen() map[api.Address]podOn {
+	out := map[api.Address]podOn{}
+	no := func(b bool) int { return map[bool]int{true: 0, false: 1}[b] }
+	for _, n := range r.Observed.Nodes {
+		for i := range n.Pods {
+			o := &n.Pods[i]
+			if r.stranger(o) || r.given(n.Name, o.UID) {
+				continue
+			}
+			known := r.prior.Pod(o.Address)
+			is := func(p *api.ObservedPod) bool { return known != nil && known.UID == p.UID }
+			c, there := out[o.Address]
+			if !there || cmp.Or(cmp.Compare(no(is(o)), no(is(c.pod))), cmp.Compare(no(o.SandboxReady), no(c.pod.SandboxReady)), c.pod.CreatedAt.Compare(o.CreatedAt), cmp.Compare(o.UID, c.pod.UID)) < 0 {
+				out[o.Address] = podOn{n.Name, o}
+			}
+		}
+	}
+	return out
+}
+
+// remains tells of pods of which a host has only files, and that no copy knows there.
+func (r *rebuild) remains(n *api.NodeObservation) {
+	for _, o := range n.Remains {
+		known := slices.ContainsFunc(r.prior.Pods, func(p api.PodState) bool { return p.UID == o.UID && p.Node == n.Name })
+		if o.Lineage == r.Lineage && !known {
+			r.leave(o.Address, n.Name, "a run that was stopped has left files of it: the next apply removes them")
+		}
+	}
 }
 
 // pod takes over a pod that a host shows.
@@ -335,7 +401,7 @@ func (r *rebuild) completePod(p *api.PodState, o *api.ObservedPod) error {
 		spec, left := api.FillSpec(p.Address, p.Spec, api.PodSpecOf(owner.Value), p.Hashes)
 		p.Spec, p.Hashes = spec, left
 	}
-	if p.Files == nil && p.Spec != nil && owner != nil && owner.Address.Kind != api.KindJob && owner.Address.Kind != api.KindCronJob {
+	if p.Files == nil && !r.Otherwise[p.UID] && p.Spec != nil && owner != nil && owner.Address.Kind != api.KindJob && owner.Address.Kind != api.KindCronJob {
 		p.Files = filesOf(r.named, p.Namespace, p.Spec)
 	}
 	return nil

@@ -81,6 +81,36 @@ func TestRebuild(t *testing.T) {
 		{"a directory that nothing explains", func(in *planner.RebuildInput) {
 			in.Observed.Nodes[1].Volumes = []api.ObservedVolume{{Namespace: "default", Name: "old", Path: api.VolumesDir + "/default/old"}}
 		}, map[string]api.Proof{"volume.old a2": "left"}, []string{"p1", "p2"}},
+		{"a pod that was given up on a node that is back", func(in *planner.RebuildInput) {
+			s := *in.Copy
+			s.Left = []api.LeftPod{{UID: "uid-p2", Address: s.Pods[1].Address, Namespace: "default", Node: "a2"}}
+			s.Pods = s.Pods[:1]
+			in.Copy = &s
+		}, map[string]api.Proof{p2: "left"}, []string{"p1"}},
+		{"two pods of one name", func(in *planner.RebuildInput) {
+			other := in.Observed.Nodes[1].Pods[0]
+			other.UID = "another"
+			in.Observed.Nodes[0].Pods = append(in.Observed.Nodes[0].Pods, other)
+		}, map[string]api.Proof{"pod.web/p2 a1": "left"}, []string{"p1", "p2"}},
+		{"two pods of one name, and no copy", func(in *planner.RebuildInput) {
+			other := in.Observed.Nodes[1].Pods[0]
+			other.UID, other.SandboxReady = "another", false
+			in.Observed.Nodes[0].Pods = append(in.Observed.Nodes[0].Pods, other)
+			in.Copy = nil
+		}, map[string]api.Proof{"config_map.conf": api.Inferred, "pod.web": api.Inferred, "volume.data": api.Inferred, "pod.web/p2 a1": "left"}, []string{"p1", "p2"}},
+		{"a pod was made anew since the copy", func(in *planner.RebuildInput) { in.Observed.Nodes[1].Pods[0].UID = "new" }, map[string]api.Proof{}, []string{"p1", "p2"}},
+		{"files that a killed run has left", func(in *planner.RebuildInput) {
+			in.Observed.Nodes[1].Remains = []api.ObservedRemains{
+				{Address: in.Copy.Pods[0].Address.Owner().WithPod("p9"), Namespace: "default", Name: "p9", UID: "uid-p9", Lineage: "3f2c"},
+				{Address: in.Copy.Pods[0].Address.Owner().WithPod("p8"), Namespace: "default", Name: "p8", UID: "uid-p8", Lineage: "other"},
+			}
+		}, map[string]api.Proof{"pod.web/p9 a2": "left"}, []string{"p1", "p2"}},
+		{"no copy, and a node whose share of the network could not be read", func(in *planner.RebuildInput) {
+			in.Copy, in.Shares = nil, map[string]planner.Share{"a1": {}}
+		}, map[string]api.Proof{"config_map.conf": api.Inferred, "pod.web": api.Inferred, "volume.data": api.Inferred, "node.a1": api.Inferred, "node.a2": api.Unknown}, []string{"p1", "p2"}},
+		{"a host has gone to another cluster", func(in *planner.RebuildInput) {
+			in.Observed.Nodes[1].Lineage, in.Observed.Nodes[1].Pods = "other", nil
+		}, map[string]api.Proof{"node.a2": api.Inferred, p2: api.Inferred}, []string{"p1", "p2"}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -82,7 +82,10 @@ func serverNumber(i *api.Image) int {
 // onAll reports whether every host that can be worked on, and stays, has an image.
 func (d *draft) onAll(ref string) bool {
 	for _, h := range d.hosts {
-		if _, there := slices.BinarySearch(h.seen.Images, ref); !there && h.member() {
+		if !h.member() { // nothing may have been seen of it
+			continue
+		}
+		if _, there := slices.BinarySearch(h.seen.Images, ref); !there {
 			return false
 		}
 	}

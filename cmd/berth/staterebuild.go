@@ -12,12 +12,17 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"berth.dev/berth/api"
 	"berth.dev/berth/cmd/berth/view"
 	"berth.dev/berth/executor"
 	"berth.dev/berth/hcl"
 	"berth.dev/berth/planner"
+	"berth.dev/berth/providers"
+	"berth.dev/berth/providers/runtime"
 	"berth.dev/berth/providers/statecopy"
 	"berth.dev/berth/statefile"
 )
@@ -136,8 +141,9 @@ type rebuilding struct {
 	held   map[string]*statecopy.Held
 
 	lineage string
-	fence   uint64 // the greatest that hosts have seen
+	fence   uint64 // of the state that is made: greater than any that a host may have seen
 	copy    *api.State
+	of      uint64 // the fence of the copy
 	last    bool
 	keepers []string // the nodes that keep the copy
 }
@@ -149,28 +155,39 @@ func (b *rebuilding) rebuild(ctx context.Context) (*api.State, []api.RebuiltItem
 	if err := b.chooseLineage(); err != nil {
 		return nil, nil, err
 	}
-	for _, n := range b.seen.Nodes {
-		if n.Lineage == b.lineage {
-			b.fence = max(b.fence, n.Fence)
+	for { // a copy may know of nodes that keep a newer one
+		said := len(b.warnings)
+		if !b.command.withoutCopies {
+			if err := b.chooseCopy(ctx); err != nil {
+				return nil, nil, err
+			}
 		}
-	}
-	if !b.command.withoutCopies {
-		if err := b.chooseCopy(ctx); err != nil {
+		more, err := b.evaluateAgain(ctx)
+		if err != nil {
+			return nil, nil, err
+		}
+		if len(more) == 0 {
+			break
+		}
+		b.warnings = b.warnings[:said]
+		if err := b.lookAt(ctx, more); err != nil {
 			return nil, nil, err
 		}
 	}
-	if err := b.evaluateAgain(ctx); err != nil {
-		return nil, nil, err
-	}
+	b.number()
 	shares := map[string]planner.Share{}
 	for name, h := range b.held {
 		shares[name] = planner.Share{PodCIDR: h.PodCIDR, SecondPodCIDR: h.SecondPodCIDR, VTEPMAC: h.VTEPMAC}
 	}
-	state, items, err := planner.Rebuild(planner.RebuildInput{
-		Lineage: b.lineage, Config: b.config, Observed: b.seen, Shares: shares, Copy: b.copy, Last: b.last,
-	})
+	in := planner.RebuildInput{Lineage: b.lineage, Config: b.config, Observed: b.seen, Shares: shares, Copy: b.copy, Last: b.last}
+	state, items, err := planner.Rebuild(in)
 	if err != nil {
 		return nil, nil, err
+	}
+	if in.Otherwise = b.otherwise(ctx, state); len(in.Otherwise) > 0 {
+		if state, items, err = planner.Rebuild(in); err != nil {
+			return nil, nil, err
+		}
 	}
 	b.finish(state)
 	return state, items, nil
@@ -193,6 +210,96 @@ func (b *rebuilding) evaluate(ctx context.Context, prior *api.State, images bool
 	return nil
 }
 
+// number takes the fence from all hosts that were asked and from the copy. Where some did not answer it leaves a gap: they may have seen later runs.
+func (b *rebuilding) number() {
+	var seen uint64
+	for _, n := range b.seen.Nodes {
+		if n.Lineage == b.lineage {
+			seen = max(seen, n.Fence)
+		}
+	}
+	b.last = b.copy != nil && b.of >= seen
+	b.fence = max(seen, b.of)
+	if !b.allAnswered() {
+		b.fence += gap
+	}
+}
+
+func (b *rebuilding) allAnswered() bool {
+	return !slices.ContainsFunc(b.seen.Nodes, func(n *api.NodeObservation) bool { return n.Unreachable != "" })
+}
+
+// otherwise are the pods whose files, as their hosts have them, are not what the objects of the rebuilt state would have in them, of those about which the copy says
+// nothing. One that cannot be asked counts as such: its files are written once more.
+func (b *rebuilding) otherwise(ctx context.Context, s *api.State) map[string]bool {
+	known := map[string]bool{}
+	if b.copy != nil {
+		for i := range b.copy.Pods {
+			known[b.copy.Pods[i].UID] = b.copy.Pods[i].Files != nil
+		}
+	}
+	contents := map[api.Address]*api.Object{}
+	for _, o := range s.Objects {
+		if k := o.Address.Kind; k == api.KindConfigMap || k == api.KindSecret {
+			contents[o.Address] = o
+		}
+	}
+	out := map[string]bool{}
+	for _, n := range s.Nodes {
+		var works []*providers.Work
+		for i := range s.Pods {
+			p := &s.Pods[i]
+			if p.Node != n.Name || len(p.Files) == 0 || known[p.UID] {
+				continue
+			}
+			pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: p.Address.Pod, Namespace: p.Namespace, UID: types.UID(p.UID), Labels: p.Labels}, Spec: *p.Spec}
+			if o := b.seenPod(n.Name, p.UID); o != nil {
+				pod.Annotations = o.Annotations
+			}
+			works = append(works, &providers.Work{Step: &api.Step{Address: p.Address, Node: n.Name, Pod: &api.PodWork{Pod: pod}}, Cluster: s.Cluster, Lineage: s.Lineage, Objects: contents, NodeIP: n.IP, SecondNodeIP: n.SecondIP})
+		}
+		if len(works) == 0 {
+			continue
+		}
+		differ, err := b.filesDiffer(ctx, n.Node, works)
+		if err != nil {
+			b.warnOf(n.Name, "What files of pods hold could not be read", err)
+		}
+		for _, w := range works {
+			if uid := string(w.Step.Pod.Pod.UID); err != nil || differ[uid] {
+				out[uid] = true
+			}
+		}
+	}
+	return out
+}
+
+func (b *rebuilding) filesDiffer(ctx context.Context, n *api.Node, works []*providers.Work) (map[string]bool, error) {
+	if o := b.seen.Node(n.Name); o == nil || o.Unreachable != "" {
+		return nil, errors.New("the host cannot be reached")
+	}
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
+	defer cancel()
+	h, err := b.hosts().Host(ctx, n)
+	if err != nil {
+		return nil, err
+	}
+	return runtime.FilesDiffer(ctx, h, works)
+}
+
+func (b *rebuilding) seenPod(node, uid string) *api.ObservedPod {
+	o := b.seen.Node(node)
+	if o == nil {
+		return nil
+	}
+	for i := range o.Pods {
+		if o.Pods[i].UID == uid {
+			return &o.Pods[i]
+		}
+	}
+	return nil
+}
+
 // look asks the inventory's nodes.
 func (b *rebuilding) look(ctx context.Context) error {
 	if err := b.evaluate(ctx, &api.State{}, false); err != nil {
@@ -201,8 +308,15 @@ func (b *rebuilding) look(ctx context.Context) error {
 	if len(b.config.Nodes) == 0 {
 		return fail("No nodes", "The configuration declares no node, so there is nobody to ask. Add node blocks or an inventory.")
 	}
-	b.seen = executor.Observe(ctx, b.executor(), b.config.Nodes)
-	b.held = b.ask(ctx, b.config.Nodes)
+	b.seen, b.held = &api.Observation{}, map[string]*statecopy.Held{}
+	return b.lookAt(ctx, b.config.Nodes)
+}
+
+// lookAt asks nodes what they run and what they keep.
+func (b *rebuilding) lookAt(ctx context.Context, nodes []*api.Node) error {
+	b.seen.Nodes = append(b.seen.Nodes, executor.Observe(ctx, b.executor(), nodes).Nodes...)
+	slices.SortFunc(b.seen.Nodes, func(x, y *api.NodeObservation) int { return strings.Compare(x.Name, y.Name) })
+	maps.Copy(b.held, b.ask(ctx, nodes))
 	return ctx.Err()
 }
 
@@ -315,8 +429,7 @@ func (b *rebuilding) chooseCopy(ctx context.Context) error {
 			b.warnOf(f.node, "Copy of the state cannot be used", err)
 			continue
 		}
-		b.copy, b.last = s, fence >= b.fence
-		b.fence = max(b.fence, fence)
+		b.copy, b.of, b.keepers = s, fence, nil
 		for _, same := range list {
 			if same.Fence == f.Fence && same.Serial == f.Serial {
 				b.keepers = append(b.keepers, same.node)
@@ -331,35 +444,30 @@ func (b *rebuilding) chooseCopy(ctx context.Context) error {
 	return nil
 }
 
-// evaluateAgain reads the configuration as it stands to the copy, and looks at the nodes that only the copy knows.
-func (b *rebuilding) evaluateAgain(ctx context.Context) error {
+// evaluateAgain reads the configuration as it stands to the copy. It returns the nodes that only the copy knows and nobody has asked yet.
+func (b *rebuilding) evaluateAgain(ctx context.Context) (more []*api.Node, err error) {
 	prior := &api.State{Lineage: b.lineage}
 	if b.copy != nil {
 		prior = b.copy
 	}
 	if err := b.evaluate(ctx, prior, true); err != nil {
-		return err
+		return nil, err
 	}
-	var more []*api.Node
 	for _, n := range nodesToSee(b.config.Nodes, prior) {
 		if b.seen.Node(n.Name) == nil {
 			more = append(more, n)
 		}
 	}
-	if len(more) > 0 {
-		seen := executor.Observe(ctx, b.executor(), more)
-		b.seen.Nodes = append(b.seen.Nodes, seen.Nodes...)
-		slices.SortFunc(b.seen.Nodes, func(x, y *api.NodeObservation) int { return strings.Compare(x.Name, y.Name) })
-	}
-	return ctx.Err()
+	return more, ctx.Err()
 }
 
-// How far the serial of a rebuilt state is from the copy's: no two contents have the same one, and how many an older copy lacks nobody knows.
+// How far the serial of a rebuilt state is from the copy's, and its fence from what hosts have seen: no two contents and no two runs have the same one,
+// and how many an older copy lacks, or a host that is silent has seen, nobody knows.
 const gap = 1000
 
 // finish numbers the state and notes in its history where it comes from.
 func (b *rebuilding) finish(s *api.State) {
-	if b.copy != nil && b.last {
+	if b.copy != nil && b.last && b.allAnswered() {
 		s.Serial = b.copy.Serial + 1
 	} else {
 		s.Serial += gap

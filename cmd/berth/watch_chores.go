@@ -83,7 +83,9 @@ func (w *watchChores) hand(ctx context.Context, h providers.Host, work *provider
 	if w.goals == nil {
 		return "", nil
 	}
-	brought, err := w.goals.hand(ctx, h, work, w.goal.known())
+	now, state := w.goal.both(work.Step.Node) // of one moment: a part that is newer than its fence would not be let in later
+	now.Term = work.Term
+	brought, err := w.goals.hand(ctx, h, &now, state)
 	if brought && err == nil {
 		w.log.Debug("a node has its part of the state", "node", h.Name())
 	}
@@ -169,7 +171,8 @@ func bytesText(n int64) string {
 	return resource.NewQuantity(n, resource.BinarySI).String()
 }
 
-// imagesOf are the images that the pods of a node are made of, and whether a run is in progress or has not been taken over.
+// imagesOf are the images that the pods of a node are made of, and those of image blocks that any workload names, as one without pods or a cronjob between
+// its runs: nobody here can bring them again. And whether a run is in progress or has not been taken over.
 func (w *watchGoal) imagesOf(node string) (refs []string, inFlight bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -182,8 +185,32 @@ func (w *watchGoal) imagesOf(node string) (refs []string, inFlight bool) {
 			refs = append(refs, c.Image)
 		}
 	}
+	refs = append(refs, builtRefs(w.state)...)
 	slices.Sort(refs)
 	return slices.Compact(refs), w.inFlight
+}
+
+// builtRefs are the images of image blocks that workloads name.
+func builtRefs(s *api.State) []string {
+	built := map[string]bool{}
+	for _, o := range s.Objects {
+		if i, ok := o.Value.(*api.Image); ok {
+			built[i.Ref] = true
+		}
+	}
+	var out []string
+	for _, o := range s.Objects {
+		spec := api.PodSpecOf(o.Value)
+		if spec == nil {
+			continue
+		}
+		for _, c := range slices.Concat(spec.InitContainers, spec.Containers) {
+			if built[c.Image] {
+				out = append(out, c.Image)
+			}
+		}
+	}
+	return out
 }
 
 // rulesText differs when other rules count for housekeeping.

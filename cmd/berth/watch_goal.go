@@ -241,6 +241,16 @@ func (w *watchGoal) workOn(node string) providers.Work {
 	return providers.Work{Step: &api.Step{Node: node}, Lineage: w.state.Lineage, Cluster: w.state.Cluster, Fence: w.fence}
 }
 
+// both are work on a node and the state that it is about.
+func (w *watchGoal) both(node string) (providers.Work, *api.State) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.state == nil {
+		return providers.Work{}, nil
+	}
+	return w.workOn(node), w.state
+}
+
 // known is the state as it was last read.
 func (w *watchGoal) known() *api.State {
 	w.mu.Lock()

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -335,7 +336,7 @@ func (s *serviceRun) admitOne(ctx context.Context, m *machineOf, n *api.Node, w 
 	if err != nil {
 		return onNode(n.Name, api.DiagnosticsOf(err, "Host unreachable")).Err()
 	}
-	from, err := s.from(ctx, m, w)
+	from, err := s.from(ctx, m, w, h)
 	if err != nil {
 		return err
 	}
@@ -350,8 +351,9 @@ func (s *serviceRun) admitOne(ctx context.Context, m *machineOf, n *api.Node, w 
 	return nil
 }
 
-// from is the list of addresses that a node sees the machine at, "" when that is not known: behind a jump host it is that one's.
-func (s *serviceRun) from(ctx context.Context, m *machineOf, w *ssh.Way) (string, error) {
+// from is the list of addresses that a node sees the machine at, "" when that is not known: behind a jump host it is that one's. What the node itself says of our
+// connection counts: an address may be translated on the way.
+func (s *serviceRun) from(ctx context.Context, m *machineOf, w *ssh.Way, h providers.Host) (string, error) {
 	if w.Via != nil {
 		return "", nil
 	}
@@ -365,6 +367,13 @@ func (s *serviceRun) from(ctx context.Context, m *machineOf, w *ssh.Way) (string
 		}
 		list = append(list, "127.0.0.1", "::1")
 	} else {
+		out, err := h.Run(ctx, providers.Command{Script: seenFromScript})
+		if err != nil {
+			return "", fmt.Errorf("ask %s where it is reached from: %w", h.Name(), err)
+		}
+		if seen, err := netip.ParseAddr(strings.TrimSpace(string(out.Stdout))); err == nil {
+			return seen.Unmap().WithZone("").String(), nil
+		}
 		addresses, err := (&net.Resolver{}).LookupIPAddr(ctx, w.HostName)
 		if err != nil || len(addresses) == 0 {
 			return "", nil // reached all the same, by whatever knows the name
@@ -381,6 +390,18 @@ func (s *serviceRun) from(ctx context.Context, m *machineOf, w *ssh.Way) (string
 	slices.Sort(list)
 	return strings.Join(slices.Compact(list), ","), nil
 }
+
+// seenFromScript prints the address that our connection comes from, by the environment of the process that sshd has started: sudo leaves it out of ours.
+const seenFromScript = `p=$$
+while [ "${p:-1}" -gt 1 ]; do
+	c=$(tr '\0' '\n' <"/proc/$p/environ" 2>/dev/null | sed -n 's/^SSH_CONNECTION=//p')
+	if [ -n "$c" ]; then
+		echo "${c%% *}"
+		exit 0
+	fi
+	p=$(sed -n 's/^PPid:[[:space:]]*//p' "/proc/$p/status" 2>/dev/null)
+done
+`
 
 // admitScript puts a key among those that a login takes, in place of one with the same comment; "" for none. $1 is the user, $2 the comment, $3 the line.
 const admitScript = `set -eu

@@ -28,7 +28,7 @@ func (p *Provider) Observe(ctx context.Context, h providers.Host, obs *api.NodeO
 				obs.PublicKey = value
 			}
 		case "copy":
-			obs.Copy, _ = strconv.ParseUint(value, 10, 64) // one that is damaged counts as none
+			obs.Copy, _ = strconv.ParseUint(value, 10, 64) // one that is no number counts as none
 		case "first", "later":
 			severity := api.SeverityError
 			if key == "later" {
@@ -60,8 +60,9 @@ else
 fi
 
 if [ -s ` + api.CopyFile + ` ]; then
-	read -r magic format lineage serial rest <` + api.CopyFile + `
-	echo "copy $serial"
+	read -r magic format lineage serial fence sum rest <` + api.CopyFile + `
+	now=$(tail -n +2 <` + api.CopyFile + ` | sha256sum)
+	[ "$sum" != "${now%% *}" ] || echo "copy $serial" # a damaged one is none
 fi
 
 if [ -s "$berth_net/` + keyFile + `" ] && command -v wg >/dev/null; then echo "key $(wg pubkey <"$berth_net/` + keyFile + `")"; fi

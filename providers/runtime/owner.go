@@ -16,11 +16,9 @@ import (
 	"berth.dev/berth/providers"
 )
 
-// Each pod's folder says whose it is. The file is the first thing in it and the last that goes: when a process is killed after a pod's sandbox
-// has gone and before everything else of it has, the next one knows by it what is left.
-
-// ownerName is the file's name. The scripts rely on no other name in a pod's folder beginning with "o".
-const ownerName = "owner"
+// Each pod's folder says whose it is, in a file "owner". It is the first thing in it and the last that goes: when a process is killed after a pod's
+// sandbox has gone and before everything else of it has, the next one knows by it what is left. The scripts rely on no other name in a pod's
+// folder beginning with "o".
 
 // owner is what the file holds, in one line of JSON.
 type owner struct {

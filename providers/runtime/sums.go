@@ -52,6 +52,64 @@ func (m *machine) filesOfPods(ctx context.Context) ([]byte, error) {
 	return out.Stdout, nil
 }
 
+// FilesDiffer says of pods, by uid, that what was written into their files on a host is not what their works would write. It asks the host once.
+func FilesDiffer(ctx context.Context, h providers.Host, works []*providers.Work) (map[string]bool, error) {
+	m, err := open(h)
+	if err != nil {
+		return nil, err
+	}
+	f, err := m.facts(ctx)
+	if err != nil {
+		return nil, err
+	}
+	out, err := m.Run(ctx, providers.Command{Script: `cd -- "$1" 2>/dev/null || exit 0
+set -- *
+[ ! -e "$1" ] || sha256sum -- "$@"
+`, Args: []string{api.SumsDir}})
+	if err != nil {
+		return nil, fmt.Errorf("read what the files of pods on %s hold: %w", h.Name(), err)
+	}
+	has := map[string]string{} // by uid
+	for line := range strings.Lines(string(out.Stdout)) {
+		if sum, uid, ok := strings.Cut(strings.TrimSuffix(line, "\n"), "  "); ok {
+			has[uid] = sum
+		}
+	}
+	differ := map[string]bool{}
+	for _, w := range works {
+		b := bare(w, h.Name(), f)
+		uid := string(b.pod.UID)
+		if text, ok := b.sumsText(); !ok || has[uid] != fmt.Sprintf("%x", sha256.Sum256(text)) {
+			differ[uid] = true
+		}
+	}
+	return differ, nil
+}
+
+// sumsText is what lists the files of the pod; false when something that it refers to is missing.
+func (b *build) sumsText() ([]byte, bool) {
+	found := map[string]volume{}
+	for i := range b.pod.Spec.Volumes {
+		v := &b.pod.Spec.Volumes[i]
+		if v.ConfigMap == nil && v.Secret == nil && v.DownwardAPI == nil && v.Projected == nil {
+			continue
+		}
+		resolved, err := b.resolveVolume(v)
+		if err != nil {
+			return nil, false
+		}
+		found[v.Name] = resolved
+	}
+	var data []volume
+	for _, name := range sortedKeys(found) {
+		if found[name].data {
+			data = append(data, found[name])
+		}
+	}
+	list := sums(string(b.pod.UID), data)
+	return list[len(list)-1].Data, true
+}
+
 // alteredFiles reads what sha256sum says of those that are not right: "/var/lib/berth/pods/UID/volumes/KIND/NAME/..data/FILE: FAILED", by uid.
 func alteredFiles(said []byte) map[string][]string {
 	out := map[string][]string{}

@@ -1,6 +1,7 @@
 package statecopy
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -15,10 +16,12 @@ func TestPutScript(t *testing.T) {
 		ok                 bool
 		status             int // 0 for any
 		want               string
+		lacks              int // bytes that do not arrive
 	}{
-		{"taken", "", "marked", true, 0, strings.Repeat("new", 4096)},
-		{"no mark", "", "", false, unmarked, "old"},
-		{"no room", "ulimit -f 1\n", "marked", false, 0, "old"},
+		{"taken", "", "marked", true, 0, strings.Repeat("new", 4096), 0},
+		{"cut short", "", "marked", false, 0, "old", 1},
+		{"no mark", "", "", false, unmarked, "old", 0},
+		{"no room", "ulimit -f 1\n", "marked", false, 0, "old", 0},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			dir := t.TempDir()
@@ -28,7 +31,7 @@ func TestPutScript(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			c := exec.Command("sh", "-c", tt.before+putScript, "sh", file, mark)
+			c := exec.Command("sh", "-c", tt.before+putScript, "sh", file, mark, fmt.Sprint(3*4096+tt.lacks))
 			c.Stdin = strings.NewReader(strings.Repeat("new", 4096))
 			out, err := c.CombinedOutput()
 			if (err == nil) != tt.ok || tt.status != 0 && c.ProcessState.ExitCode() != tt.status {

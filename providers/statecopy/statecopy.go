@@ -95,7 +95,7 @@ const unmarked = 4
 // Put keeps a copy on a host, in the place of the one before, in one round trip. A host that another lineage's mark is on, or none
 // ([ErrNoMember]), or that has seen a newer holder of the lock, takes none, and the copy before stays.
 func Put(ctx context.Context, h providers.Host, w *providers.Work, p Packed) error {
-	err := run(ctx, h, w, "keep a copy of the state", providers.Command{Script: putScript, Args: []string{api.CopyFile, api.MarkFile}, Stdin: bytes.NewReader(p.text)})
+	err := run(ctx, h, w, "keep a copy of the state", providers.Command{Script: putScript, Args: []string{api.CopyFile, api.MarkFile, strconv.Itoa(len(p.text))}, Stdin: bytes.NewReader(p.text)})
 	if exit, ok := errors.AsType[*providers.ExitError](err); ok && exit.Status == unmarked {
 		return fmt.Errorf("keep a copy of the state on %s: %w", h.Name(), ErrNoMember)
 	}
@@ -125,6 +125,7 @@ umask 077
 [ -s "$2" ] || exit 4
 trap 'rm -f -- "$1.new"' EXIT
 cat >"$1.new"
+[ "$(stat -c %s -- "$1.new")" = "$3" ] || { echo "only a part of the copy has arrived" >&2; exit 1; }
 sync "$1.new"
 mv -f -- "$1.new" "$1"
 `
