@@ -20,22 +20,23 @@ const (
 
 // Paths on a host that are ours.
 const (
-	HostDir     = "/var/lib/berth"          // everything below
-	PodsDir     = HostDir + "/pods"         // <uid>/…: files and volumes of one pod
-	VolumesDir  = HostDir + "/volumes"      // <namespace>/<name>: managed volumes
-	NetworkDir  = HostDir + "/network"      // the saved rules and the script that restores them at boot
-	ServicesDir = NetworkDir + "/services"  // NAMESPACE_NAME.rules: the rules of each service
-	DNSDir      = HostDir + "/dns"          // what the node's DNS server answers from
-	MarkFile    = HostDir + "/cluster.json" // lineage, cluster name, fencing number
-	CopyFile    = HostDir + "/state.copy"   // a copy of the state, on some hosts
-	SumsDir     = "/run/berth/sums"         // <uid>: what the files of a pod hold
-	PodLogsDir  = "/var/log/pods"
-	BootUnit    = "berth-network.service"
-	LeaseUnit   = "berth-lease"               // .service and .timer: they stop pods whose lease has run out
-	LocalUnit   = "berth-watch-local.service" // of a watchdog that looks after its own node
-	LocalDir    = HostDir + "/local"          // what it needs for that
-	CNIConflist = "/etc/cni/net.d/10-berth.conflist"
-	CNILeases   = "/var/lib/cni/networks/berth" // a file for each address in use
+	HostDir      = "/var/lib/berth"          // everything below
+	PodsDir      = HostDir + "/pods"         // <uid>/…: files and volumes of one pod
+	VolumesDir   = HostDir + "/volumes"      // <namespace>/<name>: managed volumes
+	NetworkDir   = HostDir + "/network"      // the saved rules and the script that restores them at boot
+	ServicesDir  = NetworkDir + "/services"  // 00.rules to ff.rules: the IPv4 rules of services, shared out by their names
+	Services6Dir = NetworkDir + "/services6" // those of IPv6
+	DNSDir       = HostDir + "/dns"          // what the node's DNS server answers from
+	MarkFile     = HostDir + "/cluster.json" // lineage, cluster name, fencing number
+	CopyFile     = HostDir + "/state.copy"   // a copy of the state, on some hosts
+	SumsDir      = "/run/berth/sums"         // <uid>: what the files of a pod hold
+	PodLogsDir   = "/var/log/pods"
+	BootUnit     = "berth-network.service"
+	LeaseUnit    = "berth-lease"               // .service and .timer: they stop pods whose lease has run out
+	LocalUnit    = "berth-watch-local.service" // of a watchdog that looks after its own node
+	LocalDir     = HostDir + "/local"          // what it needs for that
+	CNIConflist  = "/etc/cni/net.d/10-berth.conflist"
+	CNILeases    = "/var/lib/cni/networks/berth" // a file for each address in use
 	// ScratchPrefix begins the names of the files that scripts work with: what one that was stopped has left is known by it.
 	ScratchPrefix = "/tmp/berth."
 	// Scratch is the shape of such names, for mktemp.
@@ -63,7 +64,7 @@ const AnnotationServer = "berth.dev/dns-server"
 
 // DNSServerNumber counts what the DNS servers do: it grows when a new build of Berth has to replace the servers of the ones before. A test of
 // internal/clusterdns says when.
-const DNSServerNumber = 1
+const DNSServerNumber = 2
 
 // ProgramSource as the source of a copy into an image is this very program, as it is built for the image's platform.
 const ProgramSource = "berth:program"

@@ -10,6 +10,8 @@ func (q *queue) empty() bool { return q.head == len(q.items) }
 
 func (q *queue) push(i int) { q.items = append(q.items, i) }
 
+func (q *queue) len() int { return len(q.items) - q.head }
+
 func (q *queue) pop() int {
 	i := q.items[q.head]
 	if q.head++; q.empty() {

@@ -72,8 +72,12 @@ func (r *running) goOn() {
 func (w *walk) unplace(id int) {
 	if r := w.running[id]; r.placed {
 		r.placed = false
-		w.busy--
-		w.free(w.lane(&w.actions[id]))
+		if a := &w.actions[id]; a.joins() {
+			w.left(w.lane(a))
+		} else {
+			w.busy--
+			w.free(w.lane(a))
+		}
 	}
 }
 

@@ -35,7 +35,10 @@ type walk struct {
 	state      []stepState
 
 	lanes    map[string]*lane // by node; "" for steps in the state alone
+	rules    map[string]*lane // those of steps that are joined, by node
 	runnable queue            // steps that have a place on their host and wait for one in the whole
+	joinable []*lane          // those of joined steps that have some to start
+	joining  int              // hosts on which such steps run, which are at most as many as Parallelism
 	waits    queue            // steps that need no place
 	busy     int              // steps that count against Parallelism
 	running  map[int]*running
@@ -58,7 +61,10 @@ const (
 type lane struct {
 	limit, busy int
 	queue       queue
-	lost        error // the host cannot be reached: its other steps are not tried
+	out         *queue // where its steps wait that have a place on their host
+	lost        error  // the host cannot be reached: its other steps are not tried. It stands in the lane of all but the joined ones
+	started     int    // of a lane of joined steps: how many run
+	listed      bool   // likewise: it is among those that have some to start
 }
 
 // running is a step that runs.
@@ -84,9 +90,10 @@ func newWalk(o Options, in ApplyInput) (*walk, error) {
 		known: make(map[api.Address]*api.Object, len(in.State.Objects)), told: newTold(in.State, steps),
 		facts: newFacts(in.Plan.Cluster, in.State, in.Observed), events: newEvents(o.Emit, steps),
 		actions: make([]action, len(steps)), missing: make([]int, len(steps)), dependents: make([][]int, len(steps)),
-		state: make([]stepState, len(steps)), lanes: map[string]*lane{"": {limit: o.Parallelism}},
+		state: make([]stepState, len(steps)), lanes: map[string]*lane{}, rules: map[string]*lane{},
 		running: map[int]*running{}, results: make(chan result), turns: make(chan turn), outcome: Outcome{Total: len(steps)},
 	}
+	w.lanes[""] = &lane{limit: o.Parallelism, out: &w.runnable}
 	for _, obj := range in.Plan.Objects {
 		w.objects[obj.Address] = obj
 		if obj.Address.Kind == api.KindService {
@@ -117,7 +124,8 @@ func newWalk(o Options, in ApplyInput) (*walk, error) {
 			w.dependents[before] = append(w.dependents[before], i)
 		}
 		if a.node != nil && w.lanes[a.node.Name] == nil {
-			w.lanes[a.node.Name] = &lane{limit: o.perHost(a.node.Name, in)}
+			w.lanes[a.node.Name] = &lane{limit: o.perHost(a.node.Name, in), out: &w.runnable}
+			w.rules[a.node.Name] = &lane{limit: joinedAtOnce(len(nodes)), out: &queue{}}
 		}
 	}
 	return w, nil
@@ -187,13 +195,22 @@ func (w *walk) ready(i int) {
 		w.waits.push(i)
 	case l.busy < l.limit:
 		l.busy++
-		w.runnable.push(i)
+		w.place(l, i)
 	default:
 		l.queue.push(i)
 	}
 }
 
+// lane is where a step has its place.
 func (w *walk) lane(a *action) *lane {
+	if a.joins() {
+		return w.rules[a.node.Name]
+	}
+	return w.host(a)
+}
+
+// host is the lane that knows whether a step's host is lost.
+func (w *walk) host(a *action) *lane {
 	if a.node == nil {
 		return w.lanes[""]
 	}
@@ -204,16 +221,17 @@ func (w *walk) lane(a *action) *lane {
 func (w *walk) fill(ctx context.Context) {
 	for !w.stopping && !w.waits.empty() {
 		i := w.waits.pop()
-		if a := &w.actions[i]; w.lane(a).lost != nil {
+		if a := &w.actions[i]; w.host(a).lost != nil {
 			w.skip(i, unreachable(a))
 			continue
 		}
 		w.start(ctx, i)
 	}
+	w.join(ctx)
 	for !w.stopping && w.busy < w.opts.Parallelism && !w.runnable.empty() {
 		i := w.runnable.pop()
 		a, r := &w.actions[i], w.running[i]
-		switch lost := w.lane(a).lost; {
+		switch lost := w.host(a).lost; {
 		case lost != nil:
 			w.free(w.lane(a))
 			if r != nil { // it has rested
@@ -239,7 +257,16 @@ func (w *walk) free(l *lane) {
 		l.busy--
 		return
 	}
-	w.runnable.push(l.queue.pop())
+	w.place(l, l.queue.pop())
+}
+
+// place takes a step that has a place on its host.
+func (w *walk) place(l *lane, i int) {
+	l.out.push(i)
+	if w.actions[i].joins() && !l.listed {
+		l.listed = true
+		w.joinable = append(w.joinable, l)
+	}
 }
 
 func (w *walk) start(ctx context.Context, i int) {
@@ -278,7 +305,7 @@ func (w *walk) finish(ctx context.Context, r result) {
 		w.events.stopped(r.id)
 	default:
 		if errors.Is(r.err, providers.ErrUnreachable) && a.node != nil {
-			w.lane(a).lost = r.err
+			w.host(a).lost = r.err
 		}
 		w.fail(r)
 		w.skipDependents(r.id)

@@ -108,7 +108,7 @@ func dnsImage(platform string, all []string) *api.Image {
 // Where the servers find their files.
 const (
 	recordsMount  = "/records"
-	servicesMount = "/services"
+	servicesMount = "/services" // of IPv6: with a 6 behind it
 	zoneMount     = "/zone"
 	zoneFile      = "zone"
 )
@@ -116,7 +116,11 @@ const (
 // dnsArgs are the flags of `berth dns serve`.
 func (e *evaluation) dnsArgs() []string {
 	c := e.config.Cluster
-	args := []string{"--domain=" + c.Domain, "--records=" + recordsMount, "--services=" + servicesMount, "--address=" + c.DNS}
+	args := []string{"--domain=" + c.Domain, "--records=" + recordsMount}
+	for _, f := range e.ruleFolders() {
+		args = append(args, "--services="+f.mount)
+	}
+	args = append(args, "--address="+c.DNS)
 	for _, r := range slices.Concat(c.PodCIDRs(), c.ServiceCIDRs()) {
 		args = append(args, "--range="+r)
 	}
@@ -132,6 +136,21 @@ func (e *evaluation) dnsArgs() []string {
 	return args
 }
 
+// ruleFolder is where the rules of a family's services lie on hosts, and in the server.
+type ruleFolder struct{ name, path, mount string }
+
+func (e *evaluation) ruleFolders() []ruleFolder {
+	var out []ruleFolder
+	for _, f := range e.config.Cluster.Families() {
+		if f == corev1.IPv6Protocol {
+			out = append(out, ruleFolder{"services6", api.Services6Dir, servicesMount + "6"})
+		} else {
+			out = append(out, ruleFolder{"services", api.ServicesDir, servicesMount})
+		}
+	}
+	return out
+}
+
 // dnsServers is one server per node. A new one takes over before the old one goes. It needs no more than a port below 1024.
 func (e *evaluation) dnsServers(image *api.Image, platform string) *appsv1.DaemonSet {
 	_, arch, _ := strings.Cut(platform, "/")
@@ -142,8 +161,12 @@ func (e *evaluation) dnsServers(image *api.Image, platform string) *appsv1.Daemo
 	folder := func(name, path string) corev1.Volume {
 		return corev1.Volume{Name: name, VolumeSource: corev1.VolumeSource{HostPath: &corev1.HostPathVolumeSource{Path: path, Type: &directory}}}
 	}
-	volumes := []corev1.Volume{folder("records", api.DNSDir+"/records"), folder("services", api.ServicesDir)}
-	mounts := []corev1.VolumeMount{{Name: "records", MountPath: recordsMount, ReadOnly: true}, {Name: "services", MountPath: servicesMount, ReadOnly: true}}
+	volumes := []corev1.Volume{folder("records", api.DNSDir+"/records")}
+	mounts := []corev1.VolumeMount{{Name: "records", MountPath: recordsMount, ReadOnly: true}}
+	for _, f := range e.ruleFolders() {
+		volumes = append(volumes, folder(f.name, f.path))
+		mounts = append(mounts, corev1.VolumeMount{Name: f.name, MountPath: f.mount, ReadOnly: true})
+	}
 	if e.dns.zone != "" {
 		volumes = append(volumes, corev1.Volume{Name: "zone", VolumeSource: corev1.VolumeSource{ConfigMap: &corev1.ConfigMapVolumeSource{LocalObjectReference: corev1.LocalObjectReference{Name: api.DNSName}}}})
 		mounts = append(mounts, corev1.VolumeMount{Name: "zone", MountPath: zoneMount, ReadOnly: true})

@@ -46,7 +46,7 @@ Berth sets its flags.`,
 	f := serve.Flags()
 	f.StringVar(&o.Domain, "domain", "cluster.local", "the cluster's `domain`")
 	f.StringVar(&o.Records, "records", "/records", "the `folder` of record files")
-	f.StringVar(&o.Services, "services", "", "the `folder` of services' rules, whose health check ports are answered")
+	f.StringArrayVar(&o.Services, "services", nil, "a `folder` of services' rules, whose health check ports are answered: one for each family")
 	f.StringVar(&o.Zone, "zone", "", "a `file` of more records")
 	f.StringVar(&o.Address, "address", "", "the `address` at which pods ask")
 	f.StringArrayVar(&ranges, "range", nil, "a `range` of the cluster's addresses, whose names nobody else knows")

@@ -11,7 +11,7 @@ import (
 type Options struct {
 	Domain   string         // of the cluster: "cluster.local"
 	Records  string         // the folder of record files
-	Services string         // the folder of services' rules, of which health check ports are answered; "" for none
+	Services []string       // the folders of services' rules, one of each family, whose health check ports are answered
 	Zone     string         // a file of custom records in zone file syntax; "" for none
 	Address  string         // at which pods ask: what the name server of the domain is said to have
 	Ranges   []netip.Prefix // of pods and services: questions for names of their addresses go nowhere else

@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -30,9 +31,15 @@ const rulesSuffix = ".rules"
 type health struct {
 	path  string // the folder of rules
 	log   *slog.Logger
-	files map[string]string   // the service whose port a file has given, by the file's name
+	files map[string][]check  // those that a file has given, by the file's name
 	ports map[int]*healthPort // by number
 	group sync.WaitGroup
+}
+
+// check is what a file says of one service with a health check port.
+type check struct {
+	key        string // "namespace/name"
+	port, pods int
 }
 
 // healthPort is one port that is answered.
@@ -44,7 +51,7 @@ type healthPort struct {
 
 // follow answers until the context ends.
 func (h *health) follow(ctx context.Context) error {
-	h.files, h.ports = map[string]string{}, map[int]*healthPort{}
+	h.files, h.ports = map[string][]check{}, map[int]*healthPort{}
 	err := watched{h.path, rulesSuffix, h.log, h.all, h.take}.follow(ctx)
 	for port := range h.ports {
 		h.close(port)
@@ -68,49 +75,47 @@ func (h *health) all() error {
 	}
 	for name := range h.files {
 		if !here[name] {
-			h.forget(name, 0)
+			h.forget(name, nil)
 		}
 	}
 	return nil
 }
 
-// take takes over what a file says. One without a health check port gives up the one that it had.
+// take takes over what a file says. Services that it no longer names, or with another port, give up those that they had.
 func (h *health) take(name, path string) {
-	key, port, pods, err := readHealth(path)
+	checks, err := readHealth(path)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		h.log.Error("rules not read", "file", path, "err", err)
 		return
 	}
-	h.forget(name, port)
-	if port == 0 {
-		return
-	}
-	p := h.ports[port]
-	if p == nil || p.key != key {
-		if p != nil {
-			h.close(port)
+	h.forget(name, checks)
+	for _, c := range checks {
+		p := h.ports[c.port]
+		if p == nil || p.key != c.key {
+			if p != nil {
+				h.close(c.port)
+			}
+			if p, err = h.open(c.port, c.key); err != nil {
+				h.log.Error("health check port is not answered", "service", c.key, "err", err)
+				continue
+			}
 		}
-		if p, err = h.open(port, key); err != nil {
-			h.log.Error("health check port is not answered", "service", key, "err", err)
-			return
-		}
+		p.pods.Store(int64(c.pods))
 	}
-	p.pods.Store(int64(pods))
-	h.files[name] = key
+	if len(checks) > 0 {
+		h.files[name] = checks
+	}
 }
 
-// forget gives up the port that a file has given, unless it is the one to keep.
-func (h *health) forget(name string, keep int) {
-	key, ok := h.files[name]
-	if !ok {
-		return
-	}
-	delete(h.files, name)
-	for port, p := range h.ports {
-		if p.key == key && port != keep {
-			h.close(port)
+// forget gives up the ports that a file has given and that are not among those to keep.
+func (h *health) forget(name string, keep []check) {
+	for _, old := range h.files[name] {
+		kept := slices.ContainsFunc(keep, func(c check) bool { return c.key == old.key && c.port == old.port })
+		if p := h.ports[old.port]; p != nil && p.key == old.key && !kept {
+			h.close(old.port)
 		}
 	}
+	delete(h.files, name)
 }
 
 func (h *health) open(port int, key string) (*healthPort, error) {
@@ -169,42 +174,46 @@ func (p *healthPort) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
 	_, _ = w.Write(append(text, '\n')) // who has asked may be gone
 }
 
-// readHealth reads the remarks at the top of a file of rules. The port is 0 where the service has none.
-func readHealth(path string) (key string, port, pods int, err error) {
+// readHealth reads the remarks on services in a file of rules.
+func readHealth(path string) ([]check, error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return "", 0, 0, err
+		return nil, err
 	}
 	defer f.Close()
-	key, port, pods, err = parseHealth(f)
-	return key, port, pods, err
+	return parseHealth(f)
 }
 
-func parseHealth(r io.Reader) (key string, port, pods int, err error) {
-	lines := bufio.NewScanner(r)
-	for lines.Scan() {
-		words := strings.Fields(lines.Text())
-		if len(words) == 0 || words[0] != "#" {
-			break
-		}
+func parseHealth(r io.Reader) ([]check, error) {
+	var checks []check
+	key := ""
+	lines := bufio.NewReader(r)
+	for {
+		line, err := lines.ReadSlice('\n')
+		words := strings.Fields(string(line))
 		switch {
-		case len(words) == 4 && words[1] == "berth":
+		case len(words) != 4 || words[0] != "#":
+		case words[1] == "berth":
 			key = words[2]
-		case len(words) == 4 && words[1] == api.NoteHealth:
-			var errPort, errPods error
-			port, errPort = strconv.Atoi(words[2])
-			pods, errPods = strconv.Atoi(words[3])
+		case words[1] == api.NoteHealth:
+			port, errPort := strconv.Atoi(words[2])
+			pods, errPods := strconv.Atoi(words[3])
 			if err := errors.Join(errPort, errPods); err != nil {
-				return "", 0, 0, err
+				return nil, err
 			}
 			if port < 1 || port > 65535 || pods < 0 || !strings.Contains(key, "/") {
-				return "", 0, 0, fmt.Errorf("%q is no health check port", lines.Text())
+				return nil, fmt.Errorf("%q is no health check port", line)
 			}
-			return key, port, pods, nil
+			checks = append(checks, check{key, port, pods})
+		}
+		for errors.Is(err, bufio.ErrBufferFull) { // a list of addresses: nothing for us
+			_, err = lines.ReadSlice('\n')
+		}
+		if errors.Is(err, io.EOF) {
+			return checks, nil
+		}
+		if err != nil {
+			return nil, err
 		}
 	}
-	if err := lines.Err(); !errors.Is(err, bufio.ErrTooLong) { // a list of addresses, which comes later
-		return key, 0, 0, err
-	}
-	return key, 0, 0, nil
 }

@@ -57,9 +57,9 @@ func TestHealth(t *testing.T) {
 		t.Helper()
 		until(t, "silence", func() bool { return asked(port) == "" })
 	}
-	one, two := freePort(t), freePort(t)
-	write("dev_web.rules", rules("web", one, 2))
-	write("dev_plain.rules", "# berth dev/plain 0123456789abcdef\n# udp 10.96.0.1 53 "+strings.Repeat("10.244.0.1 ", 10_000)+"\n*nat\n")
+	one, two, three := freePort(t), freePort(t), freePort(t)
+	plain := "# berth dev/plain 0123456789abcdef\n# udp 10.96.0.1 53 " + strings.Repeat("10.244.0.1 ", 10_000) + "\n*nat\nCOMMIT\n"
+	write("01.rules", plain+rules("web", one, 2))
 
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
@@ -69,22 +69,28 @@ func TestHealth(t *testing.T) {
 		ended <- h.follow(ctx)
 	}()
 	says("web", one, 2, http.StatusOK)
-	write("dev_web.rules", rules("web", one, 0))
+	write("01.rules", rules("web", one, 0)+plain)
 	says("web", one, 0, http.StatusServiceUnavailable)
-	write("dev_web.rules", rules("web", two, 1))
+	write("01.rules", rules("web", two, 1))
 	says("web", two, 1, http.StatusOK)
 	silent(one)
-	write("dev_api.rules", rules("api", two, 3)) // before the other has given it up
+	write("02.rules", rules("api", two, 3)) // before the other has given it up
 	says("api", two, 3, http.StatusOK)
-	write("dev_web.rules", rules("web", one, 1))
+	write("01.rules", rules("web", one, 1))
 	says("web", one, 1, http.StatusOK)
 	says("api", two, 3, http.StatusOK)
-	if err := os.Remove(filepath.Join(dir, "dev_api.rules")); err != nil {
+	write("01.rules", rules("web", one, 1)+plain+rules("shop", three, 4))
+	says("shop", three, 4, http.StatusOK)
+	says("web", one, 1, http.StatusOK)
+	if err := os.Remove(filepath.Join(dir, "02.rules")); err != nil {
 		t.Fatal(err)
 	}
 	silent(two)
-	write("dev_web.rules", "# berth dev/web 0123456789abcdef\n*nat\nCOMMIT\n")
+	write("01.rules", plain+rules("shop", three, 5)) // one of a file's services goes
+	says("shop", three, 5, http.StatusOK)
 	silent(one)
+	write("01.rules", plain)
+	silent(three)
 	cancel()
 	if err := <-ended; err != nil || said.Len() > 0 {
 		t.Errorf("ended with %v, and said %q", err, said.String())
@@ -97,9 +103,11 @@ func FuzzHealth(f *testing.F) {
 	f.Add("# health 1 2 3\n# berth\n\n")
 	f.Add("# berth dev/web 01\n# health 99999999999999999999 -1\n")
 	f.Fuzz(func(t *testing.T, text string) {
-		key, port, pods, err := parseHealth(strings.NewReader(text))
-		if err == nil && port != 0 && (port < 1 || port > 65535 || pods < 0 || !strings.Contains(key, "/")) {
-			t.Errorf("%q gives %q, %d, %d", text, key, port, pods)
+		checks, err := parseHealth(strings.NewReader(text))
+		for _, c := range checks {
+			if err != nil || c.port < 1 || c.port > 65535 || c.pods < 0 || !strings.Contains(c.key, "/") {
+				t.Errorf("%q gives %+v, %v", text, c, err)
+			}
 		}
 	})
 }

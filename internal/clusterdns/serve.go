@@ -56,8 +56,8 @@ func Serve(ctx context.Context, o Options, log *slog.Logger) error {
 				cancel(err)
 			}
 		})
-		if o.Services != "" {
-			h := &health{path: o.Services, log: log}
+		for _, path := range o.Services { // a service is in that of its first family
+			h := &health{path: path, log: log}
 			both.Go(func() {
 				if err := h.follow(ctx); err != nil {
 					cancel(err)

@@ -277,7 +277,7 @@ berth_rules() {
 berth_no_rules() {
 	berth_sweep nat '^BERTH-'
 	berth_sweep filter '^BERTH-'
-	rm -rf "$static" "$services"
+	rm -rf "$static" "$services" "$berth_net/put$fam"
 }
 berth_family_rules() {
 	echo "$ipt4" >"$berth_net/backend"

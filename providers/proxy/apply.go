@@ -3,6 +3,8 @@ package proxy
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"slices"
@@ -83,7 +85,8 @@ func (p *Provider) put(ctx context.Context, h providers.Host, w *providers.Work,
 	if err != nil {
 		return err
 	}
-	r := &request{args: args, texts: texts, remove: w.Step.Op == api.OpServiceRemove, repair: w.Step.Service.Repair}
+	svc := w.Step.Service.Service
+	r := &request{args: args, share: shareOf(svc.Namespace + "/" + svc.Name), texts: texts, remove: w.Step.Op == api.OpServiceRemove, repair: w.Step.Service.Repair}
 	out, err := res.(*queue).do(ctx, h, r)
 	if err == nil && w.Report != nil && bytes.Contains(out.Stdout, []byte("no conntrack")) {
 		w.Report("conntrack is not installed: UDP clients may go on talking to pods that are gone; run berth node prepare")
@@ -91,13 +94,37 @@ func (p *Provider) put(ctx context.Context, h providers.Host, w *providers.Work,
 	return err
 }
 
-// statusNoNetwork is how putScript says that the static chains are missing.
-const statusNoNetwork = 78
+// Statuses with which putScript ends; none is one of mark.Check.
+const (
+	statusNoNetwork = 79 // the static chains are missing
+	statusAgain     = 80 // the files are not to be relied on
+)
 
-// run brings the texts into force by one script.
+// shareOf is the share of a service's rules among the files on a host: two hexadecimal digits.
+func shareOf(name string) string {
+	sum := sha256.Sum256([]byte(name))
+	return hex.EncodeToString(sum[:1])
+}
+
+// run brings the texts into force, by one script where the files on the host tell what is in force.
 func run(ctx context.Context, h providers.Host, batch ...*request) (providers.Output, error) {
+	repair := slices.ContainsFunc(batch, func(r *request) bool { return r.repair })
+	out, err := runOnce(ctx, h, repair, batch...)
+	if exit, ok := errors.AsType[*providers.ExitError](err); ok && exit.Status == statusAgain {
+		out, err = runOnce(ctx, h, true, batch...)
+	}
+	if exit, ok := errors.AsType[*providers.ExitError](err); ok && exit.Status == statusNoNetwork {
+		return out, &api.DiagnosticsError{Diagnostics: api.Diagnostics{{
+			Severity: api.SeverityError, Summary: "Pod network is not set up", Node: h.Name(),
+			Detail: "The host lacks the chains that services hang from: they were removed since the plan was made. Plan again.",
+		}}}
+	}
+	return out, mark.Err(h, err)
+}
+
+func runOnce(ctx context.Context, h providers.Host, repair bool, batch ...*request) (providers.Output, error) {
 	var text bytes.Buffer
-	repair, families := "0", []string{}
+	families := []string{}
 	for _, f := range []corev1.IPFamily{corev1.IPv4Protocol, corev1.IPv6Protocol} {
 		begun := false
 		for _, r := range batch {
@@ -114,23 +141,18 @@ func run(ctx context.Context, h providers.Host, batch ...*request) (providers.Ou
 				text.WriteString(textEnd)
 			}
 			begun = true
+			text.WriteString(r.share + "\n")
 			text.WriteString(r.texts[f])
 		}
 	}
-	if slices.ContainsFunc(batch, func(r *request) bool { return r.repair }) {
-		repair = "1"
+	again := "0"
+	if repair {
+		again = "1"
 	}
 	script, op := putScript, "set"
 	if batch[0].remove {
 		script, op = "berth_mark_absent=done\n"+putScript, "remove" // rules that went with the whole node
 	}
-	args := slices.Concat(batch[0].args, []string{op, strconv.Itoa(len(batch)), repair, strings.Join(families, " ")})
-	out, err := h.Run(ctx, providers.Command{Script: script, Args: args, Stdin: &text})
-	if exit, ok := errors.AsType[*providers.ExitError](err); ok && exit.Status == statusNoNetwork {
-		return out, &api.DiagnosticsError{Diagnostics: api.Diagnostics{{
-			Severity: api.SeverityError, Summary: "Pod network is not set up", Node: h.Name(),
-			Detail: "The host lacks the chains that services hang from: they were removed since the plan was made. Plan again.",
-		}}}
-	}
-	return out, mark.Err(h, err)
+	args := slices.Concat(batch[0].args, []string{op, strconv.Itoa(len(batch)), again, strings.Join(families, " ")})
+	return h.Run(ctx, providers.Command{Script: script, Args: args, Stdin: &text})
 }

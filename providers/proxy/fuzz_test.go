@@ -15,7 +15,7 @@ import (
 // Every line of a text of rules is one of these, whatever somebody has written into a service.
 var lines = []*regexp.Regexp{
 	regexp.MustCompile(`^# berth [a-z0-9.-]+/[a-z0-9.-]+ [0-9a-f]{16}$`),
-	regexp.MustCompile(`^# udp ([0-9.]+|node) [0-9]+( [0-9.]+)*$`),
+	regexp.MustCompile(`^# (udp|tcp) ([0-9.]+|node) [0-9]+( [0-9.]+)*$`),
 	regexp.MustCompile(`^# (hold|leave) [0-9.]+$`),
 	regexp.MustCompile(`^# health [0-9]+ [0-9]+$`),
 	regexp.MustCompile(`^\*(nat|filter)$`),

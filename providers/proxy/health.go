@@ -27,7 +27,9 @@ func checkHealth(r *iptables.Rules, w *api.ServiceWork, endpoints []providers.En
 	}
 	if n := svc.Spec.HealthCheckNodePort; n != 0 && api.HasHealthCheck(svc) {
 		port := strconv.Itoa(int(n))
-		r.Note(api.NoteHealth + " " + port + " " + strconv.Itoa(len(ready)))
+		if on.Family == api.FamilyOf(api.ClusterIPs(svc)[0]) { // the server reads both
+			r.Note(api.NoteHealth + " " + port + " " + strconv.Itoa(len(ready)))
+		}
 		r.Add(iptables.NAT, nodePorts, "-p tcp "+comment("health check")+" -m tcp --dport "+port+" -j "+health)
 	}
 	if svc.Namespace == api.SystemNamespace && svc.Name == api.DNSServiceName && svc.Spec.Type != corev1.ServiceTypeExternalName && len(ready) > 0 {

@@ -397,6 +397,36 @@ func TestUDP(t *testing.T) {
 	}
 }
 
+// TestHalfOpen: a connection that was begun towards an endpoint that is gone, and that nobody has answered, is made with another one.
+func TestHalfOpen(t *testing.T) {
+	w := setUp(t)
+	svc := service(nodePort)
+	a, b := w.pods[0], w.pods[1]
+	w.hosts[0].NewPod(t, "c")
+	w.hosts[0].Sh(t, `nsenter --net=/run/netns/a -- iptables -A INPUT -p tcp -j DROP`)
+	for name, address := range map[string]string{"service": "10.96.0.10:80", "node port": net.JoinHostPort(w.lab.Nodes()[0].Address, "30080")} {
+		t.Run(name, func(t *testing.T) {
+			w.set(t, svc, w.ends(a)...)
+			answer := make(chan string, 1)
+			go func() {
+				out, err := w.hosts[0].Run(t.Context(), providers.Command{
+					Script: `exec nsenter --net=/run/netns/c -- curl -sS --max-time 100 "http://$1/" 2>&1`, Args: []string{address},
+				})
+				answer <- fmt.Sprint(string(out.Stdout), err)
+			}()
+			for deadline := time.Now().Add(30 * time.Second); w.hosts[0].Sh(t, `conntrack -L -p tcp --state SYN_SENT --reply-src "$1" 2>/dev/null || :`, a.IP) == ""; time.Sleep(30 * time.Millisecond) {
+				if time.Now().After(deadline) {
+					t.Fatalf("no connection is half open; the client says %q", <-answer)
+				}
+			}
+			w.set(t, svc, w.ends(b)...)
+			if got := <-answer; !strings.HasPrefix(got, "b ") {
+				t.Errorf("after its endpoint went the connection got %q", got)
+			}
+		})
+	}
+}
+
 func TestObserveAndDrift(t *testing.T) {
 	w := setUp(t)
 	web, other := service(nodePort), service(func(s *corev1.Service) { s.Name, s.Spec.ClusterIP = "web-2", "10.96.0.11" })
@@ -435,7 +465,7 @@ func TestObserveAndDrift(t *testing.T) {
 		{"dispatch added", `iptables -t nat -I BERTH-SERVICES -d 10.96.0.10/32 -m comment --comment "default/web theirs" -j RETURN`},
 		{"reject added", `iptables -I BERTH-SERVICES -d 10.96.0.10/32 -m comment --comment "default/web has no endpoints" -j DROP`},
 		{"node port gone", "iptables -t nat -F BERTH-NODEPORTS"},
-		{"unfinished", "iptables -t nat -N BERTH-SVC-STALE; echo 'default/web nat BERTH-SVC-STALE' >/var/lib/berth/network/services/pending"},
+		{"unfinished", "iptables -t nat -N BERTH-SVC-STALE; echo 'default/web nat BERTH-SVC-STALE' >/var/lib/berth/network/put4/pending"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			w.hosts[0].Sh(t, tt.damage)
@@ -499,7 +529,7 @@ func TestKilled(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := rules()
-	for _, program := range []string{"iptables-restore", "mv", "rm", "awk"} {
+	for _, program := range []string{"iptables-restore", "mv", "awk"} {
 		t.Run(program, func(t *testing.T) {
 			if _, err := w.step(t.Context(), 0, api.OpServiceSet, svc, old...); err != nil {
 				t.Fatal(err)

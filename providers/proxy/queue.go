@@ -25,6 +25,7 @@ type queue struct {
 // request is one text of rules to be brought into force.
 type request struct {
 	args   []string                   // of the mark
+	share  string                     // of the service among the files
 	texts  map[corev1.IPFamily]string // those of each family of the cluster
 	remove bool                       // the rules are to go
 	repair bool                       // nothing is known of what is in force of them

@@ -499,10 +499,10 @@ func (sp *servicePort) refuse(r *iptables.Rules, to, verdict, why string) {
 	}
 }
 
-// note tells the script which answers to UDP packets are still right: the kernel would go on sending those of a
-// known sender to an endpoint that is gone.
+// note tells the script where packets to a port are led: the kernel would go on sending those of a UDP sender that it
+// knows, and those of a TCP connection that nobody has answered, to an endpoint that is gone.
 func (sp *servicePort) note(r *iptables.Rules) {
-	if sp.protocol != "udp" {
+	if sp.protocol != "udp" && sp.protocol != "tcp" {
 		return
 	}
 	var ends []string
@@ -516,6 +516,6 @@ func (sp *servicePort) note(r *iptables.Rules) {
 		if to == nodeEntry {
 			port = sp.nodePort
 		}
-		r.Note(strings.TrimRight(fmt.Sprintf("udp %s %d %s", to, port, ips), " "))
+		r.Note(strings.TrimRight(sp.protocol+" "+to+" "+strconv.Itoa(int(port))+" "+ips, " "))
 	}
 }

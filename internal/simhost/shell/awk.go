@@ -173,7 +173,7 @@ func (c *awkCopy) prepare(text *string, files, vars []string) (*awkinterp.Config
 			continue
 		}
 		pipe := regexp.MustCompile(`\|\s*` + regexp.QuoteMeta(name) + `\b`)
-		if pipe.MatchString(*text) {
+		if value != "" && pipe.MatchString(*text) {
 			*text = pipe.ReplaceAllString(*text, "> "+name)
 			c.command, c.piped = value, filepath.Join(c.root, "piped")
 			given[i+1] = c.piped

@@ -145,23 +145,25 @@ berth_compose() {
 
 // together joins many texts into few, for a host that has none of them in force.
 const together = `
-# berth_restore_all RULES...: brings texts into force whose dispatch chains are empty. In batches: the nft backend takes
+# berth_restore_all RULES...: brings texts into force whose dispatch chains are empty. In parts: the nft backend takes
 # time that grows with the square of what it is given at once.
 berth_restore_all() {
-	while [ $# -gt 0 ]; do
-		batch=$(mktemp ` + api.Scratch + `) taken=0
-		names=
-		for f; do
-			[ $taken -lt 250 ] || break
-			taken=$((taken + 1))
-			names="$names $f"
-		done
-		shift $taken
-		awk '/^#/ || /^COMMIT/ { next } /^\*/ { table = substr($1, 2); next } { out[table] = out[table] $0 "\n" }
-		END { if ("nat" in out) printf "*nat\n%sCOMMIT\n", out["nat"]; if ("filter" in out) printf "*filter\n%sCOMMIT\n", out["filter"] }' $names >"$batch"
-		berth_restore "$batch" || { rm -f "$batch"; return 1; }
-		rm -f "$batch"
-	done
+	awk '
+	function flush_part(   k, i, tab) {
+		for (k = 1; k <= 2; k++) {
+			tab = k == 1 ? "nat" : "filter"
+			if (lines[tab]) print "*" tab
+			for (i = 1; i <= lines[tab]; i++) print line[tab, i]
+			if (lines[tab]) print "COMMIT"
+			lines[tab] = 0
+		}
+		taken = 0
+	}
+	/^# berth / && ++taken > 250 { flush_part(); taken = 1 }
+	/^#/ || /^COMMIT/ { next }
+	/^\*/ { table = substr($1, 2); next }
+	{ line[table, ++lines[table]] = $0 }
+	END { flush_part() }' "$@" | "$ipt-restore" -w 5 --noflush
 }
 `
 
