@@ -48,7 +48,8 @@ bench: deps ## the figures of docs/benchmarks.md
 	go test -run '^$$' -bench . -benchmem ./planner/... ./hcl/... ./statefile/... ./internal/clusterdns
 	go test -run '^$$' -bench . -benchtime 3x -timeout 15m ./providers/runtime
 	go test -run '^$$' -bench . -benchtime 1x -timeout 15m ./providers/proxy
-	go test -run '^$$' -bench . -benchtime 1x -timeout 15m ./e2e
+	go test -run '^$$' -bench Readiness -benchtime 1x -timeout 15m ./cmd/berth
+	go test -run '^$$' -bench . -benchtime 1x -timeout 30m ./e2e
 
 soak: deps ## hours of faults in minutes: random kills on simulated and lab hosts, a watchdog over 1,000 nodes, fifty writers on every backend
 	go test -run '^$$' -bench Fleet -benchtime 1x -timeout 15m ./watchdog

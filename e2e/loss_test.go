@@ -3,7 +3,9 @@ package e2e
 import (
 	"context"
 	"fmt"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -230,6 +232,17 @@ func TestNodeCableIsPulled(t *testing.T) {
 func TestMassLossMovesNothing(t *testing.T) {
 	const grace = 12 * time.Second // longer than it takes to see both again
 	s := begin(t, lossy)
+	s.script("page", "cat >>paged")
+	s.write("notify.hcl", `
+berth {
+  watch {
+    notify "pager" {
+      events  = ["MassNodeLoss", "MassNodeLossOver"]
+      command = ["./page"]
+    }
+  }
+}
+`)
 	s.apply()
 	w := s.watch("--node-grace=" + grace.String()).ready()
 	nodes := s.lab.Nodes()
@@ -242,6 +255,10 @@ func TestMassLossMovesNothing(t *testing.T) {
 		}
 	}
 	w.until(t, "Mass loss: 2 of 3 nodes have vanished at once", 1)
+	poll(t, time.Minute, "the pager was told", func() bool {
+		paged, err := os.ReadFile(filepath.Join(s.dir, "paged"))
+		return err == nil && strings.Contains(string(paged), `"type":"Warning","reason":"MassNodeLoss","message":"Mass loss: 2 of 3 nodes have vanished at once`)
+	})
 	unanswered := s.serves(nodes[0])
 	r, err := load.stop()
 	t.Logf("until then %d of %d requests failed: %v", r.Failed, r.Requests, err)
@@ -266,6 +283,7 @@ func TestMassLossMovesNothing(t *testing.T) {
 		}
 	}
 	w.until(t, "The mass loss is over", 1)
+	poll(t, time.Minute, "the pager was told that it is over", func() bool { return strings.Contains(s.read("paged"), `"reason":"MassNodeLossOver"`) })
 	poll(t, time.Minute, "all pods are ready where they were", func() bool {
 		n := 0
 		for _, p := range s.pods("") {

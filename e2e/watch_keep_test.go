@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -22,11 +23,24 @@ func TestWatchKeepsPodsRunning(t *testing.T) {
 		t.Errorf("it is another pod: %s at %s", now.UID, now.Status.PodIP)
 	}
 
-	// While containerd is away nothing is known of the node; what happened meanwhile is found when it is back.
+	// A containerd that is killed takes no container with it, and the watchdog takes no container for dead.
 	second := pods[1]
 	n := s.lab.Node(second.Spec.NodeName)
-	sh(t, t.Context(), n, `systemctl stop containerd`)
+	before := s.containers()
+	load := webClient(t, n)
+	sh(t, t.Context(), n, `for p in /proc/[0-9]*; do if [ "$(cat $p/comm 2>/dev/null)" = containerd ]; then kill -9 "${p#/proc/}"; fi; done; `+containerdAnswers)
 	w.until(t, "cannot be watched", 1)
+	w.until(t, "is watched again", 1)
+	if r, err := load.stop(); err != nil || r.Failed > 0 || r.Requests == 0 {
+		t.Errorf("%d of %d requests failed while containerd was away: %q, %v", r.Failed, r.Requests, r.Failures, err)
+	}
+	if after := s.containers(); !slices.Equal(before, after) {
+		t.Errorf("the containers were\n%v\nand are, after the kill of containerd,\n%v", before, after)
+	}
+
+	// While containerd is away nothing is known of the node; what happened meanwhile is found when it is back.
+	sh(t, t.Context(), n, `systemctl stop containerd`)
+	w.until(t, "cannot be watched", 2)
 	sh(t, t.Context(), n, `for p in /proc/[0-9]*; do case "$(tr '\0' ' ' <$p/cmdline 2>/dev/null)" in /app*) kill -9 "${p#/proc/}";; esac; done; systemctl start containerd`)
 	s.become("the restart", second.Name, func(p *corev1.Pod) bool { return restarts(p) == 1 && isReady(p) })
 

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -26,13 +27,17 @@ import (
 )
 
 // BenchmarkWatch measures how soon a watchdog acts, on hosts of one machine: from the kill of a container's process until containerd tells that the
-// new one has started, at a first failure, beside a bare loop that does nothing but hear of the end over SSH, create and start; and from the failure
-// of a readiness probe until no node of three has rules that lead to the pod.
+// new one has started, at a first failure, beside a bare loop that does nothing but hear of the end over SSH, create and start; from the failure
+// of a readiness probe until no node of three has rules that lead to the pod; from the moment at which the power of a node goes until its pod runs
+// elsewhere; and from the end of the watchdog that acts until another one does.
 //
 //	restart-ms      the median of the first failures of 18 pods, one after the other
 //	restart-p90-ms  nine in ten are not slower
 //	bare-ms         the median of 18 restarts by the bare loop, done in turn with those
 //	unready-ms      the median of 6 losses of readiness
+//	poweroff-ms     beyond the grace time, the median of 3
+//	killed-ms       until a standby leads, after kill -9, the median of 5
+//	silent-ms       the same after SIGSTOP, the median of 3
 func BenchmarkWatch(b *testing.B) {
 	for b.Loop() {
 		restarts, bare := benchRestarts(b)
@@ -41,7 +46,83 @@ func BenchmarkWatch(b *testing.B) {
 		b.ReportMetric(float64(bare[len(bare)/2].Milliseconds()), "bare-ms")
 		unready := benchUnready(b)
 		b.ReportMetric(float64(unready[len(unready)/2].Milliseconds()), "unready-ms")
+		off := benchPowerOff(b)
+		b.ReportMetric(float64(off[len(off)/2].Milliseconds()), "poweroff-ms")
+		killed, silent := benchTakeover(b)
+		b.ReportMetric(float64(killed[len(killed)/2].Milliseconds()), "killed-ms")
+		b.ReportMetric(float64(silent[len(silent)/2].Milliseconds()), "silent-ms")
 	}
+}
+
+// benchPowerOff takes the power of a node, again and again, and says how long after the grace time its pod ran elsewhere.
+func benchPowerOff(b *testing.B) (took []time.Duration) {
+	s := begin(b, strings.Replace(web, `  container "app" {`, impatient+`
+  container "app" {`, 1))
+	s.apply()
+	w := s.watch("--node-grace=" + grace.String()).ready()
+	for range 3 {
+		node := s.pods("app=web")[0].Spec.NodeName
+		others := slices.DeleteFunc(s.lab.Nodes(), func(n *lab.Node) bool { return n.Name == node })
+		began := time.Now()
+		if err := s.lab.Node(node).Stop(b.Context()); err != nil {
+			b.Fatal(err)
+		}
+		poll(b, time.Minute, "all pods run elsewhere", func() bool {
+			n := 0
+			for _, o := range others {
+				for _, c := range containersOn(b, s.lab, o.Name) {
+					if c.Running {
+						n++
+					}
+				}
+			}
+			return n == 3
+		})
+		took = append(took, time.Since(began)-grace)
+		if err := s.lab.Node(node).Start(b.Context()); err != nil {
+			b.Fatal(err)
+		}
+		poll(b, time.Minute, node+" is ready and empty", func() bool {
+			return len(s.on(node, "web")) == 0 && !strings.Contains(s.ok("get", "nodes"), "NotReady")
+		})
+	}
+	w.stop()
+	s.ok("destroy", "--auto-approve", "--lock-timeout=60s") // the next story has these hosts
+	slices.Sort(took)
+	return took
+}
+
+// benchTakeover ends the watchdog that leads, and then one that does not move any more, and says how long nobody leads.
+func benchTakeover(b *testing.B) (killed, silent []time.Duration) {
+	s := begin(b, web)
+	s.apply()
+	first := s.watch().ready()
+	next := func(end syscall.Signal) time.Duration {
+		standby := s.watch()
+		poll(b, time.Minute, "another stands by", func() bool { return strings.Contains(standby.stderr.String(), "standing by") })
+		began := time.Now()
+		if err := first.Process.Signal(end); err != nil {
+			b.Fatal(err)
+		}
+		poll(b, time.Minute, "the other leads", func() bool { return strings.Contains(standby.stderr.String(), "msg=leads ") })
+		took := time.Since(began)
+		if err := first.Process.Kill(); err != nil {
+			b.Fatal(err)
+		}
+		first = standby.ready()
+		return took
+	}
+	for range 5 {
+		killed = append(killed, next(syscall.SIGKILL))
+	}
+	for range 3 {
+		silent = append(silent, next(syscall.SIGSTOP))
+	}
+	first.stop()
+	s.ok("destroy", "--auto-approve", "--lock-timeout=60s") // the next story has these hosts
+	slices.Sort(killed)
+	slices.Sort(silent)
+	return killed, silent
 }
 
 func benchRestarts(b *testing.B) (ours, bare []time.Duration) {

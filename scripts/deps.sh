@@ -26,6 +26,7 @@ sudo                        sudo
 redis-server                redis-server
 postgresql                  /usr/lib/postgresql/15/bin/initdb:/usr/lib/postgresql/16/bin/initdb:/usr/lib/postgresql/17/bin/initdb
 etcd-server                 etcd
+systemd                     systemd-analyze
 ca-certificates             update-ca-certificates
 '
 

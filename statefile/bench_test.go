@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"sync/atomic"
 	"testing"
 
@@ -117,6 +118,29 @@ func BenchmarkRead(b *testing.B) {
 			if _, err := statefile.Read(b.Context(), store); err != nil {
 				b.Fatal(err)
 			}
+		}
+	})
+}
+
+// BenchmarkReadOn reads a state again after each record of a run in progress: what a watchdog does beside an apply.
+func BenchmarkReadOn(b *testing.B) {
+	sizes(b, func(b *testing.B, pods int) {
+		store := filled(b, pods)
+		f := openBench(b, store)
+		r := statefile.NewReader(store)
+		n := 0
+		for b.Loop() {
+			n++
+			if err := f.Record(api.Delta{PutPin: []api.ImagePin{{Ref: "x", Pinned: strconv.Itoa(n)}}}); err != nil {
+				b.Fatal(err)
+			}
+			if _, err := r.Look(b.Context()); err != nil {
+				b.Fatal(err)
+			}
+		}
+		b.StopTimer()
+		if err := f.Close(b.Context()); err != nil {
+			b.Fatal(err)
 		}
 	})
 }

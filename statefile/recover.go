@@ -19,6 +19,10 @@ type loaded struct {
 	journal  journalState
 	acted    bool // the journal has more than events
 	recovery Recovery
+
+	lines   int  // of the journal, without its header
+	stepped bool // one of them is no event
+	raised  bool // the serial was raised because what steps did is not known
 }
 
 // journalState says what the journal is to the document.
@@ -41,20 +45,27 @@ func load(ctx context.Context, s Store) (*loaded, error) {
 	if err != nil {
 		return nil, explain(ctx, s, fmt.Errorf("read the state: %w", err))
 	}
-	l := &loaded{state: &api.State{}, version: version}
-	if version != "" {
-		if l.state, l.fence, err = decode(data); err != nil {
-			return nil, explain(ctx, s, err)
-		}
-	}
-	l.base = l.state.Serial
-	if err := l.replay(journal, version != ""); err != nil {
+	l, err := build(data, version, journal)
+	if err != nil {
 		return nil, explain(ctx, s, err)
 	}
 	if err := l.state.MakeWhole(); err != nil {
 		return nil, explain(ctx, s, &DamagedError{reason: err.Error()})
 	}
 	return l, nil
+}
+
+// build makes the state of a document and its journal. What is sensitive in pods is not put back yet.
+func build(data []byte, version string, journal []byte) (*loaded, error) {
+	l := &loaded{state: &api.State{}, version: version}
+	if version != "" {
+		var err error
+		if l.state, l.fence, err = decode(data); err != nil {
+			return nil, err
+		}
+	}
+	l.base = l.state.Serial
+	return l, l.replay(journal, version != "")
 }
 
 // replay brings the state up to date with the journal, if that is the journal of this document.
@@ -94,27 +105,32 @@ func (l *loaded) replay(journal []byte, exists bool) error {
 	return l.apply(lines[1:])
 }
 
-// apply applies the records to the state.
+// apply applies records of the journal that follow those which were applied before.
 func (l *loaded) apply(lines [][]byte) error {
-	var open []StepNote
-	l.acted = len(lines) == 0 // a step was about to begin
-	for i, line := range lines {
+	if l.raised {
+		l.state.Serial--
+		l.raised = false
+	}
+	open := l.recovery.InFlight
+	for _, line := range lines {
+		number := l.lines + 2 // the header is the first
 		var r record
 		if err := json.Unmarshal(line, &r); err != nil {
-			return damagedLine(i+2, err.Error())
+			return damagedLine(number, err.Error())
 		}
-		if r.Seq != i+1 {
-			return damagedLine(i+2, fmt.Sprintf("it is numbered %d: lines are missing", r.Seq))
+		if r.Seq != l.lines+1 {
+			return damagedLine(number, fmt.Sprintf("it is numbered %d: lines are missing", r.Seq))
 		}
+		l.lines++
 		var d api.Delta
 		if r.Delta != nil {
 			if err := json.Unmarshal(r.Delta, &d); err != nil {
-				return damagedLine(i+2, err.Error())
+				return damagedLine(number, err.Error())
 			}
 			l.state.Apply(d)
 			l.state.Serial++
 		}
-		l.acted = l.acted || r.Type != typeEvent
+		l.stepped = l.stepped || r.Type != typeEvent
 		switch r.Type {
 		case typeBegin:
 			if r.Step != nil {
@@ -132,12 +148,14 @@ func (l *loaded) apply(lines [][]byte) error {
 				l.state.Happened(*r.Event)
 			}
 		default:
-			return damagedLine(i+2, fmt.Sprintf("type %q is not known", r.Type))
+			return damagedLine(number, fmt.Sprintf("type %q is not known", r.Type))
 		}
 	}
 	l.recovery.InFlight = open
+	l.acted = l.stepped || l.lines == 0 // without lines a step was about to begin
 	if l.state.Serial == l.base && (l.acted || l.base == 0) {
 		l.state.Serial++ // as fold does
+		l.raised = true
 	}
 	return nil
 }

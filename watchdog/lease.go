@@ -185,7 +185,8 @@ func (m *Mind) vouches(n *node, p *pod) bool {
 	return !p.AtMostOne || n.vouched[p.UID] && m.now.Before(n.good)
 }
 
-// leaseEnd is by when each lease on a node is over, those that a watchdog before has renewed among them; nil when there is none.
+// leaseEnd is by when each lease on a node is over, those that a watchdog before has renewed among them; nil when there is none. That is for people and
+// for the state: what is waited for is leaseBy, by a clock that does not jump.
 func (m *Mind) leaseEnd(n *node) *time.Time {
 	end := n.end
 	for _, p := range m.pods {
@@ -198,7 +199,10 @@ func (m *Mind) leaseEnd(n *node) *time.Time {
 	if end.IsZero() {
 		return nil
 	}
-	end = stamp(end.Add(leaseMargin))
+	if end = end.Add(leaseMargin); end.After(n.leaseBy) {
+		n.leaseBy = end
+	}
+	end = stamp(n.leaseBy)
 	return &end
 }
 
@@ -212,11 +216,11 @@ func (m *Mind) leaseOver(n *node) {
 		found.LeaseEnd = end
 		n.found = &found
 	}
-	if n.found.LeaseEnd == nil {
+	if n.leaseBy.IsZero() {
 		return
 	}
-	if m.now.Before(*n.found.LeaseEnd) {
-		m.soon(*n.found.LeaseEnd)
+	if m.now.Before(n.leaseBy) {
+		m.soon(n.leaseBy)
 		return
 	}
 	found := *n.found

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unsafe"
 
 	"berth.dev/berth/api"
 )
@@ -122,6 +123,9 @@ func TestTheEndOfLeasesIsTheLastOne(t *testing.T) {
 	} {
 		first := &api.LostNode{Name: "a", LeaseEnd: tt.found}
 		n := &node{Node: Node{Name: "a"}, absence: absence{found: first}}
+		if tt.found != nil {
+			n.leaseBy = *tt.found
+		}
 		if tt.end > 0 {
 			n.end = epoch.Add(time.Duration(tt.end) * time.Second)
 		}
@@ -131,6 +135,35 @@ func TestTheEndOfLeasesIsTheLastOne(t *testing.T) {
 			t.Errorf("%+v: %+v", tt, n.found)
 		}
 	}
+}
+
+// Whoever sets the clock of the watchdog's machine neither ends leases before hosts have stopped their pods, nor makes them last longer.
+func TestLeasesEndWhateverTheClockIsSetTo(t *testing.T) {
+	for _, set := range []time.Duration{time.Hour, -time.Hour} {
+		m := NewMind(Options{}, 1)
+		m.now = time.Now()
+		n := &node{Node: Node{Name: "a"}, absence: absence{found: &api.LostNode{Name: "a"}}, heart: heart{end: m.now.Add(30 * time.Second)}}
+		m.leaseOver(n)
+		for _, tt := range []struct {
+			later time.Duration
+			over  bool
+		}{{39 * time.Second, false}, {41 * time.Second, true}} {
+			m.now = setClock(m.now.Add(tt.later), set)
+			m.leaseOver(n)
+			if n.found.LeaseOver != tt.over {
+				t.Errorf("with the clock set by %s, %s later: over: %t", set, tt.later, n.found.LeaseOver)
+			}
+			m.now = setClock(m.now, -set).Add(-tt.later)
+		}
+	}
+}
+
+// setClock is a moment as it is told after the clock was set: another time of day, and the same reading of the clock that nobody sets.
+func setClock(at time.Time, by time.Duration) time.Time {
+	const second = 1 << 30 // in the first word of a time with both readings: 33 bits of seconds above 30 of nanoseconds
+	word := (*uint64)(unsafe.Pointer(&at))
+	*word += uint64(by/time.Second) * second
+	return at
 }
 
 // A lease is never longer than what the state says: a watchdog that comes after waits for as long.

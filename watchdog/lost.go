@@ -32,6 +32,7 @@ type absence struct {
 	sure    bool      // it was found out by this watchdog, and is not only what another has recorded
 	told    string    // what was said of it last
 	notYet  time.Time // nothing is evicted before
+	leaseBy time.Time // by when its leases are over; with the reading of a clock that nobody sets, which found does not have
 }
 
 // goneSince is since when a node cannot be looked after; zero while it can.

@@ -353,7 +353,7 @@ func newWatchParts(r *round, o watchCommand, log *slog.Logger, stop <-chan struc
 	rounds.waited, rounds.tell = p.http.waited, p.tell
 	c := watchdog.Config{
 		Options: watchdog.Options{Grace: o.grace, Lease: o.lease, Who: whoami(r.g.proc), Autoscale: o.autoscale},
-		Clock:   watchdog.System{}, Goal: p.goal, Sight: sight, Rounds: rounds, Leader: p.leader, Stop: stop,
+		Clock:   watchClock{now: r.g.proc.Now}, Goal: p.goal, Sight: sight, Rounds: rounds, Leader: p.leader, Stop: stop,
 		Hands: hands, Scaler: newWatchScaler(r, p.goal, sight, hands, events, log),
 		Notify: func(n watchdog.Notice) { p.notify(log, events, n) }, Observe: p.http.observe,
 	}
@@ -371,6 +371,15 @@ func newWatchParts(r *round, o watchCommand, log *slog.Logger, stop <-chan struc
 	p.dog = watchdog.New(c)
 	return p
 }
+
+// watchClock is the process's clock. What is due is waited for by one that nobody sets, and so is what is counted between two moments.
+type watchClock struct {
+	watchdog.System
+	now func() time.Time
+}
+
+// Now returns the time.
+func (c watchClock) Now() time.Time { return c.now() }
 
 // lastWords is how long what waits to be told may take when the watchdog stops.
 const lastWords = 5 * time.Second

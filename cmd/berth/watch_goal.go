@@ -31,6 +31,9 @@ type watchGoal struct {
 	local bool                   // of one node alone: it vouches for no pod of which at most one may run
 	boot  func() (string, error) // the boot id of the machine that this runs on; for local
 
+	reading sync.Once
+	reader  *statefile.Reader
+
 	mu       sync.Mutex
 	peeked   string    // what Peek said when the state was read
 	next     time.Time // when something will be due by the clock; zero for never
@@ -59,7 +62,7 @@ func (w *watchGoal) Read(ctx context.Context, known string) (*watchdog.Applied, 
 	if unchanged {
 		return nil, nil
 	}
-	seen, err := statefile.Look(ctx, w.store)
+	seen, err := w.look(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -83,6 +86,12 @@ func (w *watchGoal) Read(ctx context.Context, known string) (*watchdog.Applied, 
 	w.peeked, w.state, w.fence, w.next, w.busy = peeked, state, seen.Fence, table.Next, busyPods(seen.InFlight, state)
 	w.inFlight = len(seen.InFlight) > 0
 	return w.applied(table, boot), nil
+}
+
+// look reads the state, of which only what is new costs something while somebody else writes it.
+func (w *watchGoal) look(ctx context.Context) (*statefile.Glance, error) {
+	w.reading.Do(func() { w.reader = statefile.NewReader(w.store) })
+	return w.reader.Look(ctx)
 }
 
 // take keeps what is as it was, so that whoever tends a pod sees at once whether it is made of something else.
@@ -311,7 +320,7 @@ func (w *watchGoal) may(ctx context.Context, uid string) (uint64, error) {
 	busy := w.busy[uid] || w.kept[uid] == nil // it may have gone since whoever asks has begun
 	w.mu.Unlock()
 	if !same {
-		seen, err := statefile.Look(ctx, w.store)
+		seen, err := w.look(ctx)
 		if err != nil {
 			return 0, err
 		}

@@ -185,6 +185,9 @@ func (c *watchCollector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{metricLeader, metricNode, metricMass, metricPods, metricReady, metricWaiting, metricCounts, metricSynced, metricRead, metricDrift, metricPending, metricApply} {
 		ch <- d
 	}
+	for _, d := range metricScalers.all() {
+		ch <- d
+	}
 }
 
 // Collect asks the loop.
@@ -227,6 +230,7 @@ func (c *watchCollector) Collect(ch chan<- prometheus.Metric) {
 	gauge(metricMass, boolFloat(s.MassLoss != ""))
 	gauge(metricDrift, float64(s.Drift))
 	gauge(metricPending, boolFloat(s.Waiting != ""))
+	metricScalers.collect(c.w.parts.goal.snapshot(), gauge)
 	for d, t := range map[*prometheus.Desc]time.Time{metricSynced: s.Synced, metricRead: s.Read, metricApply: c.w.parts.goal.lastApply()} {
 		if !t.IsZero() {
 			gauge(d, float64(t.UnixMilli())/1000)

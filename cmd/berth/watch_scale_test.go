@@ -3,9 +3,14 @@ package main
 import (
 	"io"
 	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -200,4 +205,56 @@ func TestScalerRemembers(t *testing.T) {
 	if targets := scaledOf(s); len(targets) != 1 {
 		t.Errorf("%v are to be brought to what was chosen", targets)
 	}
+}
+
+// An autoscaler's metrics have the names and labels of kube-state-metrics, and say why it cannot tell how many pods are needed.
+func TestScalerMetrics(t *testing.T) {
+	t.Parallel()
+	web, hpa := api.Address{Kind: api.KindDeployment, Name: "web"}, api.Address{Kind: api.KindAutoscaler, Name: "web"}
+	collect := func(s *api.State) string {
+		reg := prometheus.NewPedanticRegistry()
+		reg.MustRegister(scalerCollector{s})
+		page := httptest.NewRecorder()
+		promhttp.HandlerFor(reg, promhttp.HandlerOpts{ErrorHandling: promhttp.HTTPErrorOnError}).ServeHTTP(page, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+		return page.Body.String()
+	}
+	if got := collect(&api.State{}); got != "" {
+		t.Errorf("without autoscalers:\n%s", got)
+	}
+	got := collect(scaleWorld(2, func(s *api.State) {
+		s.Apply(api.Delta{PutAutoscaler: &api.AutoscalerState{Address: hpa, Target: web, Replicas: 4, At: scaleNoon, Conditions: []autoscalingv2.HorizontalPodAutoscalerCondition{
+			{Type: autoscalingv2.AbleToScale, Status: corev1.ConditionTrue, Reason: "SucceededGetScale"},
+			{Type: autoscalingv2.ScalingActive, Status: corev1.ConditionFalse, Reason: "FailedGetResourceMetric"},
+		}}})
+	}))
+	const of = `{horizontalpodautoscaler="web",namespace="default"`
+	for _, want := range []string{
+		`kube_horizontalpodautoscaler_info` + of + `,scaletargetref_kind="Deployment",scaletargetref_name="web"} 1`,
+		`kube_horizontalpodautoscaler_spec_min_replicas` + of + `} 1`,
+		`kube_horizontalpodautoscaler_spec_max_replicas` + of + `} 10`,
+		`kube_horizontalpodautoscaler_status_current_replicas` + of + `} 2`,
+		`kube_horizontalpodautoscaler_status_desired_replicas` + of + `} 4`,
+		`kube_horizontalpodautoscaler_status_condition{condition="ScalingActive",horizontalpodautoscaler="web",namespace="default",status="false"} 1`,
+		`kube_horizontalpodautoscaler_status_condition{condition="ScalingActive",horizontalpodautoscaler="web",namespace="default",status="true"} 0`,
+		`berth_autoscaler_trouble` + of + `,reason="FailedGetResourceMetric"} 1`,
+	} {
+		if !strings.Contains(got, want+"\n") {
+			t.Errorf("%s is missing in\n%s", want, got)
+		}
+	}
+}
+
+// scalerCollector collects the metrics of a state's autoscalers.
+type scalerCollector struct{ s *api.State }
+
+func (c scalerCollector) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range metricScalers.all() {
+		ch <- d
+	}
+}
+
+func (c scalerCollector) Collect(ch chan<- prometheus.Metric) {
+	metricScalers.collect(c.s, func(d *prometheus.Desc, v float64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+	})
 }

@@ -40,12 +40,18 @@ const (
 	simDeadAfter = simGrace / 2
 )
 
-func startSimDog(t *testing.T, ctx context.Context, name string, w *simhost.World, state, dir string, log io.Writer, wrote wrote) *simDog {
+func startSimDog(t testing.TB, ctx context.Context, name string, w *simhost.World, state, dir string, log io.Writer, wrote wrote) *simDog {
+	t.Helper()
+	return startSimDogBy(t, ctx, time.Now, name, w, state, dir, log, wrote)
+}
+
+// startSimDogBy starts one on a machine with a clock of its own.
+func startSimDogBy(t testing.TB, ctx context.Context, clock func() time.Time, name string, w *simhost.World, state, dir string, log io.Writer, wrote wrote) *simDog {
 	t.Helper()
 	d := &simDog{name: name, gate: &gate{}, pool: w.Pool(), ended: make(chan error, 1)}
 	d.pool.DeadAfter, d.pool.Name = simDeadAfter, name
 	d.store = newGatedStore(t, state, d.gate, wrote)
-	proc := &Process{Now: time.Now, Version: "test", Stdout: io.Discard, Stderr: io.Discard, NoSystem: true}
+	proc := &Process{Now: clock, Version: "test", Stdout: io.Discard, Stderr: io.Discard, NoSystem: true}
 	g := &globals{proc: proc, dir: dir, stopper: &stopper{stop: make(chan struct{})}, watching: true}
 	g.open()
 	images := image.NewBuilder(image.BuilderOptions{Dir: dir, CacheDir: filepath.Join(dir, "layers")})
@@ -232,7 +238,7 @@ type gatedStore struct {
 // wrote is told of a state that was written: what it was based on, and its version.
 type wrote func(data []byte, before, version string)
 
-func newGatedStore(t *testing.T, state string, g *gate, wrote wrote) *gatedStore {
+func newGatedStore(t testing.TB, state string, g *gate, wrote wrote) *gatedStore {
 	t.Helper()
 	files, err := local.New(state)
 	if err != nil {

@@ -39,6 +39,11 @@ func TestServiceUnit(t *testing.T) {
 		if err != nil || strings.Contains(string(out), watchUnit) {
 			t.Errorf("%v\n%s\n%s", err, out, text)
 		}
+		if !u.local { // its exposure, of 100: what is left of it is the network, which it is for, and files that its user may read
+			if out, err := exec.Command(analyze, "security", "--offline=yes", "--no-pager", "--threshold=25", file).CombinedOutput(); err != nil {
+				t.Errorf("%v\n%s", err, out)
+			}
+		}
 		for _, want := range []string{"Type=notify\n", "WatchdogSec=", "ExecReload=", "Restart=always\n"} {
 			if !strings.Contains(text, want) {
 				t.Errorf("%s is missing in\n%s", want, text)

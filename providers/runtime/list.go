@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 	runtimev1 "k8s.io/cri-api/pkg/apis/runtime/v1"
@@ -22,7 +23,7 @@ type Listed struct {
 	Lineage string   // the cluster that it belongs to
 }
 
-// ListAll looks at every pod on a host in one round trip, and at the host's boot id. It costs next to nothing, and says of a pod no more than
+// ListAll looks at every pod on a host in one round trip, and at the host's boot id and clock. It costs next to nothing, and says of a pod no more than
 // whether it is as it was.
 func ListAll(ctx context.Context, h providers.Host) (bootID string, pods map[string]Listed, err error) {
 	m, err := open(h)
@@ -39,9 +40,19 @@ func ListAll(ctx context.Context, h providers.Host) (bootID string, pods map[str
 	})
 	g.Go(func() (err error) { list, err = m.containers(gctx, nil); return err })
 	g.Go(func() error {
+		asked := time.Now()
 		out, err := m.Run(gctx, providers.Command{Script: bootScript})
-		bootID = strings.TrimSpace(string(out.Stdout))
-		return err
+		if err != nil {
+			return err
+		}
+		id, clock, _ := strings.Cut(string(out.Stdout), "\n")
+		said, err := parseClock(clock)
+		if err != nil {
+			return fmt.Errorf("read the clock of %s: %w", h.Name(), err)
+		}
+		m.readClock(asked, time.Now(), said)
+		bootID = strings.TrimSpace(id)
+		return nil
 	})
 	if err := g.Wait(); err != nil {
 		return "", nil, m.explain(ctx, fmt.Errorf("list pods of %s: %w", h.Name(), err))
@@ -74,7 +85,7 @@ func ListAll(ctx context.Context, h providers.Host) (bootID string, pods map[str
 }
 
 const bootScript = `read -r id </proc/sys/kernel/random/boot_id && echo "$id"
-`
+` + clockScript
 
 // partsOfPod are the sandboxes and containers of one pod, as lists show them.
 type partsOfPod struct{ states, ids []string }

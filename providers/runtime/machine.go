@@ -46,6 +46,7 @@ type memory struct {
 
 	mu    sync.Mutex
 	known *facts
+	clock hostClock
 	pods  map[string]*podMemory // by uid
 }
 
@@ -84,8 +85,7 @@ type facts struct {
 	cpus     int64
 	ip       string // of the interface that the host uses to reach others
 	resolver resolver
-	clock    time.Time     // of the host, when it was asked
-	ahead    time.Duration // of its clock before ours; 0 when it is not further off than we could measure
+	clock    time.Time // of the host, when it was asked
 	// recursiveReadOnly: the runtime can mount all that lies below a volume read-only, too.
 	recursiveReadOnly bool
 	// userNamespaces are the runtime's handlers that can give a pod users of its own; "" is the default one.
@@ -137,7 +137,7 @@ func (m *machine) askFacts(ctx context.Context) (*facts, error) {
 		return nil, fmt.Errorf("read facts of %s: %w", m.Name(), err)
 	}
 	f.systemd = systemd
-	f.ahead = clockAhead(asked, answered, f.clock)
+	m.readClock(asked, answered, f.clock)
 	st, err := m.cri.Runtime.Status(ctx, &runtimev1.StatusRequest{})
 	if err != nil {
 		return nil, m.explain(ctx, fmt.Errorf("ask containerd on %s what it can do: %w", m.Name(), err))
@@ -148,20 +148,6 @@ func (m *machine) askFacts(ctx context.Context) (*facts, error) {
 		f.userNamespaces[h.GetName()] = h.GetFeatures().GetUserNamespaces()
 	}
 	return f, nil
-}
-
-// clockAhead is how far a clock that was read between two moments of ours is ahead of ours. Times of containers are their host's: what is
-// counted from them must be, too.
-func clockAhead(asked, answered, clock time.Time) time.Duration {
-	if clock.IsZero() {
-		return 0
-	}
-	half := answered.Sub(asked) / 2
-	ahead := clock.Sub(asked.Add(half))
-	if ahead.Abs() <= half {
-		return 0
-	}
-	return ahead
 }
 
 // factsScript prints a few "key value" lines, an empty line and the resolver configuration. Where systemd-resolved
@@ -203,9 +189,7 @@ func parseFacts(out []byte) (*facts, error) {
 		case "ip":
 			f.ip = value
 		case "clock":
-			var ns int64
-			ns, err = strconv.ParseInt(value, 10, 64)
-			f.clock = time.Unix(0, ns)
+			f.clock, err = parseClock(value)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", key, err)

@@ -46,14 +46,18 @@ func (m *memory) forgetPod(uid string) {
 	delete(m.pods, uid)
 }
 
-// now is the time by the host's clock, as far as it was measured.
+// now is the time by the host's clock, as it was read last.
 func (m *memory) now() time.Time {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.known == nil {
-		return time.Now()
-	}
-	return time.Now().Add(m.known.ahead)
+	return m.clock.now()
+}
+
+// readClock takes in what the host's clock said at some moment between two of ours.
+func (m *memory) readClock(asked, answered, clock time.Time) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.clock.read(asked, answered, clock)
 }
 
 func (p *podMemory) note(id string) (life.Notes, bool) {
