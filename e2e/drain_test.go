@@ -39,7 +39,9 @@ workload "pod" "once" {
 // The cordon stays, whatever is applied, until it is taken back. A drain that ran out of time goes on where it was.
 func TestDrainDropsNoRequest(t *testing.T) {
 	s := begin(t, drained)
-	slow := []string{"--var", `env={DRAIN="1s",SLOW="1500ms"}`}
+	g := newGate(t, s)
+	g.let(3)
+	slow := []string{"--var", strings.Replace(g.env, "{", `{DRAIN="1s",`, 1)}
 	s.apply(slow...)
 	before := names(s.pods(""))
 	s.fails([]string{
@@ -57,8 +59,9 @@ func TestDrainDropsNoRequest(t *testing.T) {
 	}
 
 	load := clients(t, s.lab, webPort, "http://"+s.ok("output", "--raw", "ip")+"/")
-	s.fails([]string{"global timeout reached: 1s"}, append([]string{"drain", "n1", "--timeout", "1s", "--auto-approve"}, flags...)...)
+	s.fails([]string{"global timeout reached: 4s"}, append([]string{"drain", "n1", "--timeout", "4s", "--auto-approve"}, flags...)...) // no new pod is ready yet
 	s.says(s.ok("get", "nodes"), "SchedulingDisabled")
+	g.lift()
 	out := s.run(append([]string{"drain", "n1", "--auto-approve"}, flags...)...)
 	s.says(out.String(), "exit code 0", "node/n1 already cordoned", "evicted", "node/n1 drained", "ignoring DaemonSet-managed Pods:", "default/agent-")
 	noneFailed(t, load, "1")

@@ -67,7 +67,9 @@ func TestHooksOverHTTPAndOtherWaysToEnd(t *testing.T) {
 	s.write("main.hcl", lifePod(n.Name, "hooked", lifeContainer("init_container", "side", `"answers", "/notes/log", ":9090", ":9443"`, `    restart_policy = "Always"
 
     startup_probe {
-      period_seconds = 1
+      period_seconds    = 1
+      timeout_seconds   = 10
+      failure_threshold = 60
 
       tcp_socket {
         port = 9443
