@@ -36,8 +36,8 @@ daemon_ready() {
 	esac
 }
 
-until_() { # until_ COMMAND...: wait for it, half a minute at most
-	end=$(($(date +%s) + 30))
+until_() { # until_ COMMAND...: wait for it, as long as systemd does
+	end=$(($(date +%s) + 90))
 	until "$@"; do
 		[ "$(date +%s)" -lt $end ] || die "timed out: $*"
 		sleep 0.05

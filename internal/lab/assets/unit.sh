@@ -100,8 +100,8 @@ stop)
 		if pid=$(cat "$state" 2>/dev/null); then
 			kill -TERM "$pid" 2>/dev/null
 			n=0
-			while kill -0 "$pid" 2>/dev/null && [ $n -lt 200 ]; do sleep 0.1; n=$((n + 1)); done
-			kill -KILL "$pid" 2>/dev/null
+			while kill -0 "$pid" 2>/dev/null && [ $n -lt 900 ]; do sleep 0.1; n=$((n + 1)); done # 90 s, as systemd
+			kill -KILL "$pid" $(pgrep -P "$pid") 2>/dev/null
 		fi
 		;;
 	esac
