@@ -8,9 +8,11 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -28,6 +30,8 @@ type Torture struct {
 	Lock      time.Duration // how long each waits for the lock
 	// Trouble says that not all of them come to their end: servers are stopped, processes are killed.
 	Trouble bool
+	// Until, if it is set, says that the trouble has come: as long as it has not when all processes have ended, as many start again.
+	Until func() bool
 	// Started, if it is set, is called with every process.
 	Started func(n int, p *os.Process)
 	// Healed, if it is set, is called when all processes have ended: it ends the trouble, before the lock is looked at.
@@ -64,20 +68,31 @@ func Main(m *testing.M, open func(config map[string]string) (statefile.Store, er
 func Sample(processes int, config map[string]string) Torture {
 	o := Torture{Processes: processes, Applies: 1, Lock: 8 * time.Minute, Config: config}
 	if os.Getenv("SOAK") != "" {
-		o.Processes, o.Applies = 50, 10
+		o.Processes, o.Applies, o.Lock = 50, 2, 35*time.Minute
 	}
 	return o
 }
 
+// limit bounds all of it: fifty processes on a machine that does other things take their time.
+func (o Torture) limit() time.Duration { return o.Lock + 2*time.Minute }
+
 // Troubled is the same with every fifth process killed as soon as it runs, and every other fifth asleep for a while.
 func (o Torture) Troubled() Torture {
 	o.Trouble = true
+	var killed, asleep atomic.Bool
+	o.Until = func() bool { return killed.Load() && asleep.Load() }
 	o.Started = func(n int, p *os.Process) {
 		switch n % 5 {
 		case 0:
-			time.AfterFunc(time.Duration(n)*20*time.Millisecond, func() { _ = p.Kill() }) // it may have ended
+			time.AfterFunc(time.Duration(n)*20*time.Millisecond, func() {
+				if p.Kill() == nil { // it may have ended
+					killed.Store(true)
+				}
+			})
 		case 1:
-			_ = p.Signal(syscall.SIGSTOP)
+			if p.Signal(syscall.SIGSTOP) == nil {
+				asleep.Store(true)
+			}
 			time.AfterFunc(2*time.Second, func() { _ = p.Signal(syscall.SIGCONT) })
 		}
 	}
@@ -142,34 +157,25 @@ func model() porcupine.Model {
 // how many ended without anybody knowing.
 func (o Torture) Run(t *testing.T, store statefile.Store, ttl time.Duration) (done, unknown int) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), o.limit())
 	defer cancel()
 	config, err := json.Marshal(o.Config)
 	if err != nil {
 		t.Fatal(err)
 	}
-	outputs := make([]strings.Builder, o.Processes)
-	var wg sync.WaitGroup
-	for i := range outputs {
-		wg.Go(func() {
-			cmd := exec.CommandContext(ctx, os.Args[0])
-			cmd.Env = append(os.Environ(), "TORTURE_CONFIG="+string(config), "TORTURE_ID="+strconv.Itoa(i), "TORTURE_APPLIES="+strconv.Itoa(o.Applies), "TORTURE_WAIT="+o.Lock.String())
-			cmd.Stdout, cmd.Stderr = &outputs[i], os.Stderr
-			err := cmd.Start()
-			if err == nil {
-				if o.Started != nil {
-					o.Started(i, cmd.Process)
-				}
-				err = cmd.Wait()
-			}
-			if err != nil && !o.Trouble {
-				t.Errorf("process %d: %v", i, err)
-			}
-		})
+	outputs := o.start(ctx, t, 0, string(config))
+	for o.Until != nil && !o.Until() && ctx.Err() == nil {
+		outputs = append(outputs, o.start(ctx, t, len(outputs), string(config))...)
 	}
-	wg.Wait()
+	if o.Until != nil && !o.Until() {
+		t.Errorf("the trouble did not come within %s", o.limit())
+	}
 	if o.Healed != nil {
 		o.Healed()
+	}
+	if o.Trouble && !slices.ContainsFunc(outputs, func(b *strings.Builder) bool { return strings.Contains(b.String(), "\ndone ") }) {
+		o.Started = nil // nobody came to the end while there was trouble, and now somebody must
+		outputs = append(outputs, o.start(ctx, t, len(outputs), string(config))...)
 	}
 	history := o.history(t, outputs)
 	o.free(t, store, ttl)
@@ -198,7 +204,7 @@ func (o Torture) Run(t *testing.T, store statefile.Store, ttl time.Duration) (do
 			unknown++
 		}
 	}
-	t.Logf("%d processes: %d applies were done, of %d nobody knew", o.Processes, done, unknown)
+	t.Logf("%d processes: %d applies were done, of %d nobody knew", len(outputs), done, unknown)
 	if want := o.Processes * o.Applies; !o.Trouble && done != want || done == 0 {
 		t.Errorf("%d applies were done, want %d", done, want)
 	}
@@ -211,8 +217,35 @@ func (o Torture) Run(t *testing.T, store statefile.Store, ttl time.Duration) (do
 	return done, unknown
 }
 
+// start has processes apply, and returns what they told when all have ended. Their numbers go on from the first's.
+func (o Torture) start(ctx context.Context, t *testing.T, first int, config string) []*strings.Builder {
+	t.Helper()
+	outputs := make([]*strings.Builder, o.Processes)
+	var wg sync.WaitGroup
+	for i := range outputs {
+		outputs[i] = &strings.Builder{}
+		wg.Go(func() {
+			cmd := exec.CommandContext(ctx, os.Args[0])
+			cmd.Env = append(os.Environ(), "TORTURE_CONFIG="+config, "TORTURE_ID="+strconv.Itoa(first+i), "TORTURE_APPLIES="+strconv.Itoa(o.Applies), "TORTURE_WAIT="+o.Lock.String())
+			cmd.Stdout, cmd.Stderr = outputs[i], os.Stderr
+			err := cmd.Start()
+			if err == nil {
+				if o.Started != nil {
+					o.Started(i, cmd.Process)
+				}
+				err = cmd.Wait()
+			}
+			if err != nil && !o.Trouble {
+				t.Errorf("process %d: %v", first+i, err)
+			}
+		})
+	}
+	wg.Wait()
+	return outputs
+}
+
 // history reads what the processes told.
-func (o Torture) history(t *testing.T, outputs []strings.Builder) (history []porcupine.Operation) {
+func (o Torture) history(t *testing.T, outputs []*strings.Builder) (history []porcupine.Operation) {
 	t.Helper()
 	for i := range outputs {
 		for line := range strings.Lines(outputs[i].String()) {
@@ -248,11 +281,18 @@ func (o Torture) history(t *testing.T, outputs []strings.Builder) (history []por
 // free takes the lock: it must be there at the latest when a lease has ended.
 func (o Torture) free(t *testing.T, store statefile.Store, ttl time.Duration) {
 	t.Helper()
-	f, err := statefile.Open(t.Context(), store, statefile.LockInfo{Who: "after"}, statefile.OpenOptions{LockTimeout: ttl + 30*time.Second})
-	if err != nil {
-		t.Fatalf("the lock is stuck: %v", err)
-	}
-	if err := f.Close(t.Context()); err != nil {
-		t.Fatal(err)
+	deadline := time.Now().Add(ttl + 2*time.Minute)
+	for {
+		f, err := statefile.Open(t.Context(), store, statefile.LockInfo{Who: "after"}, statefile.OpenOptions{LockTimeout: time.Until(deadline)})
+		if err == nil {
+			err = f.Close(t.Context())
+		}
+		if err == nil {
+			return
+		}
+		if time.Now().After(deadline) { // a server that was just started may take a while
+			t.Fatalf("the lock is stuck: %v", err)
+		}
+		time.Sleep(50 * time.Millisecond)
 	}
 }

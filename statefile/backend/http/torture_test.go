@@ -1,14 +1,9 @@
 package http_test
 
 import (
-	"context"
 	"fmt"
-	"math/rand/v2"
-	"net"
-	"net/url"
-	"sync"
+	"strings"
 	"testing"
-	"time"
 
 	"berth.dev/berth/statefile"
 	backend "berth.dev/berth/statefile/backend/http"
@@ -31,25 +26,7 @@ func TestTorture(t *testing.T) {
 // because everybody asks for so long that it is given back.
 func TestTortureOnABadNetwork(t *testing.T) {
 	s := newServer(t)
-	badNetwork(t, s.URL, statetest.Sample(5, nil), s.open(t, "/bad"), func(endpoint string) map[string]string {
-		return map[string]string{"address": endpoint + "/bad", "retry_max": "10", "retry_wait_min": "1", "retry_wait_max": "2"}
+	servertest.BadNetwork(t, statetest.Sample(5, nil), s.open(t, "/bad"), servertest.TCP(strings.TrimPrefix(s.URL, "http://")), func(port int) map[string]string {
+		return map[string]string{"address": fmt.Sprintf("http://127.0.0.1:%d/bad", port), "retry_max": "10", "retry_wait_min": "1", "retry_wait_max": "2"}
 	})
-}
-
-// badNetwork has the processes work through a network that is slow, cuts connections and is silent for a while, by turns.
-func badNetwork(t *testing.T, server string, o statetest.Torture, store statefile.Store, config func(endpoint string) map[string]string) {
-	u, err := url.Parse(server)
-	if err != nil {
-		t.Fatal(err)
-	}
-	p := servertest.NewProxy(t, func(ctx context.Context) (net.Conn, error) {
-		var d net.Dialer
-		return d.DialContext(ctx, "tcp", u.Host)
-	})
-	ctx, stop := context.WithCancel(t.Context())
-	var trouble sync.WaitGroup
-	trouble.Go(func() { p.Trouble(ctx, rand.New(rand.NewPCG(1, 2)), 3*time.Second) })
-	o = o.On(config(fmt.Sprintf("http://127.0.0.1:%d", p.Port())))
-	o.Healed = func() { stop(); trouble.Wait() }
-	o.Run(t, store, time.Minute)
 }

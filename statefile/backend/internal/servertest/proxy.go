@@ -6,12 +6,14 @@ import (
 	"math/rand/v2"
 	"net"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
 
 // Proxy is a bad network before a server: it delays what passes, cuts connections, and lets nothing through for a while.
 type Proxy struct {
+	troubles atomic.Int64
 	listener net.Listener
 	dial     func(ctx context.Context) (net.Conn, error)
 
@@ -86,6 +88,9 @@ func (p *Proxy) Cut() {
 	}
 }
 
+// Troubled reports whether each kind of trouble has come.
+func (p *Proxy) Troubled() bool { return p.troubles.Load() > 3 }
+
 // Trouble makes the network slow, cuts connections and is silent for up to most at a time, by turns, until the context ends; then it heals.
 func (p *Proxy) Trouble(ctx context.Context, chance *rand.Rand, most time.Duration) {
 	defer p.Heal()
@@ -95,7 +100,7 @@ func (p *Proxy) Trouble(ctx context.Context, chance *rand.Rand, most time.Durati
 		if !wait(ctx, time.Duration(500+chance.IntN(1500))*time.Millisecond) {
 			return
 		}
-		switch chance.IntN(3) {
+		switch p.troubles.Add(1) % 3 {
 		case 0:
 			p.Cut()
 		case 1:
