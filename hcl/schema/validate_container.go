@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/google/go-containerregistry/pkg/name"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/validation"
 	k8sfield "k8s.io/apimachinery/pkg/util/validation/field"
@@ -16,11 +17,22 @@ func (c *checker) container(p string, ct *corev1.Container, volumes map[string]b
 	if c.needs(p+".name", ct.Name, "write it as the block's label") {
 		c.invalid(p+".name", ct.Name, validation.IsDNS1123Label(ct.Name)...)
 	}
-	if c.needs(p+".image", ct.Image, "a container runs an image") && strings.TrimSpace(ct.Image) != ct.Image {
-		c.invalid(p+".image", ct.Image, "must not have leading or trailing whitespace")
+	if c.needs(p+".image", ct.Image, "a container runs an image") {
+		c.imageName(p+".image", ct.Image)
 	}
 	c.resources(p+".resources", &ct.Resources)
 	c.mounts(p+".volumeMounts", ct, volumes)
+}
+
+// imageName checks that the name of an image can be read. The kubelet finds out when it is to pull it.
+func (c *checker) imageName(p, image string) {
+	if strings.TrimSpace(image) != image {
+		c.invalid(p, image, "must not have leading or trailing whitespace")
+		return
+	}
+	if _, err := name.ParseReference(image); err != nil {
+		c.invalid(p, image, fmt.Sprintf("couldn't parse image name (InvalidImageName): %v", err))
+	}
 }
 
 // ports checks the ports of a container. hostPorts collects those of the pod.

@@ -9,6 +9,7 @@ import (
 	"google.golang.org/grpc/status"
 	corev1 "k8s.io/api/core/v1"
 	runtimev1 "k8s.io/cri-api/pkg/apis/runtime/v1"
+	crierrors "k8s.io/cri-api/pkg/errors"
 
 	"berth.dev/berth/api"
 	"berth.dev/berth/providers"
@@ -41,8 +42,9 @@ func brought(ctx context.Context, c *cri.Client, w *providers.Work, how coming) 
 			return how.explain(err)
 		}
 		why := status.Convert(err).Message()
-		warn(w, "Failed", "ErrImagePull", fmt.Sprintf("Failed to %s image %q: %s", how.do, ref, why))
-		warn(w, "Failed", "", "Error: ErrImagePull")
+		waiting := waitingFor(why)
+		warn(w, "Failed", waiting, fmt.Sprintf("Failed to %s image %q: %s", how.do, ref, why))
+		warn(w, "Failed", "", "Error: "+waiting)
 		pause = life.NextPause(pause)
 		late := time.Since(began)+pause >= w.Patience
 		if late || !how.passes(err) {
@@ -57,6 +59,16 @@ func brought(ctx context.Context, c *cri.Client, w *providers.Work, how coming) 
 			return err
 		}
 	}
+}
+
+// waitingFor is why the container waits after a pull that failed: a runtime that knows more begins with it, as the kubelet expects.
+func waitingFor(why string) string {
+	for _, known := range []error{crierrors.ErrRegistryUnavailable, crierrors.ErrSignatureValidationFailed} {
+		if strings.HasPrefix(why, known.Error()) {
+			return known.Error()
+		}
+	}
+	return "ErrImagePull"
 }
 
 // lastOf is the last of a chain of causes, as "503 Service Unavailable": one line has room for no more.

@@ -115,6 +115,20 @@ func telling(patience time.Duration) (*providers.Work, *[]string) {
 	}, &told
 }
 
+func TestWaitingFor(t *testing.T) {
+	t.Parallel()
+	for why, want := range map[string]string{
+		"RegistryUnavailable: x is down":        "RegistryUnavailable",
+		"SignatureValidationFailed: x":          "SignatureValidationFailed",
+		"not found: RegistryUnavailable":        "ErrImagePull",
+		"failed to resolve reference x: denied": "ErrImagePull",
+	} {
+		if got := waitingFor(why); got != want {
+			t.Errorf("%q: %s, want %s", why, got, want)
+		}
+	}
+}
+
 // TestPullStops checks that an interrupt ends the pause, and that containerd not answering is left to who keeps the connection.
 func TestPullStops(t *testing.T) {
 	t.Parallel()

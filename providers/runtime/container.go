@@ -17,6 +17,7 @@ const (
 	annTerminationPath   = "io.kubernetes.container.terminationMessagePath"
 	annTerminationPolicy = "io.kubernetes.container.terminationMessagePolicy"
 	annPorts             = "io.kubernetes.container.ports"
+	annPreStop           = "io.kubernetes.container.preStopHandler"
 	annGracePeriod       = "io.kubernetes.pod.terminationGracePeriod"
 )
 
@@ -80,6 +81,13 @@ func (b *build) containerAnnotations(c *corev1.Container, attempt uint32) (map[s
 			return nil, fmt.Errorf("marshal ports: %w", err)
 		}
 		a[annPorts] = string(ports)
+	}
+	if c.Lifecycle != nil && c.Lifecycle.PreStop != nil {
+		hook, err := json.Marshal(c.Lifecycle.PreStop)
+		if err != nil {
+			return nil, fmt.Errorf("marshal the preStop hook: %w", err)
+		}
+		a[annPreStop] = string(hook)
 	}
 	return a, nil
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	runtimev1 "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"berth.dev/berth/api"
@@ -89,6 +90,9 @@ func (k *keeper) runSandbox(ctx context.Context, seen *life.Seen, attempt uint32
 	_, omitted := dnsConfig(b.pod, b.work.Cluster, b.facts.resolver)
 	for _, text := range omitted {
 		warned(b.work, "", "DNSConfigForming", "%s", text)
+	}
+	if b.work.Cluster.DNS == "" && effectiveDNSPolicy(&b.pod.Spec) == corev1.DNSClusterFirst {
+		warned(b.work, "", "MissingClusterDNS", "the cluster has no DNS server and cannot create Pod using %q policy. Falling back to the servers of the node.", corev1.DNSClusterFirst)
 	}
 	st, err := k.memory.sandbox(ctx, k.m, resp.GetPodSandboxId())
 	if err != nil {

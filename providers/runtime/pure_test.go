@@ -548,3 +548,14 @@ func TestOverdue(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// Whoever looks at a container without Berth can stop it as it is meant to be.
+func TestContainerTellsItsHook(t *testing.T) {
+	t.Parallel()
+	b := &build{pod: &corev1.Pod{}}
+	c := &corev1.Container{Name: "app", Lifecycle: &corev1.Lifecycle{PreStop: &corev1.LifecycleHandler{Sleep: &corev1.SleepAction{Seconds: 5}}}}
+	a, err := b.containerAnnotations(c, 0)
+	if got, want := a["io.kubernetes.container.preStopHandler"], `{"sleep":{"seconds":5}}`; err != nil || got != want {
+		t.Errorf("%q, %v, want %q", got, err, want)
+	}
+}

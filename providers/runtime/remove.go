@@ -25,6 +25,7 @@ func remove(ctx context.Context, m *machine, w *providers.Work) error {
 	defer cancel()
 	err := takeAway(ctx, m, w)
 	if err != nil && context.Cause(ctx) == errDeadline {
+		warned(w, "", "ExceededGracePeriod", "Container runtime did not kill the pod within specified grace period.")
 		return m.fail(w, "Pod cannot be removed", "Pod %s: some of it was still there %s after its grace period: %v. A file system of %s or containerd does not answer: look at what hangs there, and apply again.",
 			podName(w.Step.Pod.Pod), limit, err, m.Name())
 	}

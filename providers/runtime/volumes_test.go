@@ -430,8 +430,13 @@ func TestHungRemoval(t *testing.T) {
 	work := *step.Pod
 	work.DeadlineSeconds = 2
 	step.Op, step.Pod, w.Step = api.OpPodRemove, &work, &step
+	var last api.ObjectEvent
+	w.Event = func(e api.ObjectEvent) { last = e }
 	start := time.Now()
 	_, err := f.p.Apply(t.Context(), hanging{f.Host, "--one-file-system"}, &w)
+	if last.Reason != "ExceededGracePeriod" {
+		t.Errorf("the last event is %+v", last)
+	}
 	said, ok := errors.AsType[*api.DiagnosticsError](err)
 	if !ok || said.Diagnostics[0].Summary != "Pod cannot be removed" || !strings.Contains(said.Diagnostics[0].Detail, "some of it was still there 2s after its grace period") {
 		t.Errorf("got %v", err)
