@@ -98,8 +98,10 @@ func NewAllocations(c Cluster, prior *State) (*Allocations, error) {
 				a.held.ips[ip] = id
 			}
 		}
-		if ip, err := netip.ParseAddr(svc.Spec.LoadBalancerIP); err == nil {
-			a.held.lbs[ip] = id
+		for _, text := range LoadBalancerIPs(svc) {
+			if ip, err := netip.ParseAddr(text); err == nil {
+				a.held.lbs[ip] = id
+			}
 		}
 		for _, p := range svc.Spec.Ports {
 			if p.NodePort != 0 {

@@ -43,7 +43,7 @@ func TestServiceFamilies(t *testing.T) {
 		{"headless", dual, corev1.ServiceSpec{Selector: selector, ClusterIP: "None"}, "IPv4"},
 		{"headless prefer", dual, corev1.ServiceSpec{Selector: selector, ClusterIP: "None", IPFamilyPolicy: &prefer}, "IPv4 IPv6"},
 		{"headless without selector", four, corev1.ServiceSpec{ClusterIP: "None"}, "IPv4 IPv6"},
-		{"balanced without IPv4", six, corev1.ServiceSpec{Selector: selector, Type: corev1.ServiceTypeLoadBalancer}, "load_balancer pools are IPv4"},
+		{"balanced without IPv4", six, corev1.ServiceSpec{Selector: selector, Type: corev1.ServiceTypeLoadBalancer}, "the cluster has none"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()

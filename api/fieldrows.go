@@ -457,7 +457,7 @@ var fieldRows = map[string]Field{
 	"ServiceSpec.type":                          on(EffectUpdate, ""),
 	"ServiceSpec.externalIPs":                   on(EffectUpdate, "addresses that are routed to the nodes by others"),
 	"ServiceSpec.sessionAffinity":               on(EffectUpdate, ""),
-	"ServiceSpec.loadBalancerIP":                on(EffectUpdate, "chosen from the cluster's pools by the service's name when it is not set"),
+	"ServiceSpec.loadBalancerIP":                on(EffectUpdate, "chosen from the cluster's pools by the service's name when it is not set; of both families with a comma between"),
 	"ServiceSpec.loadBalancerSourceRanges":      on(EffectUpdate, "of the load balancer's address; node ports are open to all"),
 	"ServiceSpec.externalName":                  on(EffectUpdate, "the name that DNS answers with for a service of type ExternalName"),
 	"ServiceSpec.externalTrafficPolicy":         on(EffectUpdate, "with Local a load balancer's address is held by a node that has ready pods"),

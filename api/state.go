@@ -351,6 +351,17 @@ func (s *State) Holder(ip string) string {
 	return ""
 }
 
+// HolderOf returns the node that holds the addresses of a service of type LoadBalancer, "" for none, and under which of them it is remembered.
+// One node holds all of them.
+func (s *State) HolderOf(svc *corev1.Service) (node, ip string) {
+	for _, ip := range LoadBalancerIPs(svc) {
+		if node := s.Holder(ip); node != "" {
+			return node, ip
+		}
+	}
+	return "", ""
+}
+
 // Volume returns where a managed volume lies, or nil.
 func (s *State) Volume(a Address) *VolumeState {
 	if i, ok := slices.BinarySearchFunc(s.Volumes, VolumeState{Address: a}, byVolumeAddress); ok {

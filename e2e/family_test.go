@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/miekg/dns"
 	corev1 "k8s.io/api/core/v1"
@@ -24,6 +26,10 @@ berth {
     network       = %q
     pod_cidrs     = [%s]
     service_cidrs = [%s]
+
+    load_balancer "lab" {
+      addresses = [%s]
+    }
 
     dns {
       upstream = [%q]
@@ -78,6 +84,17 @@ service "web" {
     port        = 80
     target_port = "http"
     node_port   = 30090
+  }
+}
+
+service "balanced" {
+  type             = "LoadBalancer"
+  selector         = { app = "web" }
+  ip_family_policy = "PreferDualStack"
+
+  port "http" {
+    port        = 80
+    target_port = "http"
   }
 }
 
@@ -142,7 +159,7 @@ func TestFamilies(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			l := theLab(t)
 			needSix(t, l)
-			s := begin(t, fmt.Sprintf(inFamilies, tt.network, tt.pods, tt.services, dnsOutside(t, l)))
+			s := begin(t, fmt.Sprintf(inFamilies, tt.network, tt.pods, tt.services, poolOf(l, tt.pods), dnsOutside(t, l)))
 			if tt.pods == pods6 { // then Berth comes by IPv6, too
 				s.reachBySix()
 			}
@@ -157,7 +174,7 @@ func TestFamilies(t *testing.T) {
 			f.names()
 			f.reached()
 			f.sizes()
-			s.ok("net", "check")
+			s.netOpen()
 			s.ok("net", "trace", "daemonset/web", "web")
 			if tt.reboot {
 				f.reboot()
@@ -298,6 +315,13 @@ func (f *familyStory) reached() {
 	pods := f.pods("app=web")
 	first := pods[0]
 	web, sticky, nobody := f.service("web"), f.service("sticky"), f.service("nobody")
+	balanced := f.service("balanced")
+	if in := balanced.Status.LoadBalancer.Ingress; len(in) != f.families || balanced.Spec.LoadBalancerIP == "" {
+		f.t.Fatalf("the service has the load balancer addresses %v", in)
+	}
+	for _, in := range balanced.Status.LoadBalancer.Ingress {
+		f.balanced(&first, in.IP)
+	}
 	for _, ip := range api.ClusterIPs(&web) {
 		family := api.FamilyOf(ip)
 		seen := f.inPod(&first, slices.Repeat([]string{pageOf(ip, 80)}, 60)...)
@@ -325,6 +349,61 @@ func (f *familyStory) reached() {
 			f.t.Errorf("a service of %s with nobody behind it answers %q, %v; want that it is refused", family, got, err)
 		}
 	}
+}
+
+// poolOf has addresses of the families of some ranges that nobody on the lab's network has.
+func poolOf(l *lab.Lab, pods string) string {
+	var out []string
+	if strings.Contains(pods, pods4) {
+		out = append(out, fmt.Sprintf("%q", freeAddresses(l)))
+	}
+	if strings.Contains(pods, pods6) {
+		six := netip.MustParseAddr(l.Nodes()[0].Address6()).As16()
+		six[15] = 0xf0
+		out = append(out, fmt.Sprintf("%q", netip.AddrFrom16(six).String()+"/124"))
+	}
+	return strings.Join(out, ", ")
+}
+
+// balanced asks a load balancer's address from a pod, from every node and from outside. In the host's network nobody else has it.
+func (f *familyStory) balanced(p *corev1.Pod, ip string) {
+	if got := f.inPod(p, pageOf(ip, 80)); !strings.HasPrefix(got[0], "1 web-") {
+		f.t.Errorf("from a pod to the load balancer at %s: %q", ip, got)
+	}
+	if got, err := fetch(f.t.Context(), pageOf(ip, 80)); err != nil || !strings.HasPrefix(got, "1 web-") {
+		f.t.Errorf("from outside to the load balancer at %s: %q, %v", ip, got, err)
+	}
+	for _, n := range f.lab.Nodes() {
+		if got, err := n.Exec(f.t.Context(), "/run/e2e-app", "get", pageOf(ip, 80)); err != nil || !strings.HasPrefix(got, "1 web-") {
+			f.t.Errorf("from %s to the load balancer at %s: %q, %v", n.Name, ip, got, err)
+		}
+		has := sh(f.t, f.t.Context(), n, "ip -o addr show to "+ip+" | wc -l")
+		if want := map[bool]string{true: "1", false: "0"}[n.Name == f.holder()]; has != want {
+			f.t.Errorf("%s has the load balancer address %s %s times, want %s", n.Name, ip, has, want)
+		}
+	}
+}
+
+// holder is the node that holds the addresses of the load balancer.
+func (f *familyStory) holder() string {
+	f.t.Helper()
+	_, rest, ok := strings.Cut(strings.Join(strings.Fields(f.ok("describe", "service", "balanced")), " "), "Held By: ")
+	if !ok {
+		f.t.Fatal("nobody holds the addresses of the load balancer")
+	}
+	return strings.Fields(rest)[0]
+}
+
+// netOpen waits until every way is open: the command gives an answer three seconds, and a busy machine may need more.
+func (s *story) netOpen() {
+	s.t.Helper()
+	var o outcome
+	for end := time.Now().Add(deadline); time.Now().Before(end); {
+		if o = s.run("net", "check"); o.code == 0 {
+			return
+		}
+	}
+	s.t.Errorf("%s", o)
 }
 
 // inPod gets pages with a program in the network of a pod. They come without an end of line.
@@ -395,12 +474,12 @@ func (f *familyStory) reboot() {
 		}
 	}
 	for _, p := range f.pods("app=web") {
-		if p.Spec.NodeName != "n2" {
+		if p.Spec.NodeName == n1.Name {
 			continue
 		}
 		for _, ip := range p.Status.PodIPs {
 			if body, err := n1.Exec(ctx, "/run/e2e-app", "get", pageOf(ip.IP, 8080)); err != nil || !strings.HasPrefix(body, "1 web-") {
-				f.t.Errorf("from the rebooted host to %s on n2: %q, %v", ip.IP, body, err)
+				f.t.Errorf("from the rebooted host to %s: %q, %v", ip.IP, body, err)
 			}
 		}
 	}

@@ -72,7 +72,7 @@ func TestWireGuard(t *testing.T) {
 
 	pods := s.pods("app=web")
 	s.says(s.ok("net", "trace", "daemonset/web", "web"), "encrypted through WireGuard (berth-wg, UDP 51821) to ")
-	s.ok("net", "check")
+	s.netOpen()
 	sh(t, t.Context(), n2, "iptables -I INPUT -p udp --dport 51821 -j DROP; iptables -I OUTPUT -p udp --dport 51821 -j DROP")
 	o := s.run("net", "check")
 	sh(t, t.Context(), n2, "iptables -D INPUT -p udp --dport 51821 -j DROP; iptables -D OUTPUT -p udp --dport 51821 -j DROP")

@@ -7,7 +7,6 @@ import (
 	hcl2 "github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hcldec"
 	"github.com/zclconf/go-cty/cty"
-	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/validation"
 
 	"berth.dev/berth/api"
@@ -41,14 +40,11 @@ func loadBalancers(blocks hcl2.Blocks, c api.Cluster, ctx *hcl2.EvalContext) ([]
 	var out []api.LoadBalancerPool
 	var diags hcl2.Diagnostics
 	var taken []poolRange
-	if len(blocks) > 0 && !slices.Contains(c.Families(), corev1.IPv4Protocol) {
-		return nil, hcl2.Diagnostics{errorAt(blocks[0].DefRange, "No IPv4 in the cluster", "The addresses of pools are IPv4, and the cluster has no IPv4 range. Add one to pod_cidrs and to service_cidrs, or use node ports.")}
-	}
 	for _, own := range []struct {
 		texts []string
 		name  string
 	}{{c.PodCIDRs(), "pod_cidr"}, {c.ServiceCIDRs(), "service_cidr"}} {
-		if text := api.OfFamily(corev1.IPv4Protocol, own.texts...); text != "" {
+		for _, text := range own.texts {
 			taken = append(taken, poolRange{networkRange(netip.MustParsePrefix(text)), text, own.name})
 		}
 	}
@@ -88,6 +84,10 @@ func loadBalancers(blocks hcl2.Blocks, c api.Cluster, ctx *hcl2.EvalContext) ([]
 				diags = append(diags, errorAt(place, "Invalid value", "addresses: %s.", err))
 				continue
 			}
+			if f := r.Family(); !slices.Contains(c.Families(), f) {
+				diags = append(diags, errorAt(place, "Family is not the cluster's", "addresses: %s is %s, of which the cluster has no range. Add one to pod_cidrs and to service_cidrs, or take the address out.", a.AsString(), f))
+				continue
+			}
 			for _, t := range taken {
 				if t.Overlaps(r) {
 					diags = append(diags, errorAt(place, "Overlapping networks", "addresses: %s and %s of %s have addresses in common.", a.AsString(), t.text, t.pool))
@@ -103,9 +103,10 @@ func loadBalancers(blocks hcl2.Blocks, c api.Cluster, ctx *hcl2.EvalContext) ([]
 
 // networkRange is a network as a range, whatever its size.
 func networkRange(p netip.Prefix) api.AddressRange {
-	last := p.Addr().As4()
-	for i := p.Bits(); i < 32; i++ {
+	last := p.Addr().AsSlice()
+	for i := p.Bits(); i < 8*len(last); i++ {
 		last[i/8] |= 1 << (7 - i%8)
 	}
-	return api.AddressRange{First: p.Addr(), Last: netip.AddrFrom4(last)}
+	end, _ := netip.AddrFromSlice(last)
+	return api.AddressRange{First: p.Addr(), Last: end}
 }

@@ -37,7 +37,7 @@ func (d *draft) expose() {
 	before, after := map[opening]bool{}, map[opening]bool{}
 	for _, o := range d.prior.Objects {
 		if v := priorService(o); v != nil {
-			d.openings(before, o.Address, rollout.ServiceDefaults(v), d.prior.Holder(v.Spec.LoadBalancerIP), d.nodesBefore(v))
+			d.openings(before, o.Address, rollout.ServiceDefaults(v), holderOf(d.prior, v), d.nodesBefore(v))
 		}
 	}
 	if !d.Destroy {
@@ -106,9 +106,11 @@ func (d *draft) openings(into map[opening]bool, a api.Address, v *corev1.Service
 	}
 	for _, p := range v.Spec.Ports {
 		o := opening{service: a, port: p.Port, protocol: string(p.Protocol)}
-		if v.Spec.LoadBalancerIP != "" && v.Spec.Type == corev1.ServiceTypeLoadBalancer && holder != "" {
-			o.by, o.sources, o.at = byBalancer, sources, api.ExposedAddress{IP: v.Spec.LoadBalancerIP}
-			into[o] = true
+		for _, ip := range api.LoadBalancerIPs(v) {
+			if holder != "" {
+				o.by, o.sources, o.at = byBalancer, sources, api.ExposedAddress{IP: ip}
+				into[o] = true
+			}
 		}
 		o.sources = ""
 		for _, ip := range v.Spec.ExternalIPs {
@@ -128,6 +130,11 @@ func (d *draft) openings(into map[opening]bool, a api.Address, v *corev1.Service
 			}
 		}
 	}
+}
+
+func holderOf(s *api.State, v *corev1.Service) string {
+	node, _ := s.HolderOf(v)
+	return node
 }
 
 // nodesBefore are the members as last applied.

@@ -55,6 +55,13 @@ func (d *draft) hold(s *service) {
 	}
 }
 
+func addressesMove(svc *corev1.Service) string {
+	if len(api.LoadBalancerIPs(svc)) > 1 {
+		return "its addresses move"
+	}
+	return "its address moves"
+}
+
 // holderRank orders nodes: those that have endpoints first, then by a hash, so that addresses spread over the nodes and few move when one
 // comes or goes.
 func holderRank(s *service, h *host, with map[string]bool) uint64 {
@@ -94,9 +101,10 @@ func (d *draft) handOver(s *service, h *host, step graph.Step) {
 	if s.holder == "" || h.name != s.holder || s.holder == s.held {
 		return
 	}
-	d.graph.At(step).Delta.PutHolder = &api.Holder{IP: s.value.Spec.LoadBalancerIP, Node: s.holder}
+	_, ip := d.prior.HolderOf(s.value)
+	d.graph.At(step).Delta.PutHolder = &api.Holder{IP: cmp.Or(ip, api.LoadBalancerIPs(s.value)[0]), Node: s.holder}
 	if s.held != "" && s.prior != nil {
-		because(d.change(s.object.Address), "its address moves from "+s.held+" to "+s.holder)
+		because(d.change(s.object.Address), addressesMove(s.value)+" from "+s.held+" to "+s.holder)
 	}
 	if old := d.byHost[s.held]; old != nil {
 		if old.leaves {
@@ -110,18 +118,19 @@ func (d *draft) handOver(s *service, h *host, step graph.Step) {
 // unheld is the address that an object no longer has and no other service takes over, "" for none.
 func (d *draft) unheld(prior, o *api.Object) string {
 	old := priorService(prior)
-	if old == nil || old.Spec.LoadBalancerIP == "" || d.prior.Holder(old.Spec.LoadBalancerIP) == "" {
+	if old == nil {
 		return ""
 	}
-	if now := priorService(o); now != nil && now.Spec.LoadBalancerIP == old.Spec.LoadBalancerIP {
+	_, key := d.prior.HolderOf(old)
+	if now := priorService(o); key == "" || now != nil && slices.Contains(api.LoadBalancerIPs(now), key) {
 		return ""
 	}
 	for _, s := range d.services {
-		if s.value.Spec.LoadBalancerIP == old.Spec.LoadBalancerIP {
+		if slices.Contains(api.LoadBalancerIPs(s.value), key) {
 			return ""
 		}
 	}
-	return old.Spec.LoadBalancerIP
+	return key
 }
 
 func lacks(h *host, what string) bool { return slices.Contains(strings.Fields(h.facts.Lacks), what) }
@@ -160,10 +169,11 @@ func (d *draft) refuseWhereLacking(s *service, path, what, summary, detail strin
 }
 
 func (d *draft) checkBalanced(s *service) {
-	ip := s.value.Spec.LoadBalancerIP
 	if s.value.Spec.Type != corev1.ServiceTypeLoadBalancer {
 		return
 	}
+	ips := api.LoadBalancerIPs(s.value)
+	ip := strings.Join(ips, " and ")
 	able, members := 0, 0
 	for _, h := range d.hosts {
 		if h.member() {
@@ -172,8 +182,10 @@ func (d *draft) checkBalanced(s *service) {
 				able++
 			}
 		}
-		if h.ip == ip && !h.leaves {
-			d.errorAt(s.object, "spec.loadBalancerIP", "Address is a host's", "%s would get the address %s, which is that of %s. Take it out of the pool.", s.object.Address, ip, h.name)
+		for _, own := range h.ips() {
+			if slices.Contains(ips, own) && !h.leaves {
+				d.errorAt(s.object, "spec.loadBalancerIP", "Address is a host's", "%s would get the address %s, which is that of %s. Take it out of the pool.", s.object.Address, own, h.name)
+			}
 		}
 	}
 	if members > 0 && able == 0 {

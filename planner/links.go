@@ -157,7 +157,7 @@ func samePorts(a, b *corev1.Service) bool {
 	if a.Spec.ClusterIP != "" && a.Spec.ClusterIP != corev1.ClusterIPNone && a.Spec.ClusterIP == b.Spec.ClusterIP {
 		return true
 	}
-	if a.Spec.LoadBalancerIP != "" && a.Spec.LoadBalancerIP == b.Spec.LoadBalancerIP {
+	if slices.ContainsFunc(api.LoadBalancerIPs(a), func(ip string) bool { return slices.Contains(api.LoadBalancerIPs(b), ip) }) {
 		return true
 	}
 	for _, p := range a.Spec.Ports {

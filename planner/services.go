@@ -66,7 +66,7 @@ func (d *draft) wantServices() {
 		if f := api.ServiceFamilies(v, &d.Config.Cluster); s.headless && len(f) < len(d.Config.Cluster.Families()) {
 			s.families = f
 		}
-		s.held = d.prior.Holder(v.Spec.LoadBalancerIP)
+		s.held, _ = d.prior.HolderOf(v)
 		d.services = append(d.services, s)
 	}
 	d.checkServices()

@@ -150,7 +150,8 @@ func describeService(d *description, l *live, e entry) error {
 	d.some("Desired LoadBalancer IP", s.Spec.LoadBalancerIP)
 	if s.Spec.Type == corev1.ServiceTypeLoadBalancer {
 		d.key("LoadBalancer Ingress", serviceExternal(&s))
-		d.some("Held By", l.state.Holder(s.Spec.LoadBalancerIP))
+		node, _ := l.state.HolderOf(&s)
+		d.some("Held By", node)
 	}
 	for i := range s.Spec.Ports {
 		p := &s.Spec.Ports[i]

@@ -29,11 +29,13 @@ func listServices(l *live) []entry {
 // service is an applied service with its status: the load balancer's address, once a node holds it.
 func (l *live) service(o *api.Object) *corev1.Service {
 	s := o.Value.(*corev1.Service)
-	if s.Spec.Type != corev1.ServiceTypeLoadBalancer || l.state.Holder(s.Spec.LoadBalancerIP) == "" {
+	if node, _ := l.state.HolderOf(s); node == "" {
 		return s
 	}
 	s = s.DeepCopy()
-	s.Status.LoadBalancer.Ingress = []corev1.LoadBalancerIngress{{IP: s.Spec.LoadBalancerIP}}
+	for _, ip := range api.LoadBalancerIPs(s) {
+		s.Status.LoadBalancer.Ingress = append(s.Status.LoadBalancer.Ingress, corev1.LoadBalancerIngress{IP: ip})
+	}
 	return s
 }
 

@@ -77,9 +77,7 @@ func (c *checker) serviceReach(s *corev1.ServiceSpec) {
 		}
 	}
 	c.affinity(s)
-	if s.LoadBalancerIP != "" {
-		c.ipv4("spec.loadBalancerIP", s.LoadBalancerIP)
-	}
+	c.balancerIPs(s.LoadBalancerIP)
 	for i, ip := range s.ExternalIPs {
 		c.outsideIP(fmt.Sprintf("spec.externalIPs[%d]", i), ip)
 	}
@@ -117,10 +115,19 @@ func (c *checker) affinity(s *corev1.ServiceSpec) {
 // maxAffinitySeconds is a day, as in Kubernetes.
 const maxAffinitySeconds = 86400
 
-func (c *checker) ipv4(path, value string) {
-	c.ip(path, value)
-	if ip, err := netip.ParseAddr(value); err == nil && !ip.Is4() {
-		c.invalid(path, value, "addresses of load balancers are IPv4")
+// balancerIPs checks an address, or two of different families with a comma between.
+func (c *checker) balancerIPs(text string) {
+	if text == "" {
+		return
+	}
+	const path = "spec.loadBalancerIP"
+	ips := strings.Split(text, ",")
+	if len(ips) > 2 || len(ips) == 2 && api.FamilyOf(ips[0]) == api.FamilyOf(ips[1]) {
+		c.invalid(path, text, "may hold one address, or one of each family with a comma between")
+		return
+	}
+	for _, ip := range ips {
+		c.ip(path, ip)
 	}
 }
 

@@ -47,8 +47,10 @@ done
 for dev in berth.1 berth-wg berth0; do
 	if ip link show dev $dev >/dev/null 2>&1; then ip link del dev $dev; fi
 done
-set -- "$berth_net"/services/*.rules
-if [ -e "$1" ]; then berth_held "$@" | while read -r address; do berth_leave "$address"; done; fi
+for services in "$berth_net"/services "$berth_net"/services6; do
+	set -- "$services"/*.rules
+	if [ -e "$1" ]; then berth_held "$@" | while read -r address; do berth_leave "$address"; done; fi
+done
 rm -rf /var/lib/cni/networks/` + NetworkName + `
 
 if [ -e "$berth_net/before" ]; then

@@ -34,6 +34,11 @@ func TestRenderFamilies(t *testing.T) {
 		{"dual-four", dual, ends, proxy.On{Node: "n1", IP: "10.0.0.11", PodCIDR: podCIDR, Family: corev1.IPv4Protocol}},
 		{"dual-six", dual, ends, six},
 		{"dual-six-no-endpoints", dual, nil, six},
+		{"dual-six-balanced", func(s *corev1.Service) { dual(s); s.Spec.LoadBalancerIP = "192.0.2.10,fd00:10::10" }, ends, six},
+		{"dual-six-closed", func(s *corev1.Service) {
+			dual(s)
+			s.Spec.LoadBalancerIP, s.Spec.LoadBalancerSourceRanges = "192.0.2.10,fd00:10::10", []string{"10.0.0.0/8"}
+		}, ends[:1], six},
 		{"six", func(s *corev1.Service) {
 			s.Spec.ClusterIP = "fd00:10:96::a"
 			s.Spec.Ports[0].Protocol = corev1.ProtocolUDP

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/netip"
 	"os/exec"
 	"strings"
 	"testing"
@@ -15,6 +16,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"berth.dev/berth/api"
+	"berth.dev/berth/internal/lab/labtest"
+	"berth.dev/berth/providers/internal/iptables"
 )
 
 // vip is an address in the lab's network that no host has.
@@ -313,6 +316,60 @@ func TestBesideOthers(t *testing.T) {
 			}
 			if d := cmp.Diff(before, w.hosts[0].Sh(t, others)); d != "" {
 				t.Errorf("rules of others after ours are gone (-before +now):\n%s", d)
+			}
+		})
+	}
+}
+
+// An address of IPv6 is told to the network by either program: who knows its old place knows the new one without asking; and a host that boots leaves it to
+// another one that has it.
+func TestNeighbours(t *testing.T) {
+	l := labtest.Shared(t)
+	if l.Nodes()[0].Address6() == "" {
+		t.Skip("the machine has no IPv6")
+	}
+	for n, program := range []string{"perl", "python3"} {
+		t.Run(program, func(t *testing.T) {
+			w := setUp(t)
+			here := netip.MustParseAddr(l.Nodes()[0].Address6()).As16()
+			here[15] = byte(0xe0 + n)
+			ip := netip.AddrFrom16(here).String()
+			run := func(host int, does string) string {
+				t.Helper()
+				only := `command() { case $2 in perl | python3) [ "$2" = "$want" ] ;; *) type "$2" ;; esac; }`
+				return w.hosts[host].Sh(t, "set -eu\nwant=$2 berth_net=/var/lib/berth/network\n"+iptables.Prelude+only+"\n"+does+` "$1" 2>&1; ip -6 -o addr show to "$1"`, ip, program)
+			}
+			t.Cleanup(func() {
+				for i := range w.hosts {
+					run(i, "berth_leave")
+				}
+			})
+			if got := run(0, "berth_hold"); !strings.Contains(got, ip+"/128") || !strings.Contains(got, "deprecated") {
+				t.Fatalf("n1 does not have it: %s", got)
+			}
+			conn, err := net.DialTimeout("tcp", net.JoinHostPort(ip, "22"), 30*time.Second)
+			if err != nil {
+				t.Fatal(err)
+			}
+			conn.Close()
+			if got := run(1, "rebuild=1; berth_hold"); strings.Contains(got, ip+"/128") || !strings.Contains(got, "another host has the address") {
+				t.Errorf("at its boot n2 takes what n1 has: %s", got)
+			}
+			if got := run(0, "berth_leave"); got != "" {
+				t.Errorf("n1 keeps it: %s", got)
+			}
+			if got := run(1, "rebuild=1; berth_hold"); !strings.Contains(got, ip+"/128") {
+				t.Errorf("at its boot n2 does not take what nobody has: %s", got)
+			}
+			mac := strings.TrimSpace(w.hosts[1].Sh(t, "cat /sys/class/net/eth0/address"))
+			for deadline := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) {
+				known, err := exec.CommandContext(t.Context(), "ip", "neigh", "show", "to", ip).Output()
+				if err == nil && strings.Contains(string(known), "lladdr "+mac) {
+					break
+				}
+				if time.Now().After(deadline) {
+					t.Fatalf("outside it is known at %q, %v; want %s of n2", known, err, mac)
+				}
 			}
 		})
 	}

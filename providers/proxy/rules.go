@@ -46,7 +46,8 @@ type servicePort struct {
 	nodePort int32
 	external []string // other addresses from outside, sorted
 	balancer string   // the load balancer's address
-	sources  []string // networks that may use it; none for all
+	sources  []string // networks that may use it, where closed says that not all may
+	closed   bool
 	on       On
 	affinity int32 // seconds; 0 for none
 
@@ -108,19 +109,23 @@ func Render(w *api.ServiceWork, endpoints []providers.Endpoint, on On) (*iptable
 		sp.render(r)
 	}
 	if ip := balancerOf(svc, on.Family); ip != "" {
-		hold(r, ip, w.Holder == on.Node)
+		hold(r, ip, on.Family, w.Holder == on.Node)
 	}
 	return r, nil
 }
 
 // hold notes who holds a load balancer's address. Where it is held, nothing else of the node is reached through it.
-func hold(r *iptables.Rules, ip string, here bool) {
+func hold(r *iptables.Rules, ip string, f corev1.IPFamily, here bool) {
 	if !here {
 		r.Note(iptables.NoteLeave + " " + ip)
 		return
 	}
 	r.Note(iptables.NoteHold + " " + ip)
-	r.Add(iptables.Filter, nodePorts, "-d "+ip+"/32 ! -p icmp -m comment --comment \""+r.Name+" no such port\" -j "+reject)
+	bits, control := "/32", "icmp"
+	if f == corev1.IPv6Protocol { // what nodes find each other by is part of the latter
+		bits, control = "/128", "ipv6-icmp"
+	}
+	r.Add(iptables.Filter, nodePorts, "-d "+ip+bits+" ! -p "+control+" -m comment --comment \""+r.Name+" no such port\" -j "+rejectOf(f))
 }
 
 // none is the text of a service that is to have no rules.
@@ -130,7 +135,7 @@ func balancerOf(svc *corev1.Service, f corev1.IPFamily) string {
 	if svc.Spec.Type != corev1.ServiceTypeLoadBalancer {
 		return ""
 	}
-	return api.OfFamily(f, svc.Spec.LoadBalancerIP)
+	return api.OfFamily(f, api.LoadBalancerIPs(svc)...)
 }
 
 // checkAddresses refuses addresses that are none: they become part of the rules' text.
@@ -138,7 +143,7 @@ func checkAddresses(svc *corev1.Service) error {
 	for _, a := range []struct {
 		what string
 		ips  []string
-	}{{"cluster IP", append([]string{svc.Spec.ClusterIP}, svc.Spec.ClusterIPs...)}, {"external IP", svc.Spec.ExternalIPs}, {"load balancer address", list(svc.Spec.LoadBalancerIP)}} {
+	}{{"cluster IP", append([]string{svc.Spec.ClusterIP}, svc.Spec.ClusterIPs...)}, {"external IP", svc.Spec.ExternalIPs}, {"load balancer address", strings.FieldsFunc(svc.Spec.LoadBalancerIP, func(r rune) bool { return r == ',' })}} {
 		for _, text := range a.ips {
 			if ip, err := netip.ParseAddr(text); err != nil || api.FamilyOf(ip.String()) == "" {
 				return fmt.Errorf("%s %q: not an address", a.what, text)
@@ -146,13 +151,6 @@ func checkAddresses(svc *corev1.Service) error {
 		}
 	}
 	return nil
-}
-
-func list(s string) []string {
-	if s == "" {
-		return nil
-	}
-	return []string{s}
 }
 
 func addresses(endpoints []providers.Endpoint) []string {
@@ -236,6 +234,7 @@ func (sp *servicePort) addSources(ranges []string) error {
 	}
 	slices.Sort(sp.sources)
 	sp.sources = slices.Compact(sp.sources)
+	sp.closed = len(ranges) > 0 && !everybody // networks of one family keep all of the other out
 	if everybody {
 		sp.sources = nil
 	}
@@ -311,7 +310,11 @@ func (sp *servicePort) wholeMask() string {
 }
 
 func (sp *servicePort) rejection() string {
-	if sp.six() {
+	return rejectOf(sp.on.Family)
+}
+
+func rejectOf(f corev1.IPFamily) string {
+	if f == corev1.IPv6Protocol {
 		return "REJECT --reject-with icmp6-port-unreachable"
 	}
 	return reject
@@ -473,7 +476,7 @@ func (sp *servicePort) fromOutside(r *iptables.Rules, entries []string) {
 // balance leads packets for the load balancer's address on, of those who may use it.
 func (sp *servicePort) balance(r *iptables.Rules, ext string) {
 	next := ext
-	if len(sp.sources) > 0 {
+	if sp.closed {
 		next = sp.chain("FW")
 		r.Own(iptables.NAT, next)
 		for _, s := range sp.sources {
