@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"fmt"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -74,6 +75,10 @@ func TestPullBackOff(t *testing.T) {
 	if len(late) != 1 || late[0].Status.Phase != corev1.PodRunning {
 		t.Fatalf("the pod does not run: %s", o)
 	}
-	s.says(s.ok("describe", "pod", late[0].Name), "Failed to pull image", "503 Service Unavailable", "Error: ErrImagePull", "Back-off pulling image", "Error: ImagePullBackOff",
-		"(x2 over", "Successfully pulled image", "including waiting). Image size:")
+	described := s.ok("describe", "pod", late[0].Name)
+	s.says(described, "Failed to pull image", "503 Service Unavailable", "Error: ErrImagePull", "Back-off pulling image", "Error: ImagePullBackOff",
+		"Successfully pulled image", "including waiting). Image size:")
+	if !regexp.MustCompile(`Normal +Pulling +\S+ \(x\d+ over`).MatchString(described) {
+		t.Errorf("it was not pulled more than once:\n%s", described)
+	}
 }
