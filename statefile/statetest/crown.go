@@ -171,12 +171,27 @@ func testCrownKept(t *testing.T, open func() statefile.Crowner) {
 		}
 		w := watcher("ann@ws1")
 		w.Seen = time.Now().UTC()
-		check(t, "Say", c.Say(t.Context(), w))
-		said = time.Now()
+		says := time.Now()
+		if unheard(t, said, "Say", c.Say(t.Context(), w)) {
+			break
+		}
+		said = says
 		time.Sleep(statefile.CrownBeat / 2)
 	}
-	check(t, "Held", c.Held(t.Context()))
+	unheard(t, said, "Held", c.Held(t.Context()))
 	check(t, "Abdicate", c.Abdicate(t.Context()))
+}
+
+// unheard reports whether one that leads gave up by itself, as nothing had been said for too long: the machine stood still. Any other error fails
+// the test.
+func unheard(t *testing.T, said time.Time, what string, err error) bool {
+	t.Helper()
+	if silent := time.Since(said); errors.Is(err, statefile.ErrCrownLost) && silent > statefile.CrownSure {
+		t.Logf("%s: nothing was said for %s", what, silent)
+		return true
+	}
+	check(t, what, err)
+	return false
 }
 
 // testCrownSilent has one fall silent, as one does that sleeps: another leads in less than ten seconds, with a greater number, and whatever the
