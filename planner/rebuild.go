@@ -19,17 +19,22 @@ type RebuildInput struct {
 	Observed *api.Observation // of the nodes of the inventory and those of the copy
 	Shares   map[string]Share // by node
 	Copy     *api.State       // the newest copy of the state; nil when there is none
-	// Otherwise are the uids of pods whose files hold something else than the configuration would have in them.
+	// Otherwise are the uids of pods whose files hold something else than the configuration would have in them, or may.
 	Otherwise map[string]bool
 	// Last says that no run has changed hosts since the copy was made, as far as the hosts tell.
 	Last bool
 }
 
 // Share is a node's part of the pod network, as its host keeps it.
-type Share struct{ PodCIDR, SecondPodCIDR, VTEPMAC string }
+type Share struct {
+	PodCIDR, SecondPodCIDR, VTEPMAC string
+
+	Unread string // why it could not be read; the others say nothing then
+}
 
 // Rebuild makes a state of what hosts show and keep, and says of each item how well it is known. It believes hosts first, then the copy, and the
-// configuration only where neither can tell. Serial and history are the caller's.
+// configuration only where neither can tell. Serial and history are the caller's. A member that no copy has and whose share of the pod network could
+// not be read is an error: the next plan would give it another one and cut its pods off.
 func Rebuild(in RebuildInput) (*api.State, []api.RebuiltItem, error) {
 	r := &rebuild{RebuildInput: in, out: &api.State{Lineage: in.Lineage, Cluster: in.Config.Cluster}, prior: &api.State{}}
 	if in.Copy != nil {
@@ -101,6 +106,7 @@ func (r *rebuild) nodes() error {
 			names[n.Name] = n
 		}
 	}
+	var unread api.Diagnostics
 	for _, name := range slices.Sorted(maps.Keys(names)) {
 		a := api.Address{Kind: api.KindNode, Name: name}
 		obs, why := r.seen(name)
@@ -113,12 +119,15 @@ func (r *rebuild) nodes() error {
 		case known == nil && obs.Lineage != r.Lineage:
 			continue // no member
 		case known == nil:
-			if share, read := r.Shares[name]; !read {
-				proof, marked = api.Unknown, marked+", but what it has of the pod network could not be read"
-			} else if share.PodCIDR == "" {
+			share, asked := r.Shares[name]
+			if !asked || share.Unread != "" {
+				unread = append(unread, unreadShare(name, share.Unread))
+				continue
+			}
+			if share.PodCIDR == "" {
 				proof, marked = api.Inferred, marked+", and has no part of the pod network"
 			}
-			known = &api.NodeState{Name: name, Node: names[name], PodCIDR: r.Shares[name].PodCIDR, SecondPodCIDR: r.Shares[name].SecondPodCIDR, VTEPMAC: r.Shares[name].VTEPMAC, BootID: obs.BootID}
+			known = &api.NodeState{Name: name, Node: names[name], PodCIDR: share.PodCIDR, SecondPodCIDR: share.SecondPodCIDR, VTEPMAC: share.VTEPMAC, BootID: obs.BootID}
 		}
 		n := *known
 		if declared := r.declaredNode(name); declared != nil && n.Node != nil && n.Node.Fence == nil && declared.Fence != nil {
@@ -142,7 +151,18 @@ func (r *rebuild) nodes() error {
 		}
 		r.out.Nodes = append(r.out.Nodes, n)
 	}
+	if len(unread) > 0 {
+		return &api.DiagnosticsError{Diagnostics: unread}
+	}
 	return nil
+}
+
+func unreadShare(node, why string) api.Diagnostic {
+	if why != "" {
+		why = ": " + why
+	}
+	return api.Diagnostic{Severity: api.SeverityError, Summary: "Share of the pod network could not be read", Node: node, Detail: fmt.Sprintf(
+		"What %s has of the pod network could not be read%s. No copy of the state has it, and with another share its pods would be cut off: run it again.", node, why)}
 }
 
 func (r *rebuild) declaredNode(name string) *api.Node {
@@ -325,7 +345,8 @@ type podOn struct {
 	pod  *api.ObservedPod
 }
 
-// chosen are the pods that are taken, by address: of several the copy's, then one whose sandbox is ready, then the newest.
+// chosen are the pods that are taken, by address: of several the one of the copy of the last state, then one whose sandbox is ready, then an older
+// copy's, whose pod may have died and been made anew since, then the newest.
 func (r *rebuild) chosen() map[api.Address]podOn {
 	out := map[api.Address]podOn{}
 	no := func(b bool) int { return map[bool]int{true: 0, false: 1}[b] }
@@ -338,7 +359,15 @@ func (r *rebuild) chosen() map[api.Address]podOn {
 			known := r.prior.Pod(o.Address)
 			is := func(p *api.ObservedPod) bool { return known != nil && known.UID == p.UID }
 			c, there := out[o.Address]
-			if !there || cmp.Or(cmp.Compare(no(is(o)), no(is(c.pod))), cmp.Compare(no(o.SandboxReady), no(c.pod.SandboxReady)), c.pod.CreatedAt.Compare(o.CreatedAt), cmp.Compare(o.UID, c.pod.UID)) < 0 {
+			if !there {
+				out[o.Address] = podOn{n.Name, o}
+				continue
+			}
+			copies, last := cmp.Compare(no(is(o)), no(is(c.pod))), 0
+			if r.Last {
+				last = copies
+			}
+			if cmp.Or(last, cmp.Compare(no(o.SandboxReady), no(c.pod.SandboxReady)), copies, c.pod.CreatedAt.Compare(o.CreatedAt), cmp.Compare(o.UID, c.pod.UID)) < 0 {
 				out[o.Address] = podOn{n.Name, o}
 			}
 		}
@@ -401,7 +430,12 @@ func (r *rebuild) completePod(p *api.PodState, o *api.ObservedPod) error {
 		spec, left := api.FillSpec(p.Address, p.Spec, api.PodSpecOf(owner.Value), p.Hashes)
 		p.Spec, p.Hashes = spec, left
 	}
-	if p.Files == nil && !r.Otherwise[p.UID] && p.Spec != nil && owner != nil && owner.Address.Kind != api.KindJob && owner.Address.Kind != api.KindCronJob {
+	if r.Otherwise[p.UID] {
+		p.Files = nil
+		return nil
+	}
+	// what an older copy says of files is not what the host was found to have
+	if (p.Files == nil || !r.Last) && p.Spec != nil && owner != nil && owner.Address.Kind != api.KindJob && owner.Address.Kind != api.KindCronJob {
 		p.Files = filesOf(r.named, p.Namespace, p.Spec)
 	}
 	return nil

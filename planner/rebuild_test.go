@@ -1,7 +1,9 @@
 package planner_test
 
 import (
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
@@ -105,9 +107,19 @@ func TestRebuild(t *testing.T) {
 				{Address: in.Copy.Pods[0].Address.Owner().WithPod("p8"), Namespace: "default", Name: "p8", UID: "uid-p8", Lineage: "other"},
 			}
 		}, map[string]api.Proof{"pod.web/p9 a2": "left"}, []string{"p1", "p2"}},
-		{"no copy, and a node whose share of the network could not be read", func(in *planner.RebuildInput) {
-			in.Copy, in.Shares = nil, map[string]planner.Share{"a1": {}}
-		}, map[string]api.Proof{"config_map.conf": api.Inferred, "pod.web": api.Inferred, "volume.data": api.Inferred, "node.a1": api.Inferred, "node.a2": api.Unknown}, []string{"p1", "p2"}},
+		{"no copy, and a node without a share of the network", func(in *planner.RebuildInput) {
+			in.Copy, in.Shares["a1"] = nil, planner.Share{}
+		}, map[string]api.Proof{"config_map.conf": api.Inferred, "pod.web": api.Inferred, "volume.data": api.Inferred, "node.a1": api.Inferred}, []string{"p1", "p2"}},
+		{"two pods of one name, and the last copy's does not run", func(in *planner.RebuildInput) { madeAnew(in) },
+			map[string]api.Proof{"pod.web/p2 a1": "left"}, []string{"p1", "p2"}},
+		{"two pods of one name, and an older copy's does not run", func(in *planner.RebuildInput) {
+			madeAnew(in)
+			in.Last = false
+		}, map[string]api.Proof{"config_map.conf": api.Inferred, "pod.web": api.Inferred, "volume.data": api.Inferred, "pod.web/p2 a2": "left"}, []string{"p1", "p2"}},
+		{"two pods of one name that both run, and an older copy", func(in *planner.RebuildInput) {
+			madeAnew(in)
+			in.Last, in.Observed.Nodes[1].Pods[0].SandboxReady = false, true
+		}, map[string]api.Proof{"config_map.conf": api.Inferred, "pod.web": api.Inferred, "volume.data": api.Inferred, "pod.web/p2 a1": "left"}, []string{"p1", "p2"}},
 		{"a host has gone to another cluster", func(in *planner.RebuildInput) {
 			in.Observed.Nodes[1].Lineage, in.Observed.Nodes[1].Pods = "other", nil
 		}, map[string]api.Proof{"node.a2": api.Inferred, p2: api.Inferred}, []string{"p1", "p2"}},
@@ -142,6 +154,90 @@ func TestRebuild(t *testing.T) {
 			}
 			if d := cmp.Diff(tt.pods, pods); d != "" {
 				t.Error(d)
+			}
+		})
+	}
+}
+
+// madeAnew has the copy's p2 dead on a2 and a newer one of its name run on a1.
+func madeAnew(in *planner.RebuildInput) {
+	dead := &in.Observed.Nodes[1].Pods[0]
+	living := *dead
+	living.UID, living.CreatedAt = "another", dead.CreatedAt.Add(time.Minute)
+	dead.SandboxReady = false
+	in.Observed.Nodes[0].Pods = append(in.Observed.Nodes[0].Pods, living)
+}
+
+// A member that no copy has is not taken into the state without its share of the pod network: the next plan would give it another.
+func TestRebuildUnreadShare(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		change func(*planner.RebuildInput)
+		want   string // in the error; "" for none
+	}{
+		{"no copy", func(in *planner.RebuildInput) { in.Copy = nil }, "What a2 has of the pod network could not be read: no route."},
+		{"a copy from before the node", func(in *planner.RebuildInput) {
+			s := *in.Copy
+			s.Nodes, s.Pods = s.Nodes[:1], s.Pods[:1]
+			in.Copy = &s
+		}, "What a2 has of the pod network could not be read: no route."},
+		{"nobody asked", func(in *planner.RebuildInput) {
+			in.Copy = nil
+			delete(in.Shares, "a2")
+		}, "What a2 has of the pod network could not be read."},
+		{"the copy has it", func(*planner.RebuildInput) {}, ""},
+		{"a host of another cluster", func(in *planner.RebuildInput) { in.Copy, in.Observed.Nodes[1].Lineage = nil, "other" }, ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			in, _ := rebuildWorld()
+			in.Shares["a2"] = planner.Share{Unread: "no route"}
+			tt.change(&in)
+			_, _, err := planner.Rebuild(in)
+			switch {
+			case tt.want == "" && err != nil:
+				t.Error(err)
+			case tt.want != "" && (err == nil || !strings.Contains(err.Error(), tt.want)):
+				t.Errorf("%v, want %q", err, tt.want)
+			}
+		})
+	}
+}
+
+// What files hold is as the copy of the last state says, else as the objects say whose content the host was found to have, else not known.
+func TestRebuildFiles(t *testing.T) {
+	const key, old = "config_map/conf", "of the copy"
+	for _, tt := range []struct {
+		name                  string
+		copy, last, otherwise bool
+		want                  string // "" for not known, "sum" for the sum of the object
+	}{
+		{"the last copy", true, true, false, old},
+		{"the last copy, and the host has something else", true, true, true, ""},
+		{"an older copy", true, false, false, "sum"},
+		{"an older copy, and the host has something else", true, false, true, ""},
+		{"no copy", false, false, false, "sum"},
+		{"no copy, and the host has something else", false, false, true, ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			in, s := rebuildWorld()
+			s.Objects[0].Value.(*corev1.ConfigMap).Data = map[string]string{"k": "v"}
+			s.Pods[0].Spec.Volumes = []corev1.Volume{{Name: "conf", VolumeSource: corev1.VolumeSource{
+				ConfigMap: &corev1.ConfigMapVolumeSource{LocalObjectReference: corev1.LocalObjectReference{Name: "conf"}}}}}
+			s.Pods[0].Files = map[string]string{key: old}
+			in.Last, in.Otherwise = tt.last, map[string]bool{"uid-p1": tt.otherwise}
+			if !tt.copy {
+				in.Copy = nil
+			}
+			got, _, err := planner.Rebuild(in)
+			if err != nil {
+				t.Fatal(err)
+			}
+			files := got.Pods[0].Files
+			if got := files[key]; tt.want == "sum" && (len(got) != 16 || len(files) != 1) || tt.want != "sum" && got != tt.want || tt.want == "" && files != nil {
+				t.Errorf("its files hold %v, want %q", files, tt.want)
+			}
+			if s.Pods[0].Files[key] != old {
+				t.Error("the copy was changed")
 			}
 		})
 	}

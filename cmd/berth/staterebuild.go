@@ -139,9 +139,10 @@ type rebuilding struct {
 	config *api.Config
 	seen   *api.Observation
 	held   map[string]*statecopy.Held
+	unread map[string]string // why nodes that run could not be asked what they keep
 
 	lineage string
-	fence   uint64 // of the state that is made: greater than any that a host may have seen
+	fence   uint64 // of the state that is made: no less than any that a host may have seen, as the next Open adds one
 	copy    *api.State
 	of      uint64 // the fence of the copy
 	last    bool
@@ -178,6 +179,9 @@ func (b *rebuilding) rebuild(ctx context.Context) (*api.State, []api.RebuiltItem
 	shares := map[string]planner.Share{}
 	for name, h := range b.held {
 		shares[name] = planner.Share{PodCIDR: h.PodCIDR, SecondPodCIDR: h.SecondPodCIDR, VTEPMAC: h.VTEPMAC}
+	}
+	for name, why := range b.unread {
+		shares[name] = planner.Share{Unread: why}
 	}
 	in := planner.RebuildInput{Lineage: b.lineage, Config: b.config, Observed: b.seen, Shares: shares, Copy: b.copy, Last: b.last}
 	state, items, err := planner.Rebuild(in)
@@ -229,13 +233,13 @@ func (b *rebuilding) allAnswered() bool {
 	return !slices.ContainsFunc(b.seen.Nodes, func(n *api.NodeObservation) bool { return n.Unreachable != "" })
 }
 
-// otherwise are the pods whose files, as their hosts have them, are not what the objects of the rebuilt state would have in them, of those about which the copy says
-// nothing. One that cannot be asked counts as such: its files are written once more.
+// otherwise are the pods whose files, as their hosts have them, are not what the objects of the rebuilt state would have in them, of those about which no copy of
+// the last state says it. One that cannot be asked counts as such: its files are written once more.
 func (b *rebuilding) otherwise(ctx context.Context, s *api.State) map[string]bool {
 	known := map[string]bool{}
 	if b.copy != nil {
 		for i := range b.copy.Pods {
-			known[b.copy.Pods[i].UID] = b.copy.Pods[i].Files != nil
+			known[b.copy.Pods[i].UID] = b.last && b.copy.Pods[i].Files != nil
 		}
 	}
 	contents := map[api.Address]*api.Object{}
@@ -244,29 +248,41 @@ func (b *rebuilding) otherwise(ctx context.Context, s *api.State) map[string]boo
 			contents[o.Address] = o
 		}
 	}
-	out := map[string]bool{}
-	for _, n := range s.Nodes {
-		var works []*providers.Work
-		for i := range s.Pods {
-			p := &s.Pods[i]
-			if p.Node != n.Name || len(p.Files) == 0 || known[p.UID] {
-				continue
-			}
-			pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: p.Address.Pod, Namespace: p.Namespace, UID: types.UID(p.UID), Labels: p.Labels}, Spec: *p.Spec}
-			if o := b.seenPod(n.Name, p.UID); o != nil {
-				pod.Annotations = o.Annotations
-			}
-			works = append(works, &providers.Work{Step: &api.Step{Address: p.Address, Node: n.Name, Pod: &api.PodWork{Pod: pod}}, Cluster: s.Cluster, Lineage: s.Lineage, Objects: contents, NodeIP: n.IP, SecondNodeIP: n.SecondIP})
-		}
-		if len(works) == 0 {
+	works, out := map[string][]*providers.Work{}, map[string]bool{} // by node, by uid
+	for i := range s.Pods {
+		p := &s.Pods[i]
+		if len(p.Files) == 0 || known[p.UID] {
 			continue
 		}
-		differ, err := b.filesDiffer(ctx, n.Node, works)
-		if err != nil {
-			b.warnOf(n.Name, "What files of pods hold could not be read", err)
+		n := s.Node(p.Node)
+		if n == nil || n.Node == nil || p.Spec == nil { // nobody can say
+			out[p.UID] = true
+			continue
 		}
-		for _, w := range works {
-			if uid := string(w.Step.Pod.Pod.UID); err != nil || differ[uid] {
+		pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: p.Address.Pod, Namespace: p.Namespace, UID: types.UID(p.UID), Labels: p.Labels}, Spec: *p.Spec}
+		if o := b.seenPod(n.Name, p.UID); o != nil {
+			pod.Annotations = o.Annotations
+		}
+		works[n.Name] = append(works[n.Name], &providers.Work{Step: &api.Step{Address: p.Address, Node: n.Name, Pod: &api.PodWork{Pod: pod}}, Cluster: s.Cluster, Lineage: s.Lineage, Objects: contents, NodeIP: n.IP, SecondNodeIP: n.SecondIP})
+	}
+	nodes := slices.Sorted(maps.Keys(works))
+	differ, failed := make([]map[string]bool, len(nodes)), make([]error, len(nodes))
+	var all sync.WaitGroup
+	turn := make(chan struct{}, max(1, b.opts.parallelism))
+	for i, name := range nodes {
+		all.Go(func() {
+			turn <- struct{}{}
+			defer func() { <-turn }()
+			differ[i], failed[i] = b.filesDiffer(ctx, s.Node(name).Node, works[name])
+		})
+	}
+	all.Wait()
+	for i, name := range nodes {
+		if failed[i] != nil {
+			b.warnOf(name, "What files of pods hold could not be read", failed[i])
+		}
+		for _, w := range works[name] {
+			if uid := string(w.Step.Pod.Pod.UID); failed[i] != nil || differ[i][uid] {
 				out[uid] = true
 			}
 		}
@@ -308,7 +324,7 @@ func (b *rebuilding) look(ctx context.Context) error {
 	if len(b.config.Nodes) == 0 {
 		return fail("No nodes", "The configuration declares no node, so there is nobody to ask. Add node blocks or an inventory.")
 	}
-	b.seen, b.held = &api.Observation{}, map[string]*statecopy.Held{}
+	b.seen, b.held, b.unread = &api.Observation{}, map[string]*statecopy.Held{}, map[string]string{}
 	return b.lookAt(ctx, b.config.Nodes)
 }
 
@@ -343,6 +359,7 @@ func (b *rebuilding) ask(ctx context.Context, nodes []*api.Node) map[string]*sta
 			mu.Lock()
 			defer mu.Unlock()
 			if err != nil {
+				b.unread[n.Name] = err.Error()
 				b.warnOf(n.Name, "What the host keeps could not be read", err)
 				return
 			}
