@@ -82,6 +82,8 @@ func TestWireGuard(t *testing.T) {
 	s.says(o.stdout, "node to node 4 of 4", "Broken: pod to pod, n1 -> n2", "let UDP 51821 through between n1 and n2")
 
 	// A node joins: the others keep what they have, and learn of it. A key is changed: made anew where it was.
+	// That of n1 has no end of line from now on, as with one put there by hand.
+	sh(t, t.Context(), n1, `key=$(cat /var/lib/berth/network/wireguard.key); printf %s "$key" >/var/lib/berth/network/wireguard.key`)
 	sh(t, t.Context(), n2, "rm /var/lib/berth/network/wireguard.key")
 	s.inventory(nil, "n1", "n2", "n3")
 	s.says(s.ok("plan"), "its key has changed", "joins the cluster")
@@ -203,7 +205,7 @@ func (w *guardStory) secret(nodes ...*lab.Node) map[string]string {
 	w.t.Helper()
 	keys := map[string]string{}
 	for _, n := range nodes {
-		lines := strings.Fields(sh(w.t, w.t.Context(), n, "stat -c '%a %U' /var/lib/berth/network/wireguard.key; cat /var/lib/berth/network/wireguard.key; wg show berth-wg public-key"))
+		lines := strings.Fields(sh(w.t, w.t.Context(), n, "stat -c '%a %U' /var/lib/berth/network/wireguard.key; cat /var/lib/berth/network/wireguard.key; echo; wg show berth-wg public-key"))
 		if len(lines) != 4 || lines[0] != "600" || lines[1] != "root" {
 			w.t.Fatalf("the key of %s: %q", n.Name, lines)
 		}

@@ -29,11 +29,15 @@ func (d *draft) facts() []api.Fact {
 }
 
 func factsOf(o *api.NodeObservation) []api.Fact {
-	return []api.Fact{
+	facts := []api.Fact{
 		{Node: o.Name, Name: "boot_id", Value: o.BootID},
 		{Node: o.Name, Name: "lineage", Value: o.Lineage},
 		{Node: o.Name, Name: "pods", Value: podsFact(o.Pods)},
 	}
+	if o.PublicKey != "" {
+		facts = append(facts, api.Fact{Node: o.Name, Name: "key", Value: o.PublicKey})
+	}
+	return facts
 }
 
 // podsFact names which pods a host has and which of them run.
@@ -106,6 +110,8 @@ func factText(name string) string {
 		return "the host counted as lost, and answers"
 	case "dead":
 		return "the host counted as dead, and answers"
+	case "key":
+		return "its WireGuard key is another one, or gone"
 	case "pods":
 		return "pods on it came, went or stopped"
 	}

@@ -23,6 +23,8 @@ func TestStale(t *testing.T) {
 		{"reboot", func(w *world) { w.hosts["a1"].BootID = "again" }, "node a1: the host was rebooted"},
 		{"pod gone", func(w *world) { w.hosts["a2"].Pods = nil }, "node a2: pods on it"},
 		{"pod stopped", func(w *world) { stop(&w.hosts["a2"].Pods[0]) }, "node a2: pods on it"},
+		{"another key", func(w *world) { w.hosts["a2"].PublicKey = "new" }, "node a2: its WireGuard key"},
+		{"key gone", func(w *world) { w.hosts["a2"].PublicKey = "" }, "node a2: its WireGuard key"},
 		{"host joined another cluster", func(w *world) { w.hosts["a1"].Lineage = "other" }, "node a1: the host joined"},
 		{"host away", func(w *world) { w.hosts["a1"].Unreachable = "cut" }, "node a1: it cannot be reached"},
 	}
@@ -30,6 +32,7 @@ func TestStale(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t, nodes("a1", "a2"))
+			w.hosts["a2"].PublicKey = "old"
 			w.apply(w.plan(c, Options{}), first, everything)
 			p := w.plan(config(nodes("a1", "a2"), webDeployment(3, "nginx:1"), webService()), Options{})
 			tt.change(w)

@@ -117,6 +117,7 @@ func TestFilesRefuse(t *testing.T) {
 		{"mtu", func(n *api.NodeNetwork) { n.MTU = 100 }, "mtu 100"},
 		{"mac", func(n *api.NodeNetwork) { n.VTEPMAC = "" }, "MAC of the VXLAN device"},
 		{"key", func(n *api.NodeNetwork) { encrypt(n); n.Peers[0].PublicKey = "short" }, `node a2: public key "short"`},
+		{"key with an end of line", func(n *api.NodeNetwork) { encrypt(n); n.Peers[0].PublicKey += "\n" }, "node a2: public key"},
 		{"no key", func(n *api.NodeNetwork) { encrypt(n); n.Peers[1].PublicKey = "" }, "node a3: public key"},
 		{"peer", func(n *api.NodeNetwork) { n.Peers[1].PodCIDR = "x" }, "node a3: pod CIDR"},
 	} {

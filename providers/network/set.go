@@ -68,11 +68,15 @@ func explain(h providers.Host, n *api.NodeNetwork, err error) error {
 		{"Unknown device type", noDevice[n.Mode].summary, noDevice[n.Mode].hint},
 		{"RTNETLINK answers: Operation not supported", noDevice[n.Mode].summary, noDevice[n.Mode].hint},
 		{"RTNETLINK answers: Address already in use", "Port is in use", fmt.Sprintf("Another program on the host has the UDP port %s, which WireGuard needs. Stop it or have it use another.", api.WireGuardPort)},
+		{"Unable to modify interface: Address already in use", "Port is in use", fmt.Sprintf("Another program on the host has the UDP port %s, which WireGuard needs. Stop it or have it use another.", api.WireGuardPort)},
 		{"No space left on device", "Disk full", "Make room on the host."},
 		{"comes before ours", "Another CNI configuration comes first", "containerd takes the first file by name. Move it away if nothing else on the host needs it."},
 		{"still use the bridge", "Pods use another pod CIDR", "Remove the pods on this node first."},
 	}
 	for _, t := range hints {
+		if t.summary == "" {
+			continue
+		}
 		if strings.Contains(exit.Stderr, t.says) || t.summary == "Disk full" && exit.DiskFull() {
 			return &api.DiagnosticsError{Diagnostics: api.Diagnostics{{
 				Severity: api.SeverityError, Summary: t.summary, Node: h.Name(),

@@ -18,9 +18,9 @@ const keyFile = "wireguard.key"
 // keySize is that of a key of Curve25519, in bytes.
 const keySize = 32
 
-// checkKey refuses what is no public key.
+// checkKey refuses what is no public key. Base64 is decoded past ends of lines, so that its length counts too.
 func checkKey(s string) error {
-	if b, err := base64.StdEncoding.DecodeString(s); err != nil || len(b) != keySize {
+	if b, err := base64.StdEncoding.DecodeString(s); err != nil || len(b) != keySize || len(s) != base64.StdEncoding.EncodedLen(keySize) {
 		return fmt.Errorf("public key %q: not a key of WireGuard", s)
 	}
 	return nil
@@ -54,7 +54,7 @@ if ! public=$(wg pubkey <"$key" 2>/dev/null); then
 	wg genkey >"$key.new"
 	sync "$key.new" 2>/dev/null || sync
 	mv "$key.new" "$key"
-	public=$(wg pubkey <"$key")
+	public=$(wg pubkey <"$key" 2>/dev/null) || { echo "wg takes no key from $key" >&2; exit 1; }
 fi
 echo "$public"
 `
@@ -90,16 +90,19 @@ berth_wireguard() {
 		# Replies may come another way than the routes say.
 		echo 2 >/proc/sys/net/ipv4/conf/berth-wg/rp_filter
 	fi
-	berth_wg_config | wg syncconf berth-wg /dev/stdin
+	# wg quotes a line that it cannot read, and so could the key: only what the kernel answers is told.
+	berth_wg_said=$(berth_wg_config | wg syncconf berth-wg /dev/stdin 2>&1) || {
+		echo "wg refuses the configuration of berth-wg. $(printf '%s\n' "$berth_wg_said" | grep '^Unable to ')" >&2
+		return 1
+	}
 	if ! berth_wg_set; then
 		ip link set berth-wg mtu "$mtu" up
 		berth_address berth-wg
 	fi
 }
-# berth_wg_config: prints what wg syncconf takes, into a pipe: the private key is in no argument and in no second file
+# berth_wg_config: prints what wg syncconf takes, into a pipe: the private key is in no argument (printf is the shell's own) and in no second file
 berth_wg_config() {
-	printf '[Interface]\nListenPort = ` + api.WireGuardPort + `\nPrivateKey = '
-	cat "$berth_net/` + keyFile + `"
+	printf '[Interface]\nListenPort = ` + api.WireGuardPort + `\nPrivateKey = %s\n' "$(cat "$berth_net/` + keyFile + `")"
 	awk '
 	!($3 in to) { to[$3] = $2; order[++n] = $3 }
 	{ nets[$3] = nets[$3] "AllowedIPs = " $1 "\n" }

@@ -115,11 +115,12 @@ var checks = []check{
 	}},
 	{"firewall", func(s *seen) finding {
 		if s.closed {
-			return finding{summary: "Firewall drops incoming packets", warning: true, advice: true, detail: "The policy of the chain INPUT is DROP. Nodes send each other the pods' packets by UDP, with VXLAN to port 8472, with WireGuard to port 51821: " +
-				"let it in from the other nodes, for example with ufw allow proto udp from ADDRESS to any port 8472."}
+			return finding{summary: "Firewall drops incoming packets", warning: true, advice: true, detail: "The policy of the chain INPUT is DROP. Nodes send each other the pods' packets by UDP, with VXLAN to port 8472, with WireGuard to port " + api.WireGuardPort + ": " +
+				"let it in from the other nodes, for example with ufw allow proto udp from ADDRESS to any port 8472 (or " + api.WireGuardPort + ")."}
 		}
 		return found("lets packets in")
 	}},
+	{"WireGuard", checkWireGuard},
 	{"boot", func(s *seen) finding {
 		if !s.systemctl {
 			return finding{summary: "No systemd on the host", warning: true, advice: true, detail: "The pod network will not come back by itself after a reboot. Have the host run \"sh " + api.NetworkDir + "/restore boot\" before containerd starts."}
@@ -150,6 +151,24 @@ func checkKernel(s *seen) finding {
 		return finding{summary: "Kernel modules are missing", detail: "The kernel has no " + strings.Join(lacks, " and no ") + ". Install the package with the modules of the kernel that runs (" + s.facts.Kernel + "), or boot another."}
 	}
 	return found("%s", s.facts.Kernel)
+}
+
+// checkWireGuard says whether the host can encrypt. It is never a problem here, as no more than one kind of network needs it: a plan with
+// that network refuses a host that cannot.
+func checkWireGuard(s *seen) finding {
+	var lacks []string
+	for _, l := range strings.Fields(s.facts.Lacks) {
+		switch l {
+		case api.LacksWireGuard:
+			lacks = append(lacks, "the kernel has no module wireguard")
+		case api.LacksWG:
+			lacks = append(lacks, "the program wg is not installed (package wireguard-tools)")
+		}
+	}
+	if len(lacks) > 0 {
+		return found(`not possible, and only network = "wireguard" needs it: %s`, strings.Join(lacks, ", "))
+	}
+	return found("possible")
 }
 
 // scarcePercent is how much of a disk is free when it counts as nearly full. It is worth a warning and no more: a host that

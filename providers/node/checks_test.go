@@ -97,7 +97,7 @@ func TestChecks(t *testing.T) {
 		{name: "no capability, restricted", remove: "cap", add: "cap 000000fffeffffff", cri: func(c *criStatus) { c.restrict = true }, none: true},
 		{name: "cgroups", cri: func(c *criStatus) { c.systemd = false }, want: "Two writers of cgroups", warning: true},
 		{name: "no conntrack", remove: "conntrack", want: "conntrack is missing", warning: true},
-		{name: "firewall", add: "closed", want: "Firewall drops incoming packets", warning: true, says: "8472"},
+		{name: "firewall", add: "closed", want: "Firewall drops incoming packets", warning: true, says: "port 8472 (or 51821)"},
 		{name: "damaged mark", remove: "mark", add: "mark {lineage", want: "Mark of the host is damaged", says: "cluster.json"},
 		{name: "no systemd", remove: "systemctl", want: "No systemd on the host", warning: true, says: "restore boot"},
 	} {
@@ -138,6 +138,30 @@ func TestChecks(t *testing.T) {
 				t.Errorf("got %+v, want %q, %s, that says %q", p, tt.want, severity, tt.says)
 			}
 		})
+	}
+}
+
+func TestWireGuardIsSaid(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct{ add, want string }{
+		{"", "possible"},
+		{"lacks wg\n", `not possible, and only network = "wireguard" needs it: the program wg is not installed (package wireguard-tools)`},
+		{"lacks wireguard\nlacks wg\n", `not possible, and only network = "wireguard" needs it: the kernel has no module wireguard, the program wg is not installed (package wireguard-tools)`},
+	} {
+		s, err := parse(healthy + tt.add)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.cri = healthyCRI()
+		var got string
+		for _, item := range s.run("n1") {
+			if item.Name == "WireGuard" && item.Outcome == OK && item.Problem == nil {
+				got = item.Detail
+			}
+		}
+		if got != tt.want {
+			t.Errorf("with %q: %q, want %q", tt.add, got, tt.want)
+		}
 	}
 }
 
