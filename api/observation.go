@@ -41,8 +41,9 @@ type NodeObservation struct {
 	Lineage string    `json:"lineage,omitempty"` // the cluster's mark on the host; "" when it has none
 	Fence   uint64    `json:"fence,omitempty"`   // the highest fencing number the host has seen
 
-	// Copy is the serial of the copy of the state that the host keeps; 0 when it keeps none.
-	Copy uint64 `json:"copy,omitempty"`
+	// Copy is the serial of the copy of the state that the host keeps; 0 when it keeps none that can be believed.
+	Copy        uint64 `json:"copy,omitempty"`
+	CopyDamaged bool   `json:"copyDamaged,omitempty"` // it keeps one that cannot be believed
 
 	Pods    []ObservedPod     `json:"pods,omitempty"`    // those with our mark, sorted by UID
 	Remains []ObservedRemains `json:"remains,omitempty"` // of pods that are not there, sorted by UID

@@ -327,8 +327,9 @@ func TestStateRebuildEncrypted(t *testing.T) {
 	if got := s.keepers(); strings.Join(got, " ") != "n1" {
 		t.Errorf("copies lie on %v", got)
 	}
-	// And one that somebody has removed comes back.
+	// And one that somebody has removed comes back, while what is left of another goes.
 	sh(t, t.Context(), s.lab.Node("n1"), "rm /var/lib/berth/state.copy")
+	sh(t, t.Context(), s.lab.Node("n2"), "echo damaged >/var/lib/berth/state.copy")
 	s.apply()
 	if got := s.keepers(); strings.Join(got, " ") != "n1" {
 		t.Errorf("copies lie on %v", got)

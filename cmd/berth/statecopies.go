@@ -141,7 +141,7 @@ func (k *copies) silent(node string) bool {
 	return o != nil && o.Unreachable != ""
 }
 
-// stale are the members that were seen to keep a copy and are not among those that do now. There are none as long as fewer do than should: an older
+// stale are the members that were seen to keep a copy, be it a damaged one, and are not among those that do now. There are none as long as fewer do than should: an older
 // copy is better than none.
 func (k *copies) stale(s *api.State, now []string) []*api.Node {
 	if len(now) < min(k.round.module.StateCopies(), members(s)) {
@@ -150,7 +150,7 @@ func (k *copies) stale(s *api.State, now []string) []*api.Node {
 	var out []*api.Node
 	for _, n := range s.Nodes {
 		o := k.round.seen.Node(n.Name)
-		if o != nil && o.Copy > 0 && n.Node != nil && !slices.Contains(now, n.Name) && !k.silent(n.Name) {
+		if o != nil && (o.Copy > 0 || o.CopyDamaged) && n.Node != nil && !slices.Contains(now, n.Name) && !k.silent(n.Name) {
 			out = append(out, n.Node)
 		}
 	}

@@ -12,7 +12,7 @@ import (
 	"berth.dev/berth/providers/internal/iptables"
 )
 
-// Observe fills in obs.Network: the hash kept with the files if all that they say is in force, obs.PublicKey, and obs.Copy.
+// Observe fills in obs.Network: the hash kept with the files if all that they say is in force, obs.PublicKey, obs.Copy and obs.CopyDamaged.
 func (p *Provider) Observe(ctx context.Context, h providers.Host, obs *api.NodeObservation) error {
 	out, err := h.Run(ctx, providers.Command{Script: observeScript})
 	if err != nil {
@@ -28,7 +28,8 @@ func (p *Provider) Observe(ctx context.Context, h providers.Host, obs *api.NodeO
 				obs.PublicKey = value
 			}
 		case "copy":
-			obs.Copy, _ = strconv.ParseUint(value, 10, 64) // one that is no number counts as none
+			obs.Copy, err = strconv.ParseUint(value, 10, 64)
+			obs.CopyDamaged = err != nil // copySight says "damaged", or the file has some other word
 		case "first", "later":
 			severity := api.SeverityError
 			if key == "later" {
@@ -44,9 +45,18 @@ func (p *Provider) Observe(ctx context.Context, h providers.Host, obs *api.NodeO
 	return nil
 }
 
+// copySight prints "copy SERIAL" if $berth_copy is a copy of the state, and "copy damaged" if it is what is left of one.
+const copySight = `if [ -e "$berth_copy" ]; then
+	sum=
+	read -r magic format lineage serial fence sum rest <"$berth_copy"
+	now=$(tail -n +2 <"$berth_copy" | sha256sum)
+	if [ "$sum" = "${now%% *}" ]; then echo "copy $serial"; else echo "copy damaged"; fi
+fi
+`
+
 // observeScript prints "hash H" if everything is in force, else "damaged WHAT" or nothing, and "first FILE" if a CNI
-// configuration of others hides ours, "later FILE" if it would, "key PUBLIC" if the host has a WireGuard key, and "copy SERIAL" if it keeps a copy of
-// the state.
+// configuration of others hides ours, "later FILE" if it would, "key PUBLIC" if the host has a WireGuard key, and what copySight
+// does.
 const observeScript = `PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 berth_net=` + api.NetworkDir + `
 ` + readNode + wireGuardSight + iptables.Prelude + `
@@ -59,12 +69,8 @@ else
 	[ "$first" = $conflist ] || echo "later $first"
 fi
 
-if [ -s ` + api.CopyFile + ` ]; then
-	read -r magic format lineage serial fence sum rest <` + api.CopyFile + `
-	now=$(tail -n +2 <` + api.CopyFile + ` | sha256sum)
-	[ "$sum" != "${now%% *}" ] || echo "copy $serial" # a damaged one is none
-fi
-
+berth_copy=` + api.CopyFile + `
+` + copySight + `
 if [ -s "$berth_net/` + keyFile + `" ] && command -v wg >/dev/null; then echo "key $(wg pubkey <"$berth_net/` + keyFile + `")"; fi
 
 damaged() { echo "damaged $*"; exit 0; }
