@@ -2,6 +2,8 @@ package planner
 
 import (
 	"context"
+	"crypto/sha256"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -75,7 +77,7 @@ func shop(t *testing.T, prior *api.State, vars []string) *api.Config {
 	c, ds := m.Evaluate(t.Context(), hcl.Options{
 		Vars: sources, Prior: prior,
 		BuildImage: func(_ context.Context, i *api.Image) (string, error) {
-			return "berth.local/" + i.Name + "@sha256:" + i.Spec.Env["RELEASE"], nil
+			return fmt.Sprintf("berth.local/%s@sha256:%x", i.Name, sha256.Sum256([]byte(i.Spec.Env["RELEASE"]))), nil
 		},
 	})
 	if ds.HasErrors() {
