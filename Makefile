@@ -4,7 +4,7 @@
 export CGO_ENABLED ?= 0
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 BUILD   = go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)"
-# Packages whose tests boot hosts share the machine with few others: two at a time keep their deadlines honest.
+# Packages whose tests boot hosts share the machine with few others: two at a time keep their deadlines honest. The stories have it to themselves.
 TEST    = go tool gotestsum --format pkgname-and-test-fails -- -timeout 45m -p 2 $(TESTFLAGS)
 TESTFLAGS ?=
 POD_STORIES = ^Test(LifeOfAPod|HowContainersEnd|GracefulStop|EnvironmentOfAProcess|SecurityFromInside|SecurityThatTheHostRefuses|ConfigUpdatesInPlace|KillWhileConfigChanges|Streams|StatusOfPodsInTrouble|EventsAndUsage|HooksOverHTTPAndOtherWaysToEnd|ProbesKillWhileApplyWaits|BackOffSeries|Names|OutOfMemory|ExecAndLogs|PodFiles|MissingObjects|MountPropagation|PodsOverTheirLimitsOfDisk|PullBackOff|PullSecret|UsersOfTheirOwn|BarePod|RuntimeClass|VolumeKeepsData|VolumeIsRetained|Secret|TagIsPinnedByPlan|PrivateRegistry|WhatNewerRuntimesCan)$$
@@ -19,7 +19,8 @@ examples:
 	$(BUILD) -o examples/shop/bin/ ./examples/shop/web ./examples/shop/store
 
 test: deps ## all tests, those on lab hosts included
-	$(TEST) ./...
+	$(TEST) $$(go list ./... | grep -v '/e2e$$')
+	$(TEST) ./e2e
 
 race: deps ## the same under the race detector; needs a C compiler
 	CGO_ENABLED=1 $(TEST) -race ./...

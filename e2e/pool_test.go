@@ -16,7 +16,7 @@ import (
 )
 
 // labs is how many stories run at once, each on hosts of its own: they wait for grace periods and back-offs more than they compute.
-const labs = 4
+const labs = 3
 
 // long are stories that take much longer than others, in seconds on a machine with little else to do: they get hosts first, so that none of them is
 // left alone at the end. Where nothing is said it is some 15.
