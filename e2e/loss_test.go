@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 
 	"berth.dev/berth/internal/lab"
@@ -230,7 +231,7 @@ func TestNodeCableIsPulled(t *testing.T) {
 // When two nodes of three vanish at once, nothing is moved, and somebody is told. What is left serves. They are back at once, too: of two that
 // are not, the second would have its grace time anew and be lost after it.
 func TestMassLossMovesNothing(t *testing.T) {
-	const grace = 12 * time.Second // longer than it takes to see both again
+	const grace = 20 * time.Second // longer than it takes to see both go, and both again
 	s := begin(t, lossy)
 	s.script("page", "cat >>paged")
 	s.write("notify.hcl", `
@@ -248,11 +249,14 @@ berth {
 	nodes := s.lab.Nodes()
 	before, running := s.ofState("web"), s.containers()
 	load := webClient(t, nodes[0])
+	cleanup(t, nodes[1].Plug)
+	cleanup(t, nodes[2].Plug)
+	var cables errgroup.Group
 	for _, n := range nodes[1:] {
-		cleanup(t, n.Plug)
-		if err := n.Unplug(t.Context()); err != nil {
-			t.Fatal(err)
-		}
+		cables.Go(func() error { return n.Unplug(t.Context()) })
+	}
+	if err := cables.Wait(); err != nil {
+		t.Fatal(err)
 	}
 	w.until(t, "Mass loss: 2 of 3 nodes have vanished at once", 1)
 	poll(t, time.Minute, "the pager was told", func() bool {
@@ -278,9 +282,10 @@ berth {
 		t.Error("the metrics do not tell")
 	}
 	for _, n := range nodes[1:] {
-		if err := n.Plug(t.Context()); err != nil {
-			t.Fatal(err)
-		}
+		cables.Go(func() error { return n.Plug(t.Context()) })
+	}
+	if err := cables.Wait(); err != nil {
+		t.Fatal(err)
 	}
 	w.until(t, "The mass loss is over", 1)
 	poll(t, time.Minute, "the pager was told that it is over", func() bool { return strings.Contains(s.read("paged"), `"reason":"MassNodeLossOver"`) })
