@@ -4,6 +4,11 @@ import (
 	"testing"
 	"time"
 	"unsafe"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"berth.dev/berth/api"
+	"berth.dev/berth/providers/runtime/life"
 )
 
 // A host's clock goes on by itself, whatever ours is set to, and is followed when it is set.
@@ -29,6 +34,22 @@ func TestHostClock(t *testing.T) {
 	near("when the host's was set", c.then(ours.Add(70*time.Second)), ours.Round(0).Add(time.Hour+10*time.Second))
 	c.read(ours.Add(80*time.Second), ours.Add(81*time.Second), time.Time{})
 	near("when nothing was said", c.then(ours.Add(90*time.Second)), ours.Round(0).Add(time.Hour+30*time.Second))
+}
+
+// How long a pod has been going is not told by its host's clock.
+func TestGraceWhenTheClockIsSetForward(t *testing.T) {
+	t.Parallel()
+	for _, by := range []time.Duration{0, time.Hour, -time.Hour} {
+		ours := time.Now()
+		k := &keeper{m: &machine{memory: &memory{}}, b: &build{pod: &corev1.Pod{}}, deletion: &life.Deletion{At: ours.Add(-10 * time.Second), Grace: 5 * time.Minute}}
+		k.m.readClock(ours, ours, ours.Round(0))
+		k.m.readClock(ours, ours, ours.Round(0).Add(by))
+		seen := &life.Seen{Containers: []life.Container{{ObservedContainer: api.ObservedContainer{Name: "app", ID: "1", State: api.ContainerRunning}}}}
+		d := k.decide(seen)
+		if len(d.Actions) != 1 || d.Actions[0].Do != life.StopOne || d.Actions[0].Grace > 290*time.Second || d.Actions[0].Grace < 230*time.Second {
+			t.Errorf("set by %s: %+v, want some 290 s", by, d.Actions)
+		}
+	}
 }
 
 // setOurs is a moment as our clock tells it after it was set: another time of day, and the same reading of the clock that nobody sets.

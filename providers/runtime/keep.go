@@ -30,7 +30,7 @@ type keeper struct {
 	known   known
 
 	asked    time.Time      // see [life.Seen]
-	deletion *life.Deletion // the pod is to go
+	deletion *life.Deletion // the pod is to go; its time is by our clock
 	stopped  stopped        // what need not be asked for any more when it goes
 
 	prepared map[string]uint32 // attempts whose files are there, by container; nil before any
@@ -75,7 +75,7 @@ func (k *keeper) until(ctx context.Context, goal func(context.Context, *life.See
 		if err != nil {
 			return err
 		}
-		d := life.Next(k.b.pod, *seen, k.m.now())
+		d := k.decide(seen)
 		k.waits = d.Waits
 		if reached, err := goal(ctx, seen, &d); reached || err != nil {
 			return err
@@ -106,6 +106,15 @@ func (k *keeper) until(ctx context.Context, goal func(context.Context, *life.See
 			look = k.lookAgain // what has ended we have stopped ourselves
 		}
 	}
+}
+
+// decide decides what is to be done now. How long the pod has been going is told by our clock, which nobody sets meanwhile; all else by its host's.
+func (k *keeper) decide(seen *life.Seen) life.Decision {
+	now := k.m.now()
+	if d := k.deletion; d != nil {
+		seen.Deletion = &life.Deletion{At: now.Add(-time.Since(d.At)), Grace: d.Grace}
+	}
+	return life.Next(k.b.pod, *seen, now)
 }
 
 // idle waits for what is due or for the end of something that runs beside, at most for the pause. It reports whether something beside has ended.
@@ -163,7 +172,7 @@ func (k *keeper) lookAgain(ctx context.Context) (*life.Seen, error) {
 
 // take makes of what is known what decisions are made by.
 func (k *keeper) take(ctx context.Context) (*life.Seen, error) {
-	seen := &life.Seen{Asked: k.asked, Deletion: k.deletion}
+	seen := &life.Seen{Asked: k.asked}
 	if err := k.lookAtSandboxes(ctx, k.known.boxes, seen); err != nil {
 		return nil, err
 	}

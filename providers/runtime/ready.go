@@ -76,12 +76,13 @@ func (k *keeper) lasting(ctx context.Context, seen *life.Seen, d *life.Decision)
 	}
 	now, all, unready := k.m.now(), true, false
 	for _, s := range life.Standings(k.b.pod, seen) {
-		until := s.Since.Add(k.hold(s.Spec))
+		hold := k.hold(s.Spec)
+		until := s.Since.Add(hold)
 		switch {
 		case s.Done:
 		case !s.Ready:
 			all, unready = false, true
-		case now.Before(until):
+		case now.Before(until) && !life.SetBack(now, until, hold):
 			all = false
 			if d.Again.IsZero() || until.Before(d.Again) {
 				d.Again = until
@@ -121,7 +122,7 @@ func (k *keeper) hopeless(ctx context.Context, seen *life.Seen, d *life.Decision
 		return k.m.fail(k.b.work, "Pod was stopped", "Pod %s on %s: %s (%s). Raise active_deadline_seconds, or have it end sooner.", podName(k.b.pod), k.m.Name(), d.Message, d.Reason)
 	}
 	deadline, _ := ctx.Deadline()
-	left := time.Until(deadline)
+	left, now := time.Until(deadline), k.m.now()
 	for _, c := range allContainers(&k.b.pod.Spec)[:n] {
 		s := seen.Container(c.Name)
 		if s == nil || s.ID == "" || s.Earlier || s.State != api.ContainerExited {
@@ -132,7 +133,7 @@ func (k *keeper) hopeless(ctx context.Context, seen *life.Seen, d *life.Decision
 			continue // it ended well, or serves a pod that has
 		}
 		pause := life.BackoffOf(s, life.ContainerHash(c), seen.Asked)
-		if !again || pause.Pause > longestPause || pause.Until.Sub(k.m.now()) > left {
+		if !again || pause.Pause > longestPause || !pause.Over(now) && pause.Until.Sub(now) > left {
 			return k.crashed(ctx, c, s, pause.Pause)
 		}
 	}

@@ -121,9 +121,10 @@ func (m *machine) stopContainers(ctx context.Context, w *providers.Work) (boxes 
 		pod.Spec = made.Spec
 	}
 	k := m.keeper(&build{work: w, pod: pod, node: m.Name(), nodeIP: w.NodeIP, secondNodeIP: w.SecondNodeIP})
-	deletion := life.Deletion{At: m.now(), Grace: life.Grace(pod)}
+	now := time.Now()
+	deletion := life.Deletion{At: now, Grace: life.Grace(pod)}
 	if l := w.Leaving; l != nil {
-		deletion = begunDeletion(pod, l, m.now(), time.Now()).Again(m.now(), deletion.Grace)
+		deletion = begunDeletion(pod, l, now).Again(now, deletion.Grace)
 	}
 	k.deletion = &deletion
 	err = k.until(ctx, func(_ context.Context, _ *life.Seen, d *life.Decision) (bool, error) {
@@ -132,11 +133,11 @@ func (m *machine) stopContainers(ctx context.Context, w *providers.Work) (boxes 
 	return k.known.boxes, len(k.known.containers) == 0, err
 }
 
-// begunDeletion is what an earlier run has begun, by the host's clock. That run read another one: ours, or one like it.
-func begunDeletion(pod *corev1.Pod, l *providers.Leaving, now, ours time.Time) life.Deletion {
+// begunDeletion is what an earlier run has begun, by our clock. That run read this one, or one like it.
+func begunDeletion(pod *corev1.Pod, l *providers.Leaving, now time.Time) life.Deletion {
 	first := pod.DeepCopy()
 	first.DeletionGracePeriodSeconds = l.Grace
-	return life.Deletion{At: now.Add(-max(0, ours.Sub(l.Since))), Grace: life.Grace(first)}
+	return life.Deletion{At: now.Add(-max(0, now.Sub(l.Since))), Grace: life.Grace(first)}
 }
 
 // stopped are containers that containerd has stopped for us: it answers when they have ended, so nobody need ask.

@@ -60,7 +60,7 @@ func (k *keeper) runProbe(ctx context.Context, a life.Action) {
 		if k.probed != nil {
 			k.probed(string(a.Probe), outcomeOf(r), time.Since(began))
 		}
-		if n, _ := k.memory.note(a.ID); !record(&n).Early(r.Began) {
+		if n, _ := k.memory.note(a.ID); !record(&n).Early(def, r.Began) {
 			k.tellOfProbe(a, out, err)
 		}
 		return func(n *life.Notes) { *record(n) = record(n).Counted(a.Probe, def, r, k.m.now()) }, nil

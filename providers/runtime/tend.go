@@ -239,7 +239,7 @@ func (t *Tender) foresee(ended []End) bool {
 		}
 		spec, end := t.k.spec(c.Name), *c
 		end.State, end.ExitCode, end.FinishedAt = api.ContainerExited, e.Code, e.At
-		if !life.Restarts(pod, spec, e.Code) || life.BackoffOf(&end, life.ContainerHash(spec), t.seen.Asked).Until.After(t.k.m.now()) {
+		if !life.Restarts(pod, spec, e.Code) || !life.BackoffOf(&end, life.ContainerHash(spec), t.seen.Asked).Over(t.k.m.now()) {
 			return false
 		}
 	}

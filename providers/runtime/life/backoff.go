@@ -28,6 +28,11 @@ type Backoff struct {
 	Next time.Duration
 }
 
+// Over reports whether the container may start.
+func (b Backoff) Over(now time.Time) bool {
+	return !now.Before(b.Until) || SetBack(now, b.Until, b.Pause)
+}
+
 // BackoffOf says how long a container that has ended has to wait. A changed container (another hash) begins the series anew.
 func BackoffOf(c *Container, hash string, asked time.Time) Backoff {
 	pause := time.Duration(c.BackoffSeconds) * time.Second

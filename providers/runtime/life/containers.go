@@ -55,7 +55,7 @@ func (n *next) troubled(spec *corev1.Container, c *Container) bool {
 		return false
 	}
 	until := c.Trouble.At.Add(FirstPause)
-	if !n.now.Before(until) {
+	if !n.now.Before(until) || SetBack(n.now, until, FirstPause) {
 		return false
 	}
 	n.wait(spec.Name, c.Trouble.Reason, c.Trouble.Message)
@@ -89,7 +89,7 @@ func (n *next) exited(spec *corev1.Container, c *Container) {
 
 func (n *next) exitedBefore(spec *corev1.Container, c *Container) {
 	pause := BackoffOf(c, ContainerHash(spec), n.seen.Asked)
-	if n.now.Before(pause.Until) {
+	if !pause.Over(n.now) {
 		n.wait(spec.Name, ReasonCrashLoopBackOff, BackoffMessage(n.pod, spec.Name, pause.Pause))
 		n.again(pause.Until)
 		return
@@ -132,7 +132,7 @@ func (n *next) probe(kind ProbeKind, spec *corev1.Container, c *Container, p *Pr
 		return
 	}
 	def := kind.Of(spec)
-	if due := p.due(def, c.StartedAt); n.now.Before(due) {
+	if due := p.due(def, c.StartedAt, n.now); n.now.Before(due) {
 		n.again(due)
 		return
 	}

@@ -61,13 +61,15 @@ type Result struct {
 }
 
 // Early reports whether a run that begins then is one between the periods, whose failure counts for nothing.
-func (p Probe) Early(began time.Time) bool { return !p.Period.IsZero() && began.Before(p.Period) }
+func (p Probe) Early(spec *corev1.Probe, began time.Time) bool {
+	return !p.Period.IsZero() && began.Before(p.Period) && !SetBack(began, p.Period, periodOf(spec))
+}
 
 // Counted takes in a result, at the time when it came.
 func (p Probe) Counted(kind ProbeKind, spec *corev1.Probe, r Result, now time.Time) Probe {
 	p.Running = false
-	period := seconds(spec.PeriodSeconds, 10)
-	full := !p.Early(r.Began)
+	period := periodOf(spec)
+	full := !p.Early(spec, r.Began)
 	if full {
 		p.Period = nextPeriod(p.Period, r.Began, period, now)
 	}
@@ -85,10 +87,10 @@ func (p Probe) Counted(kind ProbeKind, spec *corev1.Probe, r Result, now time.Ti
 	return p
 }
 
-// nextPeriod is the first period's begin after now, counted from the first run.
+// nextPeriod is the first period's begin after now, counted from the first run, or from this one when the host's clock was set back.
 func nextPeriod(last, began time.Time, period time.Duration, now time.Time) time.Time {
-	if last.IsZero() {
-		last = began
+	if last.IsZero() || last.After(now) {
+		last = earlier(began, now)
 	}
 	missed := now.Sub(last) / period
 	return last.Add((missed + 1) * period)
@@ -110,12 +112,19 @@ func (p Probe) count(spec *corev1.Probe, ok bool, now time.Time) Probe {
 }
 
 // due is when the probe is to run next.
-func (p Probe) due(spec *corev1.Probe, startedAt time.Time) time.Time {
-	if p.Next.IsZero() {
-		return startedAt.Add(time.Duration(spec.InitialDelaySeconds) * time.Second)
+func (p Probe) due(spec *corev1.Probe, startedAt, now time.Time) time.Time {
+	due, longest := p.Next, periodOf(spec)
+	if due.IsZero() {
+		longest = time.Duration(spec.InitialDelaySeconds) * time.Second
+		due = startedAt.Add(longest)
 	}
-	return p.Next
+	if SetBack(now, due, longest) {
+		return now
+	}
+	return due
 }
+
+func periodOf(spec *corev1.Probe) time.Duration { return seconds(spec.PeriodSeconds, 10) }
 
 // Timeout is how long one run of a probe may take.
 func Timeout(spec *corev1.Probe) time.Duration { return seconds(spec.TimeoutSeconds, 1) }

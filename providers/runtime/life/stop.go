@@ -88,9 +88,9 @@ func (n *next) before(name string) []string {
 }
 
 // stop takes the next step in stopping one container: its preStop hook, its turn, the signal. What was waited for is taken from
-// the grace period, in whole seconds.
+// the grace period, in whole seconds; less than nothing, where the host's clock was set back, is nothing.
 func (n *next) stop(spec *corev1.Container, c *Container, why sentence) {
-	left := why.grace - n.now.Sub(why.since).Truncate(time.Second)
+	left := why.grace - max(0, n.now.Sub(why.since)).Truncate(time.Second)
 	act := Action{Container: c.Name, ID: c.ID, Reason: why.reason, Message: why.message}
 	hook := spec.Lifecycle != nil && spec.Lifecycle.PreStop != nil && c.State == api.ContainerRunning
 	switch {
