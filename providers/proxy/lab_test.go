@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -462,6 +463,7 @@ func TestObserveAndDrift(t *testing.T) {
 		{"rule added", "iptables -t nat -I " + svc + " -j RETURN"},
 		{"endpoint changed", "iptables -t nat -F " + sep},
 		{"dispatch gone", `iptables -t nat -S BERTH-SERVICES | grep '"default/web ' | sed 's/^-A/iptables -t nat -D/' | sh`},
+		{"dispatch twice", `iptables -t nat -S BERTH-SERVICES | grep '"default/web ' | sed 's/^-A/iptables -t nat -A/' | sh`},
 		{"dispatch added", `iptables -t nat -I BERTH-SERVICES -d 10.96.0.10/32 -m comment --comment "default/web theirs" -j RETURN`},
 		{"reject added", `iptables -I BERTH-SERVICES -d 10.96.0.10/32 -m comment --comment "default/web has no endpoints" -j DROP`},
 		{"node port gone", "iptables -t nat -F BERTH-NODEPORTS"},
@@ -520,20 +522,35 @@ func TestNothingIsLeft(t *testing.T) {
 // TestKilled begins a change, kills it at every point where something is written, and does it again.
 func TestKilled(t *testing.T) {
 	w := setUp(t)
-	svc := service(nodePort)
-	rules := func() string {
-		return w.hosts[0].Sh(t, `iptables-save | sed -e '/^#/d' -e 's/\[[0-9:]*\]//'`)
-	}
 	old, next := []string{"10.244.9.1@x", "10.244.9.2@x"}, []string{"10.244.9.3@x"}
+	for _, tt := range []struct {
+		name         string
+		first, again []string
+		fresh        bool // there is nothing before
+	}{{"change", old, next, false}, {"first", nil, next, true}, {"first without endpoints", nil, nil, true}, {"endpoints gone", old, nil, false}} {
+		t.Run(tt.name, func(t *testing.T) { w.killed(t, tt.first, tt.again, tt.fresh) })
+	}
+}
+
+func (w *world) killed(t *testing.T, old, next []string, fresh bool) {
+	svc := service(nodePort)
+	before := func() {
+		t.Helper()
+		op := api.OpServiceSet
+		if fresh {
+			op = api.OpServiceRemove
+		}
+		if _, err := w.step(t.Context(), 0, op, svc, old...); err != nil {
+			t.Fatal(err)
+		}
+	}
 	if _, err := w.step(t.Context(), 0, api.OpServiceSet, svc, next...); err != nil {
 		t.Fatal(err)
 	}
-	want := rules()
+	want := w.rules(t)
 	for _, program := range []string{"iptables-restore", "mv", "awk"} {
 		t.Run(program, func(t *testing.T) {
-			if _, err := w.step(t.Context(), 0, api.OpServiceSet, svc, old...); err != nil {
-				t.Fatal(err)
-			}
+			before()
 			// A program of that name that ends the script which called it; after its work, as the worst moment.
 			w.hosts[0].Sh(t, `p=$(command -v "$1"); printf '#!/bin/sh\n%s "$@"\nkill -9 $PPID\n' "$p" >"/usr/local/sbin/$1"; chmod 755 "/usr/local/sbin/$1"`, program)
 			if _, err := w.step(t.Context(), 0, api.OpServiceSet, svc, next...); err == nil {
@@ -543,7 +560,7 @@ func TestKilled(t *testing.T) {
 			if _, err := w.step(t.Context(), 0, api.OpServiceSet, svc, next...); err != nil {
 				t.Fatal(err)
 			}
-			if diff := cmp.Diff(want, rules()); diff != "" {
+			if diff := cmp.Diff(want, w.rules(t)); diff != "" {
 				t.Errorf("after the second run (-want +got):\n%s", diff)
 			}
 			if got := w.observed(t, 0)["default/web"]; got == "" {
@@ -551,6 +568,104 @@ func TestKilled(t *testing.T) {
 			}
 		})
 	}
+}
+
+// rules are those of the first host, without what changes by itself.
+func (w *world) rules(t testing.TB) string {
+	return w.hosts[0].Sh(t, `iptables-save | sed -e '/^#/d' -e 's/\[[0-9:]*\]//'`)
+}
+
+// singleFiles lays the rules of services out as versions of Berth did that wrote a file for each service.
+const singleFiles = `cd /var/lib/berth/network/services
+awk '/^# berth / { file = $3; sub(/\//, "_", file) } { print >(file ".rules") }' ??.rules
+rm ??.rules`
+
+// TestEarlierFiles: rules that an earlier version has left are taken over by whatever is changed first, and so are those that were set beside them.
+func TestEarlierFiles(t *testing.T) {
+	w := setUp(t)
+	named := func(name, ip string) *corev1.Service {
+		return service(func(s *corev1.Service) { s.Name, s.Spec.ClusterIP = name, ip })
+	}
+	web, other, none, doubled := service(nodePort), named("other", "10.96.0.11"), named("none", "10.96.0.12"), named("doubled", "10.96.0.13")
+	empty := w.rules(t)
+	do := func(op api.Op, s *corev1.Service, ends ...string) {
+		t.Helper()
+		if _, err := w.step(t.Context(), 0, op, s, ends...); err != nil {
+			t.Fatal(err)
+		}
+	}
+	all := func(webEnds, doubledEnds []string) {
+		t.Helper()
+		do(api.OpServiceSet, web, webEnds...)
+		do(api.OpServiceSet, other, "10.244.9.4@x")
+		do(api.OpServiceSet, none)
+		do(api.OpServiceSet, doubled, doubledEnds...)
+	}
+	ends, next := []string{"10.244.9.1@x", "10.244.9.2@x"}, []string{"10.244.9.3@x"}
+	all(next, next)
+	wanted, wantedRules := w.observed(t, 0), w.sorted(t)
+
+	all(ends, ends)
+	w.hosts[0].Sh(t, singleFiles)
+	observed := w.observed(t, 0)
+	for name, hash := range observed {
+		if hash == "" {
+			t.Errorf("%s shows as damaged where the files are of an earlier version", name)
+		}
+	}
+	// As a version did that did not know the old files: what was there is set as if it were new, and a run of the old one was killed.
+	w.hosts[0].Sh(t, `cd /var/lib/berth/network/services
+mkdir /tmp/aside new
+mv *.rules /tmp/aside
+iptables -t nat -N BERTH-SVC-STALE
+echo 'default/web nat BERTH-SVC-STALE' >pending`)
+	if got, ok := w.observed(t, 0)["default/web"]; !ok || got != "" {
+		t.Errorf("what an earlier version left unfinished shows as %q, %v", got, ok)
+	}
+	w.hosts[0].Sh(t, `mv /var/lib/berth/network/services/pending /tmp/aside`)
+	do(api.OpServiceSet, doubled, next...)
+	w.hosts[0].Sh(t, `mv /tmp/aside/* /var/lib/berth/network/services; rmdir /tmp/aside`)
+	if got := w.observed(t, 0)["default/doubled"]; got != "" {
+		t.Errorf("a service with two files shows as %q", got)
+	}
+
+	do(api.OpServiceSet, web, next...)
+	if got, want := w.hosts[0].Sh(t, `cd /var/lib/berth/network/services; ls | grep -v '^[0-9a-f][0-9a-f][.]rules$' || :`), ""; got != want {
+		t.Errorf("left of the old files: %s", got)
+	}
+	if got, ok := w.observed(t, 0)["default/doubled"]; !ok || got != "" {
+		t.Errorf("lines that are there twice show as %q, %v", got, ok)
+	}
+	do(api.OpServiceSet, doubled, next...)
+	if diff := cmp.Diff(wanted, w.observed(t, 0)); diff != "" {
+		t.Errorf("taken over (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff(wantedRules, w.sorted(t)); diff != "" {
+		t.Errorf("rules (-want +got):\n%s", diff)
+	}
+	if err := w.lab.Nodes()[0].Reboot(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(wanted, w.observed(t, 0)); diff != "" {
+		t.Errorf("after a reboot (-want +got):\n%s", diff)
+	}
+	w.hosts[0].Sh(t, singleFiles)
+	for _, s := range []*corev1.Service{web, other, none, doubled} {
+		do(api.OpServiceRemove, s)
+	}
+	if diff := cmp.Diff(empty, w.rules(t)); diff != "" {
+		t.Errorf("left of removed services (-want +got):\n%s", diff)
+	}
+	if got := w.observed(t, 0); len(got) > 0 {
+		t.Errorf("observed: %v", got)
+	}
+}
+
+// sorted are the lines of the rules of the first host, in the order of their text: dispatch lines have none.
+func (w *world) sorted(t testing.TB) []string {
+	lines := strings.Split(w.rules(t), "\n")
+	slices.Sort(lines)
+	return lines
 }
 
 func TestManyAtOnce(t *testing.T) {

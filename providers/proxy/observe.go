@@ -58,7 +58,7 @@ const observeScript = `PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 berth_net=` + api.NetworkDir + `
 ` + iptables.Prelude + `
 for family in 4 6; do
-	services=$berth_net/services pending=$berth_net/put$family/pending
+	services=$berth_net/services
 	if [ $family = 6 ]; then services=$berth_net/services6; fi
 	set -- "$services"/*.rules
 	if [ -e "$1" ]; then
@@ -68,6 +68,8 @@ for family in 4 6; do
 			berth_dump 2>/dev/null | berth_live "$@" | sed 's/^/live /'
 		fi
 	fi
-	if [ -s "$pending" ]; then awk '!/^:/ { print "unfinished", $1 }' "$pending"; fi
+	for pending in "$berth_net/put$family/pending" "$services/pending"; do # the second is of an earlier version
+		if [ -s "$pending" ]; then awk '!/^:/ { print "unfinished", $1 }' "$pending"; fi
+	done
 done
 `

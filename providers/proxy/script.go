@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"berth.dev/berth/api"
 	"berth.dev/berth/providers/internal/iptables"
 	"berth.dev/berth/providers/internal/mark"
 )
@@ -30,7 +31,7 @@ const textEnd = "\x01"
 // Of each family of the cluster there is a text; a line says where the second one begins. They are brought into force one after the other.
 //
 // It comes with every change of an endpoint on every node: what can be done by the shell alone is, for each program costs a millisecond or more.
-const putScript = mark.Check + iptables.Prelude + putAwk + forget + `
+const putScript = mark.Check + iptables.Prelude + putAwk + forget + adopt + `
 op=$1 count=$2 repair=$3 families=$4
 both=$berth_net/put
 berth_write_mark
@@ -54,6 +55,8 @@ if [ "$count" -gt 250 ]; then
 	piped="$ipt-restore -w 5 --noflush && : >$t/done"
 	case $("$ipt-restore" --version) in *nf_tables*) part=250 ;; esac
 fi
+set -- "$dir"/*_*.rules
+if [ -e "$1" ] || [ -e "$dir/pending" ]; then berth_adopt "$@"; fi
 if [ -s "$t/pending" ]; then again=1; fi
 : >"$t/live"
 if [ "$again" = 1 ]; then
@@ -91,7 +94,8 @@ const nextFamily = "# family"
 
 // putAwk hands the change to iptables-restore, and writes the new files in $t/rules, names of files that go in $t/gone, what is to be
 // forgotten in $t/udp and $t/tcp, addresses in $t/hold, and what stays of pending in $t/still. In "pending" a line "NAME TABLE CHAIN" is
-// a chain, and so is each line that iptables-restore would make it by, under a line "NAME TABLE".
+// a chain, and so is each line that iptables-restore would make it by, under a line "NAME TABLE", which says by itself that lines of
+// dispatch chains change.
 const putAwk = `
 berth_put() {
 	: >"$t/udp" >"$t/tcp" >"$t/hold" >"$t/gone" >"$t/still" >"$t/text"
@@ -191,10 +195,8 @@ berth_put() {
 		for (k = 1; k <= 2; k++) {
 			tab = k == 1 ? "nat" : "filter"
 			if ((s = section(tab)) == "") continue
-			if (s ~ /^:/) {
-				i = index(s, "\n-A ")
-				pend(tab "\n" substr(s, 1, i ? i - 1 : length(s) - 1))
-			}
+			i = index("\n" s, "\n-A ")
+			pend(tab (i == 1 ? "" : "\n" substr(s, 1, (i ? i : length(s) + 1) - 2)))
 			out(tab, s)
 		}
 	}
@@ -248,8 +250,8 @@ berth_put() {
 					if (!mine(rest)) continue
 					split(rest, w, " ")
 					c = tab " " w[2] " " rest
-					if ((1, c) in has) there[c] = 1
-					else rules = rules "-D" substr(rest, 3) "\n"
+					if (((1, c) in has) && !(c in there)) there[c] = 1
+					else rules = rules "-D" substr(rest, 3) "\n" # of one that is there twice it takes one away
 				}
 			} else for (i = 1; i <= shared[0]; i++) {
 				if (index(share[0, i], tab " ") != 1) continue
@@ -261,6 +263,7 @@ berth_put() {
 				rest = share[1, i]; sub(/^[^ ]* [^ ]* /, "", rest)
 				rules = rules rest "\n"
 			}
+			if (decl drop == "" && rules != "") pend(tab)
 			if (decl rules drop != "") out(tab, decl rules drop)
 		}
 	}
@@ -290,9 +293,9 @@ berth_put() {
 	}
 	what == "pending" {
 		if (/^:/) c = whose_table " " substr($1, 2)
-		else { whose = $1; whose_table = $2; c = $2 " " $3; if (NF < 3) next }
-		pending[whose, ++pendings[whose]] = c
-		left[++lefts] = whose " " c; left_of[lefts] = whose
+		else { whose = $1; whose_table = $2; c = $2 " " $3 }
+		if (NF > 2) pending[whose, ++pendings[whose]] = c
+		left[++lefts] = NF > 2 ? whose " " c : $0; left_of[lefts] = whose
 		next
 	}
 	{
@@ -351,6 +354,37 @@ berth_forget() {
 		if ((to in known) && !((to, from) in end)) print dst, port, from
 	}' what=here "$t/here" what=ends "$t/$1" what= "$t/senders" | sort -u | while read -r dst port from; do
 		conntrack -D -f "ipv$fam" -p "$@" --orig-dst "$dst" --orig-port-dst "$port" --reply-src "$from" >/dev/null 2>&1 || :
+	done
+}
+`
+
+// adopt takes over what an earlier version of Berth has left: a file for each service, NAMESPACE_NAME.rules, and "pending" beside them. It is
+// killed at any point and goes on from there.
+const adopt = `
+# berth_adopt FILE...: puts texts of single services into their shares, and what "pending" says with the rest
+berth_adopt() {
+	if [ -e "$dir/pending" ]; then
+		cat "$dir/pending" >>"$t/pending"
+		rm -f "$dir/pending"
+	fi
+	if [ -e "$dir/new" ]; then rm -rf "$dir/new"; fi
+	for old in "$@"; do
+		[ -e "$old" ] || continue
+		read -r hash_sign berth name hash <"$old" || :
+		share=$(printf %s "$name" | sha256sum)
+		share=$dir/${share%"${share#??}"}.rules
+		if [ -e "$share" ] && grep -q "^# berth $name " "$share"; then
+			# It was set beside the old file: lines of dispatch chains may be there twice.
+			awk -v name="$name" '/^\*/ { print name, substr($1, 2) } /^:/' "$old" >>"$t/pending"
+		else
+			if [ -e "$share" ]; then cat "$share" "$old" >"$t/share"; else cat "$old" >"$t/share"; fi
+			mv "$t/share" "$share"
+		fi
+		rm -f "$old"
+		if grep -q "^# ` + api.NoteHealth + ` " "$share"; then # the DNS server has closed the port with the old file: it reads the share again
+			cat "$share" >"$t/share"
+			mv "$t/share" "$share"
+		fi
 	done
 }
 `
