@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
 
@@ -21,7 +22,7 @@ func TestDrift(t *testing.T) {
 		damage func(*testing.T, *lab.Lab)
 		drift  string // what berth drift says of it
 	}{
-		{"a process is killed", script(`kill -9 $(pgrep -x app | head -1)`), "container app "},
+		{"a process is killed", killProcess, "container app "},
 		{"a pod is removed", removePod, "pod is missing on n1"},
 		{"a container is removed", removeContainer, "container app "},
 		{"the rules are flushed", script(`iptables -t nat -F; iptables -F`), "rules are missing"},
@@ -90,6 +91,15 @@ func (s *story) podsOnHosts() []string {
 		}
 	}
 	return ids
+}
+
+// killProcess kills the process of a container, and waits until containerd has seen that.
+func killProcess(t *testing.T, l *lab.Lab) {
+	t.Helper()
+	sh(t, t.Context(), l.Node("n1"), `kill -9 $(pgrep -x app | head -1)`)
+	poll(t, time.Minute, "containerd has seen it", func() bool {
+		return slices.ContainsFunc(containersOn(t, l, "n1"), func(c container) bool { return c.Name == "app" && !c.Running })
+	})
 }
 
 // removePod does what `crictl rmp -f` does.

@@ -44,11 +44,11 @@ func (n *Node) joinCgroups(pid int) ([]string, error) {
 	return made, nil
 }
 
-// weigh has the hosts of all labs together get as much of the processors as ten processes beside them, not as one. Where nothing is shared out so,
-// they do without.
+// weigh has the hosts of all labs together get as much of the processors as four processes beside them, not as one: more would starve whoever watches
+// them. Where nothing is shared out so, they do without.
 func weigh(all string) {
-	for file, ten := range map[string]string{"cpu.shares": "10240", "cpu.weight": "1000"} {
-		_ = os.WriteFile(filepath.Join(all, file), []byte(ten), 0)
+	for file, four := range map[string]string{"cpu.shares": "4096", "cpu.weight": "400"} {
+		_ = os.WriteFile(filepath.Join(all, file), []byte(four), 0)
 	}
 }
 
