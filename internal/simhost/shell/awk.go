@@ -126,7 +126,7 @@ func (p *Process) awkFiles(args []string) (files []string, in io.Reader, done fu
 // awkOnCopy runs a program that opens files by itself, on a copy of those below the paths that it is given. What it has written is on
 // the machine's disk afterwards; then the command runs that it has piped its output to.
 func (p *Process) awkOnCopy(text string, files, vars []string) int {
-	c := awkCopy{Process: p}
+	c := awkCopy{Process: p, copied: map[string][]byte{}}
 	defer c.close()
 	config, err := c.prepare(&text, files, vars)
 	if err != nil {
@@ -151,8 +151,9 @@ func (p *Process) awkOnCopy(text string, files, vars []string) int {
 type awkCopy struct {
 	*Process
 	root    string
-	command string // what the program pipes to; "" for nothing
-	piped   string // the file that it writes instead
+	copied  map[string][]byte // what files held when they were copied, by their place on the machine's disk
+	command string            // what the program pipes to; "" for nothing
+	piped   string            // the file that it writes instead
 }
 
 // prepare copies files, and changes the program so that it writes into a file what it would pipe to the command in a variable. The
@@ -201,12 +202,16 @@ func (c *awkCopy) copyIn(name string) error {
 			return os.MkdirAll(c.root+name, 0o700)
 		}
 		b, err := c.m.Disk.ReadFile(name)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil // it has gone since its folder was read
+		}
 		if err != nil || i.Kind != disk.File {
 			return err
 		}
 		if err := os.MkdirAll(filepath.Dir(c.root+name), 0o700); err != nil {
 			return err
 		}
+		c.copied[name] = b
 		return os.WriteFile(c.root+name, b, 0o600)
 	})
 	if errors.Is(err, fs.ErrNotExist) {
@@ -215,7 +220,8 @@ func (c *awkCopy) copyIn(name string) error {
 	return err
 }
 
-// writeBack writes the files that have changed to the machine's disk, in the order of their names.
+// writeBack writes the files that the program has changed to the machine's disk, in the order of their names. All others stay as they are there by
+// now: somebody else may have written or removed them since.
 func (c *awkCopy) writeBack() error {
 	return filepath.WalkDir(c.root, func(name string, e fs.DirEntry, err error) error {
 		if err != nil || e.IsDir() || name == c.piped {
@@ -226,7 +232,7 @@ func (c *awkCopy) writeBack() error {
 			return err
 		}
 		there := strings.TrimPrefix(name, c.root)
-		if old, err := c.m.Disk.ReadFile(there); err == nil && bytes.Equal(old, b) {
+		if was, ok := c.copied[there]; ok && bytes.Equal(was, b) {
 			return nil
 		}
 		return c.m.Disk.WriteFile(there, b, fs.FileMode(0o666&^c.umask))

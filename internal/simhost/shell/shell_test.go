@@ -2,6 +2,8 @@ package shell
 
 import (
 	"bytes"
+	"errors"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -126,3 +128,34 @@ func TestLikeTheRealShell(t *testing.T) {
 		})
 	}
 }
+
+// An awk program that is given a folder works on a copy of it. What others do to files there in the meantime stays, unless it writes them itself.
+func TestAwkLeavesOthersFiles(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t)
+	for _, name := range []string{"changed", "removed", "kept", "own"} {
+		if err := m.Disk.WriteFile("/work/"+name, []byte("old\n"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	in := readerFunc(func([]byte) (int, error) { // while the program runs
+		if err := errors.Join(m.Disk.WriteFile("/work/changed", []byte("new\n"), 0o644), m.Disk.Remove("/work/removed", false)); err != nil {
+			t.Error(err)
+		}
+		return 0, io.EOF
+	})
+	var complaints bytes.Buffer
+	const script = `awk -v d=/work 'END { print "out" >(d "/own"); print "out" >(d "/made") }'`
+	if status := m.Run(t.Context(), script, nil, nil, Streams{In: in, Err: &complaints}); status != 0 {
+		t.Fatalf("status %d: %s", status, complaints.String())
+	}
+	for name, want := range map[string]string{"changed": "new\n", "removed": "", "kept": "old\n", "own": "out\n", "made": "out\n"} {
+		if got, err := m.Disk.ReadFile("/work/" + name); string(got) != want || (err != nil) != (want == "") {
+			t.Errorf("%s holds %q, %v, want %q", name, got, err, want)
+		}
+	}
+}
+
+type readerFunc func(p []byte) (int, error)
+
+func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
