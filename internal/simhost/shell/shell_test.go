@@ -134,23 +134,23 @@ func TestAwkLeavesOthersFiles(t *testing.T) {
 	t.Parallel()
 	m := newMachine(t)
 	for _, name := range []string{"changed", "removed", "kept", "own"} {
-		if err := m.Disk.WriteFile("/work/"+name, []byte("old\n"), 0o644); err != nil {
+		if err := m.Disk.WriteFile("/srv/"+name, []byte("old\n"), 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
 	in := readerFunc(func([]byte) (int, error) { // while the program runs
-		if err := errors.Join(m.Disk.WriteFile("/work/changed", []byte("new\n"), 0o644), m.Disk.Remove("/work/removed", false)); err != nil {
+		if err := errors.Join(m.Disk.WriteFile("/srv/changed", []byte("new\n"), 0o644), m.Disk.Remove("/srv/removed", false)); err != nil {
 			t.Error(err)
 		}
 		return 0, io.EOF
 	})
 	var complaints bytes.Buffer
-	const script = `awk -v d=/work 'END { print "out" >(d "/own"); print "out" >(d "/made") }'`
+	const script = `awk -v d=/srv 'END { print "out" >(d "/own"); print "out" >(d "/made") }'`
 	if status := m.Run(t.Context(), script, nil, nil, Streams{In: in, Err: &complaints}); status != 0 {
 		t.Fatalf("status %d: %s", status, complaints.String())
 	}
 	for name, want := range map[string]string{"changed": "new\n", "removed": "", "kept": "old\n", "own": "out\n", "made": "out\n"} {
-		if got, err := m.Disk.ReadFile("/work/" + name); string(got) != want || (err != nil) != (want == "") {
+		if got, err := m.Disk.ReadFile("/srv/" + name); string(got) != want || (err != nil) != (want == "") {
 			t.Errorf("%s holds %q, %v, want %q", name, got, err, want)
 		}
 	}
