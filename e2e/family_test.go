@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -17,6 +16,7 @@ import (
 
 	"berth.dev/berth/api"
 	"berth.dev/berth/internal/lab"
+	"berth.dev/berth/internal/lab/labtest"
 )
 
 // inFamilies is a pod per node behind services of all families of the cluster.
@@ -158,7 +158,7 @@ func TestFamilies(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			l := theLab(t)
-			needSix(t, l)
+			labtest.RequireIPv6(t, l)
 			s := begin(t, fmt.Sprintf(inFamilies, tt.network, tt.pods, tt.services, poolOf(l, tt.pods), dnsOutside(t, l)))
 			if tt.pods == pods6 { // then Berth comes by IPv6, too
 				s.reachBySix()
@@ -428,18 +428,6 @@ func pagesFrom(t *testing.T, l *lab.Lab, p *corev1.Pod, urls ...string) (string,
 		for url; do nsenter -t $pid -n /run/e2e-app get "$url"; done
 	`, "sh", string(p.UID)}, urls...)...)
 	return strings.TrimSpace(out), err
-}
-
-// needSix skips the test where the machine's kernel has no IPv6, or it is switched off there: hosts are behind a bridge of the machine, which then has none.
-func needSix(t *testing.T, l *lab.Lab) {
-	t.Helper()
-	if l.Nodes()[0].Address6() != "" {
-		return
-	}
-	if _, err := os.Stat("/proc/net/if_inet6"); errors.Is(err, os.ErrNotExist) {
-		t.Skip("the machine's kernel has no IPv6")
-	}
-	t.Skip("the machine has IPv6 switched off (net.ipv6.conf.all.disable_ipv6 = 1)")
 }
 
 // sizes checks that packets are as large as the devices below allow, not larger.

@@ -12,6 +12,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"berth.dev/berth/internal/lab"
+	"berth.dev/berth/internal/lab/labtest"
 )
 
 const encrypted = `
@@ -48,7 +49,7 @@ chmod 755 /usr/local/sbin/ip /usr/local/sbin/modprobe`)
 // Between nodes goes nothing that is not encrypted, with keys that never leave their nodes: in both families, while nodes leave and join, after a host
 // has come back by itself, and when a key is changed.
 func TestWireGuard(t *testing.T) {
-	needSix(t, theLab(t))
+	labtest.RequireIPv6(t, theLab(t))
 	s := begin(t, encrypted)
 	nodes := s.lab.Nodes()
 	if sh(t, t.Context(), nodes[0], "if [ -d /sys/module/wireguard ]; then echo kernel; fi") == "" {

@@ -325,9 +325,7 @@ func TestBesideOthers(t *testing.T) {
 // another one that has it.
 func TestNeighbours(t *testing.T) {
 	l := labtest.Shared(t)
-	if l.Nodes()[0].Address6() == "" {
-		t.Skip("the machine has no IPv6")
-	}
+	labtest.RequireIPv6(t, l)
 	for n, program := range []string{"perl", "python3"} {
 		t.Run(program, func(t *testing.T) {
 			w := setUp(t)

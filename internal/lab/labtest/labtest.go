@@ -121,6 +121,14 @@ func RequireRoot(t testing.TB, why string) {
 	}
 }
 
+// RequireIPv6 skips the test where the machine has no IPv6, or has it switched off, and its hosts therefore, too; or fails it with CI=true in the environment.
+func RequireIPv6(t testing.TB, l *lab.Lab) {
+	t.Helper()
+	if l.Nodes()[0].Address6() == "" {
+		lacks(t, errors.New("the machine has no IPv6, or net.ipv6.conf.all.disable_ipv6 is 1"))
+	}
+}
+
 // lacks skips or fails the test for what the machine lacks, if that is anything.
 func lacks(t testing.TB, err error) {
 	t.Helper()
